@@ -1,0 +1,70 @@
+"""`photoz-mmae`: the group of verbs, and the one place where errors become exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from photoz_mmae import __version__
+from photoz_mmae.cli.evaluate import evaluate
+from photoz_mmae.cli.predict import predict
+from photoz_mmae.cli.simulate import simulate
+from photoz_mmae.cli.train import train
+from photoz_mmae.errors import PhotozError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="photoz-mmae")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Redshifts of survey galaxies from images alone.
+
+    \b
+    photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
+    photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
+    photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey with known truth
+    photoz-mmae train mock.hdf5 -o models/mine          a model of your own
+
+    Exit codes: 0 done; 2 usage; 3 done, but objects without redshift; 4 input; 5 model;
+    6 output; 7 locked by another run; 75 stopped, the same command goes on; 1 a bug.
+    """
+
+
+for verb in (predict, evaluate, simulate, train):
+    cli.add_command(verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code that the error family defines."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    # --debug is understood anywhere on the line, as users type it last.
+    arguments = [word for word in arguments if word != "--debug"]
+    try:
+        code = cli.main(arguments, prog_name="photoz-mmae", standalone_mode=False)
+    except click.Abort:
+        code = _fail("stopped", 75)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except PhotozError as error:
+        if debug:
+            raise
+        code = _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        code = _fail("stopped; the same command goes on from there", 75)
+    except Exception as error:
+        if debug:
+            raise
+        code = _fail(f"bug: {type(error).__name__}: {error}; run with --debug and report it", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"photoz-mmae: {' '.join(message.split())}", err=True)
+    return code

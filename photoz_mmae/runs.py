@@ -1,0 +1,127 @@
+"""One frozen, validated dataclass per verb: the only settings there are.
+
+A run is built from the defaults below, then a TOML file (`--config`), then the command line;
+each later source wins. An unknown key is an error that names the nearest known one.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from photoz_mmae.errors import InputError, UsageError
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SimulateRun:
+    """`photoz-mmae simulate`: draw galaxies, write a training file and/or FITS cutouts."""
+
+    n: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    survey: str = "hsc-wide"
+    output: Path | None = None
+    cutouts: Path | None = None
+    layout: Literal["cube", "mef"] = "cube"
+    workers: int = Field(default=1, ge=1)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainRun:
+    """`photoz-mmae train`: a training file in, a model folder out."""
+
+    data: Path
+    output: Path
+    preset: str = "small"
+    seed: int = Field(default=0, ge=0)
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=2)
+    learning_rate: float | None = Field(default=None, gt=0)
+    device: str = "auto"
+    limit: int | None = Field(default=None, ge=10)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PredictRun:
+    """`photoz-mmae predict`: cutouts in, one catalogue out."""
+
+    cutouts: tuple[str, ...]
+    output: Path
+    model: str = "small"
+    device: str = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    part_size: int = Field(default=8192, ge=1)
+    masks: int = Field(default=4, ge=0, le=64)
+    pdf: Literal["none", "quantiles", "grid"] = "quantiles"
+    scheduler: str | None = None
+    workers: int | None = Field(default=None, ge=1)
+    max_bad: int = Field(default=0, ge=0)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluateRun:
+    """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out."""
+
+    catalog: Path
+    truth: Path
+    z_phot: str = "z_best"
+    z_spec: str = "redshift"
+    bins: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
+
+
+Run = TypeVar("Run", SimulateRun, TrainRun, PredictRun, EvaluateRun)
+
+
+def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -> Run:
+    """Build a run of `kind` from defaults, a TOML file and the options that were given.
+
+    Parameters
+    ----------
+    kind : type
+        One of the dataclasses above.
+    config : Path or None
+        TOML file with the fields of `kind` as top-level keys; `-` and `_` are the same.
+    options : mapping
+        From the command line; entries that are None or an empty tuple were not given.
+
+    Raises
+    ------
+    InputError
+        The TOML file cannot be read.
+    UsageError
+        An unknown key, a missing one, or a value out of its range.
+    """
+    values = _read_toml(config) if config else {}
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            raise UsageError(f"{config}: unknown key {key!r}; {hint}")
+    values |= {key: value for key, value in options.items() if value is not None and value != ()}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        where = f" (options and {config})" if config else ""
+        raise UsageError("; ".join(problems) + where) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+        return {key.replace("-", "_"): value for key, value in tomllib.loads(text).items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from error
