@@ -1,0 +1,1 @@
+"""The networks, and what travels with their weights."""

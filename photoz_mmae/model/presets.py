@@ -1,0 +1,140 @@
+"""Presets: the sizes of a network and how it is trained, from `presets/NAME.toml`."""
+
+import tomllib
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from photoz_mmae.errors import ModelError, UsageError
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PublishedNetwork:
+    """Sizes of the published network (arXiv:2510.22527)."""
+
+    kind: Literal["published"] = "published"
+    bands: int = 5
+    image_size: int = 64
+    patch_size: int = 8
+    spectrum_pixels: int = 259
+    spectrum_patch_size: int = 8
+    width: int = 256
+    depth: int = 4
+    heads: int = 8
+    fusion_blocks: int = 4
+    dropout: float = 0.1
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches of an image."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def spectrum_tokens(self) -> int:
+        """Complete runs of pixels of a spectrum."""
+        return self.spectrum_pixels // self.spectrum_patch_size
+
+
+@dataclass(frozen=True, config=_STRICT)
+class MMAENetwork:
+    """Sizes of our network."""
+
+    kind: Literal["mmae"] = "mmae"
+    bands: int = 5
+    image_size: int = 64
+    pixel_scale: float = 0.168
+    patch_size: int = 8
+    spectrum_pixels: int = 259
+    spectrum_patch_size: int = 8
+    width: int = 96
+    depth: int = 3
+    heads: int = 4
+    decoder_width: int = 64
+    redshift_bins: int = 320
+    redshift_max: float = 6.0
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches of an image."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def spectrum_tokens(self) -> int:
+        """Runs of pixels of a spectrum; the last one is padded."""
+        return -(-self.spectrum_pixels // self.spectrum_patch_size)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Schedule:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    learning_rate, weight_decay, clip_norm : float
+        Of AdamW; the gradient's norm is clipped.
+    warmup : float
+        Share of the steps with a rising learning rate; 0: the rate is constant throughout.
+    image_hidden : tuple of two floats
+        The share of hidden image tokens is drawn from this range.
+    spectrum_hidden : tuple of two floats
+        The same for the spectrum.
+    spectrum_dropped : float
+        Share of the objects (`published`: probability for the whole batch) without spectrum.
+    image_weight, spectrum_weight : float
+        Of the reconstruction losses, beside 1 for the redshift.
+    validation_share : float
+        Share of the file's objects that is kept for validation.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float
+    warmup: float
+    image_hidden: tuple[float, float]
+    spectrum_hidden: tuple[float, float]
+    spectrum_dropped: float
+    image_weight: float
+    spectrum_weight: float
+    validation_share: float
+
+
+Network = PublishedNetwork | MMAENetwork
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Preset:
+    """A named network and its schedule."""
+
+    description: str
+    network: Network
+    training: Schedule
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    folder = resources.files("photoz_mmae.model") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
+
+
+def load_preset(name: str) -> Preset:
+    """Read the preset called `name`; raises UsageError for an unknown one."""
+    if name not in preset_names():
+        raise UsageError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
+    text = (resources.files("photoz_mmae.model") / "presets" / f"{name}.toml").read_text()
+    return TypeAdapter(Preset).validate_python(tomllib.loads(text))
+
+
+def parse_network(settings: dict[str, Any], where: str) -> Network:
+    """Turn the sizes stored with a model into a network's settings; raises ModelError."""
+    try:
+        network: Network = TypeAdapter(Network).validate_python(settings)
+    except ValidationError as error:
+        raise ModelError(f"{where}: not a network this version knows ({error})") from error
+    return network
