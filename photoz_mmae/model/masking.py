@@ -7,7 +7,9 @@ HIDDEN_SHARE = 0.25
 """Share of the image hidden in each of the repeated passes of a prediction."""
 
 
-def draw_mask(n: int, tokens: int, ratio: float, generator: torch.Generator | None = None) -> Tensor:
+def draw_mask(
+    n: int, tokens: int, ratio: float, generator: torch.Generator | None = None
+) -> Tensor:
     """Hide `int(ratio * tokens)` tokens of each object, chosen at random.
 
     Parameters

@@ -53,7 +53,9 @@ class SpectrumEmbedding(nn.Module):
         super().__init__()
         self.shape = (settings.spectrum_tokens, settings.spectrum_patch_size)
         self.linear = nn.Linear(settings.spectrum_patch_size, settings.width)
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, settings.spectrum_tokens, settings.width))
+        self.pos_embed = nn.Parameter(
+            0.02 * torch.randn(1, settings.spectrum_tokens, settings.width)
+        )
         self.norm = nn.LayerNorm(settings.width)
 
     def forward(self, spectrum: Tensor) -> Tensor:

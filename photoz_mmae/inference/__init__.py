@@ -1,0 +1,1 @@
+"""Images to raw predictions, on one device."""

@@ -1,0 +1,52 @@
+"""What is read from the encoded tokens: p(z), hidden patches, the spectrum."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.model.blocks import QueryBlock
+from photoz_mmae.model.presets import MMAENetwork
+
+
+class RedshiftHead(nn.Module):
+    """p(z) as probabilities of bins of equal width in ln(1+z), from 0 to `redshift_max`."""
+
+    edges: Tensor
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        top = math.log1p(settings.redshift_max)
+        edges = torch.linspace(0, top, settings.redshift_bins + 1, dtype=torch.float64)
+        self.register_buffer("edges", edges, persistent=False)
+        self.net = nn.Sequential(
+            nn.LayerNorm(2 * settings.width),
+            nn.Linear(2 * settings.width, 4 * settings.width),
+            nn.GELU(),
+            nn.Linear(4 * settings.width, settings.redshift_bins),
+        )
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """(N, 2 W) -> (N, K) logits of the bins."""
+        logits: Tensor = self.net(summary)
+        return logits
+
+
+class TokenDecoder(nn.Module):
+    """One query per position looks at the encoded tokens and gives that position's pixels.
+
+    It works from the tokens, not from one pooled vector, so that detail can survive.
+    """
+
+    def __init__(self, settings: MMAENetwork, positions: int, pixels: int) -> None:
+        super().__init__()
+        width = settings.decoder_width
+        self.queries = nn.Parameter(0.02 * torch.randn(positions, width))
+        self.block = QueryBlock(width, settings.width, settings.heads)
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pixels))
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """(N, T, W) -> (N, positions, pixels)."""
+        queries = self.queries.expand(len(encoded), -1, -1)
+        pixels: Tensor = self.out(self.block(queries, encoded))
+        return pixels

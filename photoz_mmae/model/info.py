@@ -1,0 +1,162 @@
+"""What a model folder says of itself: everything beside the weights, and no torch.
+
+A model folder holds `weights.safetensors`, `model.json` (this) and `CARD.md`.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+import photoz_mmae
+from photoz_mmae.errors import ModelError
+from photoz_mmae.model.presets import Network
+
+SCHEMA_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
+INFO_FILE = "model.json"
+CARD_FILE = "CARD.md"
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingRecord:
+    """Where a model comes from.
+
+    Attributes
+    ----------
+    data, data_sha256, data_description : str
+        File name, checksum, and what it says of itself (mock data says so).
+    objects_training, objects_validation : int
+    seed, epochs : int
+    best_epoch : int
+        The epoch whose weights were kept: the one of least validation loss.
+    seconds : float
+        Wall-clock time of the training.
+    package_version, torch_version : str
+    validation : dict of str to float
+        Metrics on the validation objects, image only.
+    """
+
+    data: str
+    data_sha256: str
+    data_description: str
+    objects_training: int
+    objects_validation: int
+    seed: int
+    epochs: int
+    best_epoch: int
+    seconds: float
+    package_version: str
+    torch_version: str
+    validation: dict[str, float]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelInfo:
+    """The contents of `model.json`.
+
+    Attributes
+    ----------
+    name, preset, survey : str
+    bands : tuple of str
+    image_size : int
+        Pixels on a side.
+    pixel_scale, zero_point : float
+        arcsec; AB.
+    dust : str
+        How Galactic reddening is treated: `none`.
+    z_edges : tuple of float or None
+        Edges of p(z)'s bins in ln(1+z); None for a model that gives a point estimate.
+    wave : tuple of float or None
+        Observed wavelengths of the reconstructed spectrum, Angstrom; None where its ratios to the
+        continuum mean nothing.
+    network : PublishedNetwork or MMAENetwork
+    weights_sha256 : str
+    training : TrainingRecord
+    schema_version : int
+    """
+
+    name: str
+    preset: str
+    survey: str
+    bands: tuple[str, ...]
+    image_size: int
+    pixel_scale: float
+    zero_point: float
+    dust: str
+    z_edges: tuple[float, ...] | None
+    wave: tuple[float, ...] | None
+    network: Network
+    weights_sha256: str
+    training: TrainingRecord
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Text of `model.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        """One checksum for all that decides a prediction: weights and everything else here."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def find_model(name: str) -> Path:
+    """Return the folder of a model given by the name of a shipped one or by its path.
+
+    A bare name means a shipped model first; write `./NAME` for a folder of that name.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    if "/" not in name:
+        for root in _shipped_roots():
+            if (root / name / INFO_FILE).is_file():
+                return root / name
+    if (Path(name) / INFO_FILE).is_file():
+        return Path(name)
+    shipped = ", ".join(shipped_models()) or "none"
+    what = f"has no {INFO_FILE}" if Path(name).is_dir() else "is neither shipped nor a folder"
+    raise ModelError(f"model {name!r} {what}; shipped models: {shipped}")
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(
+        {file.parent.name for root in _shipped_roots() for file in root.glob("*/model.json")}
+    )
+
+
+def _shipped_roots() -> list[Path]:
+    package = Path(photoz_mmae.__file__).parent
+    # In a wheel the models lie inside the package, in a checkout beside it.
+    return [package / "shipped", package.parent / "models"]
+
+
+def load_info(folder: Path) -> ModelInfo:
+    """Read `model.json`; raises ModelError when it is damaged or from a newer version."""
+    path = folder / INFO_FILE
+    try:
+        values: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: damaged or unreadable ({error})") from error
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ModelError(
+            f"{path}: written by a newer version (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade photoz-mmae"
+        )
+    try:
+        return TypeAdapter(ModelInfo).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelError(f"{path}: damaged: {where}: {first['msg']}") from error

@@ -1,0 +1,120 @@
+"""Our multi-modal masked autoencoder: one encoder over whatever tokens are there."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.model.blocks import SelfBlock
+from photoz_mmae.model.heads import RedshiftHead, TokenDecoder
+from photoz_mmae.model.masking import visible_tokens
+from photoz_mmae.model.presets import MMAENetwork
+from photoz_mmae.model.stretch import Stretch
+from photoz_mmae.model.tokens import FluxToken, ImageTokens, SpectrumTokens
+
+
+@dataclass
+class Spectra:
+    """Spectra as the network takes them.
+
+    Attributes
+    ----------
+    flux : Tensor, (N, P)
+        Flux over its inverse-variance weighted mean.
+    valid : Tensor of bool, (N, P)
+    """
+
+    flux: Tensor
+    valid: Tensor
+
+
+class MMAE(nn.Module):
+    """Image, aperture fluxes and spectrum in one sequence; hidden tokens are left out of it.
+
+    Differs from the published network (arXiv:2510.22527) where that has a weakness: fluxes are
+    stretched, hidden tokens cost nothing, any share of the image may be hidden, decoders work
+    from tokens, and the redshift is a probability density.
+
+    Parameters
+    ----------
+    settings : MMAENetwork
+    """
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.width
+        self.stretch = Stretch(settings.bands)
+        self.image_tokens = ImageTokens(settings)
+        self.flux_token = FluxToken(settings)
+        self.spectrum_tokens = SpectrumTokens(settings)
+        self.summary = nn.Parameter(0.02 * torch.randn(1, width))
+        self.encoder = nn.ModuleList(
+            SelfBlock(width, settings.heads) for _ in range(settings.depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.redshift_head = RedshiftHead(settings)
+        self.image_decoder = TokenDecoder(
+            settings, settings.image_tokens, settings.bands * settings.patch_size**2
+        )
+        self.spectrum_decoder = TokenDecoder(
+            settings, settings.spectrum_tokens, settings.spectrum_patch_size
+        )
+
+    @torch.no_grad()
+    def fit(self, image: Tensor) -> None:
+        """Set the stretch from training images, (N, B, S, S) flux."""
+        self.stretch.fit(image)
+        self.flux_token.fit(image, self.stretch.noise)
+
+    def encode(
+        self,
+        image: Tensor,
+        spectra: Spectra | None = None,
+        image_hidden: Tensor | None = None,
+        spectrum_hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Encode what is there.
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+            Flux at zero point 27.
+        spectra : Spectra, optional
+        image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
+            True where a token is left out; the same number for every object.
+
+        Returns
+        -------
+        Tensor, (N, 2 + visible, W)
+            First the summary token, then the flux token, then the rest.
+        """
+        patches = visible_tokens(self.image_tokens(self.stretch(image)), image_hidden)
+        sequence = [
+            self.summary.expand(len(image), -1, -1),
+            self.flux_token(image, self.stretch.noise),
+            patches,
+        ]
+        if spectra is not None:
+            runs = self.spectrum_tokens(spectra.flux, spectra.valid)
+            sequence.append(visible_tokens(runs, spectrum_hidden))
+        tokens = torch.cat(sequence, dim=1)
+        for block in self.encoder:
+            tokens = block(tokens)
+        encoded: Tensor = self.norm(tokens)
+        return encoded
+
+    def redshift_logits(self, encoded: Tensor) -> Tensor:
+        """Logits of the bins of p(z): (N, T, W) -> (N, K)."""
+        logits: Tensor = self.redshift_head(encoded[:, :2].flatten(1))
+        return logits
+
+    def decode_spectrum(self, encoded: Tensor) -> Tensor:
+        """Reconstructed spectrum over its mean: (N, T, W) -> (N, P)."""
+        runs: Tensor = self.spectrum_decoder(encoded)
+        return runs.flatten(1)[:, : self.settings.spectrum_pixels]
+
+    def decode_patches(self, encoded: Tensor) -> Tensor:
+        """Reconstructed patches of the stretched image: (N, T, W) -> (N, patches, B * p * p)."""
+        patches: Tensor = self.image_decoder(encoded)
+        return patches

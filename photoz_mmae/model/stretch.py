@@ -1,0 +1,43 @@
+"""From fluxes over five orders of magnitude to numbers a network can take."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Stretch(nn.Module):
+    """arcsinh of flux in units of the noise, standardised per band.
+
+    The numbers live in the weights file, so that prediction cannot use others than training did.
+
+    Parameters
+    ----------
+    bands : int
+    """
+
+    noise: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        for name in ("noise", "mean", "std"):
+            self.register_buffer(name, torch.ones(bands))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, B, S, S) flux -> (N, B, S, S) of mean 0 and standard deviation 1 per band."""
+        stretched = torch.asinh(image / self.noise.view(-1, 1, 1))
+        return (stretched - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def fit(self, image: Tensor) -> None:
+        """Set the numbers from training images (N, B, S, S).
+
+        The noise unit is the standard deviation of the negative pixels, as DeepZ publishes it for
+        the real data set.
+        """
+        pixels = image.transpose(0, 1).flatten(1)  # (B, N * S * S)
+        for band, values in enumerate(pixels):
+            negative = values[values < 0]
+            self.noise[band] = negative.std() if len(negative) > 1 else 1.0
+            stretched = torch.asinh(values / self.noise[band])
+            self.mean[band] = stretched.mean()
+            self.std[band] = stretched.std().clamp(min=1e-6)

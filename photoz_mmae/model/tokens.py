@@ -1,0 +1,118 @@
+"""Modalities to tokens: image patches, aperture fluxes, runs of a spectrum."""
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.model.presets import MMAENetwork
+
+APERTURE_RADII = (0.5, 0.85, 1.3, 2.0, 3.0, 4.5)
+"""Radii of the flux token's apertures, arcsec."""
+
+
+def to_patches(image: Tensor, patch: int) -> Tensor:
+    """Cut into patches: (N, B, S, S) -> (N, T, B * p * p), row by row."""
+    n, bands, size, _ = image.shape
+    side = size // patch
+    cut = image.view(n, bands, side, patch, side, patch)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, side * side, bands * patch * patch)
+
+
+class ImageTokens(nn.Module):
+    """Each patch alone through two layers, so that a hidden patch hides all it should."""
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        pixels = settings.bands * settings.patch_size**2
+        self.patch = settings.patch_size
+        self.stem = nn.Sequential(
+            nn.Linear(pixels, 2 * settings.width),
+            nn.GELU(),
+            nn.Linear(2 * settings.width, settings.width),
+        )
+        self.position = nn.Parameter(0.02 * torch.randn(settings.image_tokens, settings.width))
+
+    def forward(self, stretched: Tensor) -> Tensor:
+        """(N, B, S, S) -> (N, T, W)."""
+        tokens: Tensor = self.stem(to_patches(stretched, self.patch)) + self.position
+        return tokens
+
+
+class FluxToken(nn.Module):
+    """One token of aperture fluxes and their ratios.
+
+    Attention over patches cannot easily rebuild a linear flux ratio from arcsinh pixels, and
+    colours are such ratios; so they are given. Apertures are centred on the image.
+    """
+
+    weights: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        size, scale = settings.image_size, settings.pixel_scale
+        offset = (torch.arange(size) - (size - 1) / 2) * scale
+        radius = torch.hypot(offset.view(-1, 1), offset.view(1, -1))  # (S, S) arcsec
+        edges = torch.tensor(APERTURE_RADII).view(-1, 1, 1)
+        # A pixel on the rim counts for the part of it that is inside.
+        self.register_buffer("weights", ((edges - radius) / scale + 0.5).clamp(0, 1))
+        features = 2 * settings.bands * len(APERTURE_RADII)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+        self.net = nn.Sequential(
+            nn.Linear(features, 4 * settings.width),
+            nn.GELU(),
+            nn.Linear(4 * settings.width, settings.width),
+        )
+
+    def features(self, image: Tensor, noise: Tensor) -> Tensor:
+        """Aperture fluxes at arcsinh, and as share of all bands: (N, B, S, S) -> (N, 2 * B * A).
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+            Flux, not stretched.
+        noise : Tensor, (B,)
+            The stretch's noise unit per pixel.
+        """
+        flux = torch.einsum("nbij,aij->nba", image, self.weights)
+        # Noise of neighbouring pixels is correlated in a coadd: their sum is noisier than white.
+        sigma = 2 * noise.view(-1, 1) * self.weights.square().sum(dim=(1, 2)).sqrt()  # (B, A)
+        total = flux.sum(dim=1, keepdim=True).clamp(min=3 * sigma.square().sum(dim=0).sqrt())
+        return torch.cat([torch.asinh(flux / sigma), flux / total], dim=1).flatten(1)
+
+    def fit(self, image: Tensor, noise: Tensor) -> None:
+        """Set the standardisation from training images (N, B, S, S)."""
+        features = self.features(image, noise)
+        self.mean.copy_(features.mean(dim=0))
+        self.std.copy_(features.std(dim=0).clamp(min=1e-6))
+
+    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
+        """(N, B, S, S) -> (N, 1, W)."""
+        # The clamp keeps one absurd pixel from throwing the token out of the trained range.
+        features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
+        token: Tensor = self.net(features)
+        return token.unsqueeze(1)
+
+
+class SpectrumTokens(nn.Module):
+    """Runs of pixels of a spectrum relative to its mean, with the knowledge which are valid."""
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        self.pixels = settings.spectrum_patch_size
+        self.tokens = settings.spectrum_tokens
+        self.stem = nn.Linear(2 * self.pixels, settings.width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.tokens, settings.width))
+
+    def to_patches(self, spectrum: Tensor) -> Tensor:
+        """(N, P) -> (N, T, p), the last run filled with zeros."""
+        padding = self.tokens * self.pixels - spectrum.shape[1]
+        return nn.functional.pad(spectrum, (0, padding)).view(-1, self.tokens, self.pixels)
+
+    def forward(self, flux: Tensor, valid: Tensor) -> Tensor:
+        """(N, P) flux over its mean, (N, P) bool -> (N, T, W)."""
+        ratio = torch.asinh(torch.where(valid, flux, 0.0))
+        both = torch.cat([self.to_patches(ratio), self.to_patches(valid.float())], dim=2)
+        tokens: Tensor = self.stem(both) + self.position
+        return tokens
