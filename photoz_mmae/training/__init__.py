@@ -1,0 +1,1 @@
+"""Training a network: losses, loop, checkpoint, card."""

@@ -1,0 +1,52 @@
+"""The model card: what a model is, what it was trained on, how good it is, what it is not for."""
+
+from photoz_mmae.model.info import ModelInfo
+from photoz_mmae.model.presets import Preset
+from photoz_mmae.runs import TrainRun
+
+
+def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
+    """Text of CARD.md."""
+    record = info.training
+    field = f'{info.image_size} x {info.image_size} px of {info.pixel_scale}"'
+    z_range = f"0 to {preset.network.redshift_max:g}" if info.z_edges else "a point, no p(z)"
+    output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
+    validation = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in sorted(record.validation.items())
+    )
+    return f"""# Model `{info.name}`
+
+Preset `{info.preset}`: {preset.description}.
+
+| | |
+|---|---|
+| input | {len(info.bands)} bands ({"".join(info.bands)}), {field}, AB zero point {info.zero_point:g}, image only |
+| output | {output}; redshift range: {z_range} |
+| Galactic dust | {info.dust}: images are taken as they come |
+| calibration of p(z) | none: every row is flagged UNCALIBRATED |
+| weights sha256 | `{info.weights_sha256 or "see model.json"}` |
+
+## Training
+
+Data: `{record.data}` ({record.data_description}), sha256 `{record.data_sha256}`;
+{record.objects_training} objects for training, {record.objects_validation} for validation, split at
+random with seed {record.seed}. {record.epochs} epochs in {record.seconds / 60:.0f} minutes; the
+weights are those of epoch {record.best_epoch}, of least validation loss.
+photoz-mmae {record.package_version}, torch {record.torch_version}. Made by
+
+    photoz-mmae train {run.data.name} -o {run.output.name} --preset {run.preset} --seed {run.seed}
+
+## Results on the validation objects, image only
+
+Point: {"median of p(z)" if info.z_edges else "the network's"}; sigma_NMAD about the median of dz.
+
+| metric | value |
+|---|---|
+{validation}
+
+## Must not be used for
+
+Objects unlike the training data above: another survey, depth, pixel scale or target selection. A
+model that was trained on mock data says nothing reliable about real galaxies until it has been
+tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
+"""

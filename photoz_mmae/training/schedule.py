@@ -1,0 +1,36 @@
+"""How the learning rate goes, and which parameters it is lower for."""
+
+import math
+
+import torch
+from torch import nn
+
+from photoz_mmae.model.presets import Schedule
+
+
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW; positions and query tokens learn at a tenth of the rate, without decay."""
+    slow, usual = [], []
+    for name, parameter in network.named_parameters():
+        is_query = any(word in name for word in ("pos", "cls_token", "queries", "summary"))
+        (slow if is_query else usual).append(parameter)
+    rate = schedule.learning_rate
+    return torch.optim.AdamW(
+        [
+            {"params": usual, "lr": rate, "weight_decay": schedule.weight_decay},
+            {"params": slow, "lr": 0.1 * rate, "weight_decay": 0.0},
+        ]
+    )
+
+
+def rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate at a step: a linear rise, then a cosine to 0.
+
+    With `warmup` 0 the rate is constant, as published.
+    """
+    if not warmup:
+        return 1.0
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))

@@ -1,0 +1,1 @@
+"""Training files: images, spectra and redshifts, and how they are split."""
