@@ -1,0 +1,41 @@
+# Everything starts from a clean clone with Python 3.11+, make and git.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+# One thread per process: tests and Dask workers run side by side.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: setup demo test lint bench catalogs clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[simulation,report,dev]'
+	touch $@
+
+# The main job on mock galaxies: cutouts in, catalogue out, compared with the truth.
+demo: setup
+	rm -rf $(DEMO)
+	$(BIN)/photoz-mmae simulate -n 2000 --seed 2026 --cutouts $(DEMO)/cutouts
+	$(BIN)/photoz-mmae predict $(DEMO)/cutouts -o $(DEMO)/catalog.parquet
+	$(BIN)/python -c "from astropy.table import Table; \
+	t = Table.read('$(DEMO)/catalog.parquet', format='parquet.votable'); \
+	t['object_id', 'ra', 'dec', 'mag_i', 'z_best', 'z_err68_min', 'z_err68_max', 'z_risk_best', 'flags'][:5].pprint(max_width=-1)"
+	$(BIN)/photoz-mmae evaluate $(DEMO)/catalog.parquet --truth $(DEMO)/cutouts/truth.parquet
+	@echo
+	@echo "The galaxies are mock data. The catalogue is $(DEMO)/catalog.parquet; open it with"
+	@echo "  $(BIN)/python -c \"from astropy.table import Table; Table.read('$(DEMO)/catalog.parquet', format='parquet.votable').info()\""
+	@echo "or read it with pandas, duckdb or TOPCAT."
+
+test: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv $(DEMO)

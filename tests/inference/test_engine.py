@@ -1,0 +1,82 @@
+"""The engine: values do not depend on the company an object is in."""
+
+import numpy as np
+import pytest
+import torch
+
+from photoz_mmae.errors import UsageError
+from photoz_mmae.inference.engine import Engine, resolve_device
+from photoz_mmae.model.mmae import MMAE
+from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork
+from photoz_mmae.model.published import PublishedMMAE
+from photoz_mmae.model.weights import TrainedModel
+
+
+@pytest.fixture(scope="module")
+def ours(tiny_info):
+    torch.manual_seed(0)
+    network = MMAE(MMAENetwork(width=16, depth=1, heads=2, decoder_width=8, redshift_bins=20))
+    return TrainedModel(network, tiny_info)
+
+
+@pytest.fixture(scope="module")
+def published(tiny_info):
+    torch.manual_seed(0)
+    network = PublishedMMAE(PublishedNetwork(width=16, depth=1, heads=2, fusion_blocks=1))
+    return TrainedModel(network, tiny_info)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).normal(size=(11, 5, 64, 64)).astype(np.float32)
+
+
+def test_shapes_and_normalisation(ours, images):
+    result = Engine(ours, "cpu", 4, masks=3).predict(images)
+    assert result.mass.shape == (11, 20)
+    np.testing.assert_allclose(result.mass.sum(axis=1), 1, rtol=1e-5)
+    assert result.z_masked.shape == (11, 3)
+    assert result.spectrum.shape == (11, 259)
+    assert result.spectrum_masked.shape == (11, 3, 259)
+    assert result.z_point is None
+
+
+def test_values_do_not_depend_on_the_other_objects(ours, images):
+    engine = Engine(ours, "cpu", 4, masks=2)
+    together, alone = engine.predict(images), engine.predict(images[9:10])
+    np.testing.assert_array_equal(together.mass[9:10], alone.mass)
+    np.testing.assert_array_equal(together.spectrum_masked[9:10], alone.spectrum_masked)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_any_number_of_objects(ours, images, n):
+    result = Engine(ours, "cpu", 4, masks=2).predict(images[:n])
+    assert result.mass.shape == (n, 20)
+    assert result.z_masked.shape == (n, 2)
+
+
+def test_without_masked_passes_there_is_no_spread(ours, images):
+    result = Engine(ours, "cpu", 4, masks=0).predict(images[:2])
+    assert result.z_masked is None
+    assert result.spectrum_masked is None
+
+
+def test_published_network_gives_a_point(published, images):
+    result = Engine(published, "cpu", 4, masks=2).predict(images)
+    assert result.mass is None
+    assert result.spectrum is None
+    assert result.z_masked.shape == (11, 2)
+    with torch.no_grad():
+        full = published.network(torch.from_numpy(images), None).redshift
+    np.testing.assert_allclose(result.z_point, full, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", "tpu"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(UsageError, match="device"):
+        resolve_device(device)
+
+
+def test_auto_finds_a_device():
+    expected = "cuda:0" if torch.cuda.is_available() else "cpu"
+    assert resolve_device("auto") == expected
