@@ -68,3 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(message: str, code: int) -> int:
     click.echo(f"photoz-mmae: {' '.join(message.split())}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

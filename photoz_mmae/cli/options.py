@@ -1,10 +1,13 @@
 """Options shared by several verbs, and how a verb turns them into its run."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 config_option = click.option(
     "--config",
@@ -22,7 +25,9 @@ overwrite_option = click.option(
 )
 
 
-def run_option(kind: type, *names: str, help: str, **attributes: Any) -> Any:
+def run_option(
+    kind: type, *names: str, help: str, **attributes: Any
+) -> Callable[[Command], Command]:
     """Make a click option whose documented default is that of the run's dataclass field."""
     field_name = max(names, key=len).split("/")[0].lstrip("-").replace("-", "_")
     field = next(field for field in dataclasses.fields(kind) if field.name == field_name)

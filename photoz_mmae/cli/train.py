@@ -1,5 +1,6 @@
 """`photoz-mmae train`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def train(config: Path | None, **options: Any) -> None:
         nonlocal epochs
         epochs = total_epochs
         bar.update(task, total=training)
+        stack.enter_context(bar)
         resumed = f"; going on after epoch {done}" if done else ""
         console.print(
             f"{training} objects for training, {validation} for validation, preset {run.preset}, "
@@ -83,7 +85,8 @@ def train(config: Path | None, **options: Any) -> None:
             highlight=False,
         )
 
-    with bar:
+    # The bar appears once training starts: an error before that is one line.
+    with ExitStack() as stack:
         model = train(run, Watcher(on_start, on_step, on_epoch))
     result = model.info.training.validation
     click.echo(f"{run.output}: trained; validation sigma_NMAD = {result['sigma_nmad']:.4f}")

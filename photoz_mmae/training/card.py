@@ -1,5 +1,7 @@
 """The model card: what a model is, what it was trained on, how good it is, what it is not for."""
 
+import math
+
 from photoz_mmae.model.info import ModelInfo
 from photoz_mmae.model.presets import Preset
 from photoz_mmae.runs import TrainRun
@@ -8,8 +10,9 @@ from photoz_mmae.runs import TrainRun
 def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     """Text of CARD.md."""
     record = info.training
-    field = f'{info.image_size} x {info.image_size} px of {info.pixel_scale}"'
-    z_range = f"0 to {preset.network.redshift_max:g}" if info.z_edges else "a point, no p(z)"
+    size, bands = info.image_size, "".join(info.bands)
+    field = f'{bands} images of {size} x {size} px of {info.pixel_scale}", alone'
+    z_range = f"0 to {math.expm1(info.z_edges[-1]):g}" if info.z_edges else "not bounded"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
     validation = "\n".join(
         f"| {name} | {value:.4f} |" for name, value in sorted(record.validation.items())
@@ -20,7 +23,7 @@ Preset `{info.preset}`: {preset.description}.
 
 | | |
 |---|---|
-| input | {len(info.bands)} bands ({"".join(info.bands)}), {field}, AB zero point {info.zero_point:g}, image only |
+| input | {field}; flux at AB zero point {info.zero_point:g} |
 | output | {output}; redshift range: {z_range} |
 | Galactic dust | {info.dust}: images are taken as they come |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |

@@ -19,7 +19,7 @@ from photoz_mmae.model.info import INFO_FILE, ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, Preset, load_preset
 from photoz_mmae.model.weights import TrainedModel, build_network, save_model
-from photoz_mmae.redshift import metrics
+from photoz_mmae.redshift.metrics import point_metrics
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.surveys import ZERO_POINT, get_survey
 from photoz_mmae.training.card import model_card
@@ -105,7 +105,6 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
             best = _snapshot(network)
         progress.epoch = epoch
         progress.seconds += time.monotonic() - started
-        save_checkpoint(run.output, settings, progress, network, best, optimizer)
         record = {
             "epoch": epoch,
             "seconds": round(progress.seconds, 1),
@@ -113,11 +112,14 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
             "validation": validation,
             "best_epoch": progress.best_epoch,
         }
+        # First the record, then the checkpoint: a kill between them makes the epoch again, and
+        # its record is dropped; the other way round it would be missing.
         _append_metrics(run.output, record)
+        save_checkpoint(run.output, settings, progress, network, best, optimizer)
         watcher.on_epoch(record)
 
     network.load_state_dict(best)
-    record = TrainingRecord(
+    origin = TrainingRecord(
         data=run.data.name,
         data_sha256=data_sha256,
         data_description=data.description,
@@ -131,7 +133,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
         torch_version=torch.__version__,
         validation=stage.validate(validation_rows),
     )
-    model = TrainedModel(network, _describe(run, preset, data, record))
+    model = TrainedModel(network, _describe(run, preset, data, origin))
     model = save_model(run.output, model, model_card(model.info, preset, run))
     (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
     return model
@@ -212,12 +214,10 @@ class _Stage:
                 sums[name] = sums.get(name, 0.0) + share * value.item()
             points.append(self._objective.redshift(batch.image).cpu().numpy())
             truth.append(batch.redshift.cpu().numpy())
-        dz = metrics.scaled_error(np.concatenate(points), np.concatenate(truth))
+        scores = point_metrics(np.concatenate(points), np.concatenate(truth))
         return {
             **{f"loss_{name}": value for name, value in sums.items()},
-            "sigma_nmad": float(metrics.sigma_nmad(dz)),
-            "bias_median": float(np.median(dz)),
-            "outlier_015": float(metrics.outlier_fraction(dz)),
+            **{name: scores[name] for name in ("sigma_nmad", "bias_median", "outlier_015")},
         }
 
     def _in_batches(self, rows: NDArray[np.int64]) -> Iterator[TrainingBatch]:
@@ -276,7 +276,7 @@ def _decisive_settings(run: TrainRun, preset: Preset, data_sha256: str) -> dict[
 
 
 def _describe(
-    run: TrainRun, preset: Preset, data: SpectraFile, record: TrainingRecord
+    run: TrainRun, preset: Preset, data: SpectraFile, origin: TrainingRecord
 ) -> ModelInfo:
     survey = get_survey(data.survey)
     network = preset.network
@@ -298,7 +298,7 @@ def _describe(
         wave=wave,
         network=network,
         weights_sha256="",
-        training=record,
+        training=origin,
     )
 
 

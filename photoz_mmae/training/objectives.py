@@ -21,8 +21,11 @@ CRPS_WEIGHT = 20.0
 class Objective(Protocol):
     """What the loop asks of a network's training."""
 
-    network: torch.nn.Module
     normalisation: Normalisation
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What is trained."""
 
     def losses(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Losses by name; `total` is what is minimised."""

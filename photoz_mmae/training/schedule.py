@@ -10,7 +10,8 @@ from photoz_mmae.model.presets import Schedule
 
 def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
     """AdamW; positions and query tokens learn at a tenth of the rate, without decay."""
-    slow, usual = [], []
+    slow: list[nn.Parameter] = []
+    usual: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         is_query = any(word in name for word in ("pos", "cls_token", "queries", "summary"))
         (slow if is_query else usual).append(parameter)

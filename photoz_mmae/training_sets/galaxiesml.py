@@ -19,7 +19,6 @@ from photoz_mmae.errors import InputError
 from photoz_mmae.spectra import grid
 
 POOLED_PIXELS = 259
-POOLING = 30
 
 Normalisation = Literal["paper", "relative"]
 """`paper`: mean 0 and rms 1, as published. `relative`: over the mean, never subtracted."""
@@ -96,12 +95,12 @@ class SpectraFile:
         if not len(self.rows):
             raise InputError(f"{path}: no object has a redshift")
         pixels = self._flux.shape[1]
-        if pixels != POOLED_PIXELS and pixels // POOLING != POOLED_PIXELS:
+        if pixels != POOLED_PIXELS and pixels // grid.POOL != POOLED_PIXELS:
             raise InputError(f"{path}: spectra of {pixels} pixels; 259 or 7783 are known")
         self._pooled = pixels == POOLED_PIXELS
         wave = self._dataset("spectrum/wave")
         wave = np.asarray(wave[0] if wave.ndim == 2 else wave[:], dtype=np.float64)
-        self.wave = wave if self._pooled else grid.pooled_wave(wave, POOLING)
+        self.wave = wave if self._pooled else grid.pooled_wave(wave)
         self.description = str(self._file.attrs.get("description", "no description in the file"))
         self.survey = str(self._file.attrs.get("survey", "hsc-wide"))
 
@@ -138,24 +137,24 @@ class SpectraFile:
         )
         return TrainingBatch(
             image=torch.from_numpy(image[back].astype(np.float32, copy=False)),
-            flux=torch.from_numpy(flux[back].astype(np.float32)),
-            ivar=torch.from_numpy(ivar[back].astype(np.float32)),
+            flux=torch.from_numpy(flux[back]),
+            ivar=torch.from_numpy(ivar[back]),
             has_spectrum=torch.from_numpy(present[back]),
             redshift=torch.from_numpy(self.redshift[rows].astype(np.float32)),
         )
 
     def _normalise(
-        self, flux: NDArray[np.float64], ivar: NDArray[np.float64], normalisation: Normalisation
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        self, flux: grid.Float, ivar: grid.Float, normalisation: Normalisation
+    ) -> tuple[grid.Float, grid.Float, NDArray[np.bool_]]:
         """(N, 7783 or 259) twice -> (N, 259) twice, and which objects have a spectrum."""
         if normalisation == "paper":
             normed = grid.paper_normalise(flux, ivar)
-            valid = (ivar > 0).astype(np.float64)
+            valid = (ivar > 0).astype(np.float32)
             if not self._pooled:
-                normed, valid = grid.pool_mean(normed, POOLING), grid.pool_mean(valid, POOLING)
-            return normed, valid, (ivar > 0).any(axis=1)
+                normed, valid = grid.pool_mean(normed), grid.pool_mean(valid)
+            return normed, valid, np.any(ivar > 0, axis=1)
         if not self._pooled:
-            flux, ivar = grid.pool_weighted(flux, ivar, POOLING)
+            flux, ivar = grid.pool_weighted(flux, ivar)
         return grid.relative_to_mean(flux, ivar)
 
     def _dataset(self, name: str, dimensions: int | None = None) -> Any:
