@@ -6,12 +6,13 @@ each later source wins. An unknown key is an error that names the nearest known 
 
 import dataclasses
 import difflib
+import itertools
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from photoz_mmae.errors import InputError, UsageError
@@ -69,13 +70,23 @@ class PredictRun:
 
 @dataclass(frozen=True, config=_STRICT)
 class EvaluateRun:
-    """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out."""
+    """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out.
+
+    `bins` are edges in true redshift; each bin holds its lower edge.
+    """
 
     catalog: Path
     truth: Path
     z_phot: str = "z_best"
     z_spec: str = "redshift"
     bins: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
+
+    @field_validator("bins")
+    @classmethod
+    def _bins_increase(cls, bins: tuple[float, ...]) -> tuple[float, ...]:
+        if any(low >= high for low, high in itertools.pairwise(bins)):
+            raise ValueError("the edges do not increase")
+        return bins
 
 
 Run = TypeVar("Run", SimulateRun, TrainRun, PredictRun, EvaluateRun)

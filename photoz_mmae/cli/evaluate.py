@@ -1,6 +1,51 @@
+"""`photoz-mmae evaluate`."""
+
+from pathlib import Path
+from typing import Any
+
 import click
+
+from photoz_mmae.cli.options import config_option, run_option
+from photoz_mmae.runs import EvaluateRun, load_run
 
 
 @click.command()
-def evaluate() -> None:
-    ...
+@click.argument("catalog", type=click.Path(path_type=Path))
+@run_option(
+    EvaluateRun,
+    "--truth",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="Table of true redshifts; may be CATALOG itself.",
+)
+@run_option(EvaluateRun, "--z-phot", metavar="COLUMN", help="Redshift to judge, in CATALOG.")
+@run_option(EvaluateRun, "--z-spec", metavar="COLUMN", help="True redshift, in TABLE.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@config_option
+def evaluate(config: Path | None, as_json: bool, **options: Any) -> None:
+    """Compare CATALOG with true redshifts: scatter, bias, outliers, and p(z) where it has one.
+
+    CATALOG and TABLE are CSV, Parquet or FITS, joined by object_id; by row number when both are
+    one file. Metrics are given over all objects and per bin of true redshift (`bins` in a
+    --config file).
+    """
+    run = load_run(EvaluateRun, config, options)
+
+    import json
+
+    from photoz_mmae.evaluation.compare import evaluate
+
+    evaluation = evaluate(run)
+    if as_json:
+        click.echo(json.dumps(evaluation.as_json(), indent=1, allow_nan=False))
+        return
+
+    from rich.console import Console
+
+    from photoz_mmae.evaluation.terminal import render
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 200)  # into a file or a pipe: nothing to wrap for
+    console.print(render(run, evaluation))
+    click.echo(f"sigma_NMAD = {evaluation.all['sigma_nmad']:.4f}")

@@ -1,0 +1,1 @@
+"""How good a catalogue is, against a table of true redshifts."""

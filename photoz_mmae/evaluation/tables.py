@@ -1,0 +1,263 @@
+"""Tables as people have them (CSV, Parquet, FITS) -> columns as arrays."""
+
+import difflib
+import gzip
+import json
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from photoz_mmae.errors import InputError
+
+Array = NDArray[np.float64]
+
+ID_COLUMN = "object_id"
+_SHOWN_COLUMNS = 30
+
+
+class TableFile:
+    """A table on disk, read column by column.
+
+    Parameters
+    ----------
+    path : Path
+        CSV (comma or tab, with a header line, `.gz` too), Parquet, or FITS (first table in it);
+        told apart by content, not by name.
+
+    Attributes
+    ----------
+    names : list of str
+    metadata : dict of str to str
+        Key-value metadata of a Parquet file; empty for the others.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, damaged, or none of these formats.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, str] = {}
+        self._parquet: Any = None
+        self._table: Any = None
+        kind = _kind(path)
+        try:
+            if kind == "parquet":
+                self._parquet = pq.ParquetFile(path)
+                schema = self._parquet.schema_arrow
+                self.metadata = {
+                    key.decode(errors="replace"): value.decode(errors="replace")
+                    for key, value in (schema.metadata or {}).items()
+                }
+            else:
+                self._table = _read_csv(path) if kind == "CSV" else _read_fits(path)
+                schema = self._table.schema
+        except (pa.ArrowException, OSError, ValueError, TypeError, IndexError) as error:
+            raise InputError(f"{path}: not readable as {kind} ({_first_line(error)})") from error
+        self.names: list[str] = list(schema.names)
+        if len(self) == 0:
+            raise InputError(f"{path}: the table has no rows")
+
+    def __len__(self) -> int:
+        source = self._parquet.metadata if self._parquet is not None else self._table
+        return int(source.num_rows)
+
+    def numbers(self, name: str) -> Array:
+        """Read a column of numbers as float64, nulls as NaN, (N,).
+
+        Raises
+        ------
+        InputError
+            No such column, or it does not hold numbers.
+        """
+        column = self._column(name)
+        try:
+            return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())
+        except (pa.ArrowException, TypeError) as error:
+            raise InputError(
+                f"{self.path}: column {name!r} does not hold numbers ({_first_line(error)})"
+            ) from error
+
+    @cached_property
+    def ids(self) -> Any:
+        """The column `object_id` as canonical text: the integer 17 and the text "17" are equal.
+
+        Returns
+        -------
+        pyarrow.ChunkedArray of large_string, (N,)
+            Null where there is no id.
+
+        Raises
+        ------
+        InputError
+            No such column, or it holds neither integers nor text.
+        """
+        column = self._column(ID_COLUMN)
+        kind = column.type
+        try:
+            if pa.types.is_floating(kind):  # what pandas makes of integers beside a null
+                column = pc.cast(column, pa.int64())
+            elif not (pa.types.is_integer(kind) or _is_text(kind)):
+                raise pa.ArrowInvalid(f"type {kind}")
+            return pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{self.path}: {ID_COLUMN} is neither integer nor text ({_first_line(error)})"
+            ) from error
+
+    def increasing_numbers(self, key: str) -> list[float]:
+        """Read a list of increasing numbers from the file's metadata.
+
+        Raises
+        ------
+        InputError
+            It is no such JSON list.
+        """
+        try:
+            numbers = [float(number) for number in json.loads(self.metadata[key])]
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.path}: metadata {key!r} is no list of numbers") from error
+        if len(numbers) < 2 or not np.all(np.diff(numbers) > 0):
+            raise InputError(f"{self.path}: the numbers in metadata {key!r} do not increase")
+        return numbers
+
+    def lists(self, name: str, length: int, rows: int) -> Iterator[tuple[slice, Array]]:
+        """Read a Parquet column of lists in batches of (up to `rows`, `length`); nulls as NaN.
+
+        Raises
+        ------
+        InputError
+            A list of another length.
+        """
+        start = 0
+        for batch in self._parquet.iter_batches(rows, columns=[name]):
+            lists = batch.column(0)
+            values = np.full((len(lists), length), np.nan)
+            valid = np.asarray(lists.is_valid())
+            flat = lists.flatten().to_numpy(zero_copy_only=False)
+            if flat.size != valid.sum() * length:
+                raise InputError(f"{self.path}: not every {name!r} has {length} entries")
+            values[valid] = flat.reshape(-1, length)
+            yield slice(start, start + len(lists)), values
+            start += len(lists)
+
+    def _column(self, name: str) -> Any:
+        if self.names.count(name) != 1:
+            raise InputError(f"{self.path}: {self._missing(name)}")
+        try:
+            if self._parquet is not None:
+                column = self._parquet.read(columns=[name]).column(0)
+            else:
+                column = self._table.column(name)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{self.path}: column {name!r} is damaged ({_first_line(error)})"
+            ) from error
+        return pc.cast(column, column.type.value_type) if _is_dictionary(column) else column
+
+    def _missing(self, name: str) -> str:
+        if name in self.names:
+            return f"more than one column is named {name!r}"
+        near = difflib.get_close_matches(name.lower(), [n.lower() for n in self.names], n=1)
+        nearest = [n for n in self.names if n.lower() in near]
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        shown = ", ".join(self.names[:_SHOWN_COLUMNS])
+        more = len(self.names) - _SHOWN_COLUMNS
+        rest = f" and {more} more" if more > 0 else ""
+        return f"no column {name!r}{hint} (columns: {shown}{rest})"
+
+
+def _kind(path: Path) -> str:
+    """`parquet`, `FITS` or `CSV`, from the first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(4096)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({_first_line(error)})") from error
+    if not head.strip():
+        raise InputError(f"{path}: the file is empty")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"SIMPLE  ="):
+        return "FITS"
+    if b"\0" in head:
+        raise InputError(f"{path}: neither CSV, Parquet nor FITS; convert it to one of them")
+    return "CSV"
+
+
+def _read_csv(path: Path) -> Any:
+    with pa.input_stream(str(path)) as file:
+        header = file.read(65536).split(b"\n")[0]
+    tabs = b"\t" in header and b"," not in header
+    # Ids stay text, so that 0017 is not 17 and no digit is lost. Some archives write "# name".
+    as_text = {prefix + ID_COLUMN: pa.string() for prefix in ("", "#", "# ")}
+    table = pyarrow.csv.read_csv(
+        str(path),
+        parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+    return table.rename_columns([name.lstrip("# ").strip() for name in table.column_names])
+
+
+def _read_fits(path: Path) -> Any:
+    from astropy.io.fits.verify import VerifyError
+    from astropy.table import Table
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # several tables in the file, odd units: not our matter
+        try:
+            table = Table.read(path, format="fits", memmap=False)
+        except VerifyError as error:
+            raise ValueError(_first_line(error)) from error
+        # Columns of more than one dimension are no redshifts and no ids.
+        return pa.table(
+            {name: _from_astropy(table[name]) for name in table.colnames if table[name].ndim == 1}
+        )
+
+
+def _from_astropy(column: Any) -> Any:
+    values = np.ma.asarray(column)
+    data = np.asarray(values.data)
+    if data.dtype.kind == "S":
+        data = np.char.decode(data, "utf-8", "replace")
+    elif data.dtype.kind != "U":
+        data = data.astype(data.dtype.newbyteorder("="))
+    return pa.array(data, mask=np.ma.getmaskarray(values))
+
+
+def _is_text(kind: Any) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_string_view,
+        )
+    )
+
+
+def _is_dictionary(column: Any) -> bool:
+    return bool(pa.types.is_dictionary(column.type))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,74 @@
+"""An evaluation as a table for the terminal."""
+
+import math
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from photoz_mmae.evaluation.compare import Evaluation
+from photoz_mmae.runs import EvaluateRun
+
+_LINES = {
+    "n": ("objects", "{:d}"),
+    "sigma_nmad": ("sigma_NMAD, about median", "{:.4f}"),
+    "sigma_iqr": ("sigma_IQR", "{:.4f}"),
+    "bias_median": ("bias, median dz", "{:+.4f}"),
+    "bias_mean": ("bias, mean dz", "{:+.4f}"),
+    "outlier_015": ("|dz| > 0.15", "{:.2%}"),
+    "outlier_rail": ("|dz| > max(.06, 3 s_IQR)", "{:.2%}"),
+    "catastrophic": ("|z_phot - z_spec| > 1", "{:.2%}"),
+    "hsc_loss": ("HSC loss, mean", "{:.4f}"),
+    "coverage_68": ("inside 68 % interval", "{:.1%}"),
+    "coverage_95": ("inside 95 % interval", "{:.1%}"),
+    "n_pdf": ("objects with p(z)", "{:d}"),
+    "cde_loss": ("CDE loss", "{:.3f}"),
+    "crps": ("CRPS, mean", "{:.4f}"),
+    "pit_ks": ("PIT: KS", "{:.4f}"),
+    "pit_cvm": ("PIT: Cramer-von Mises", "{:.2f}"),
+    "pit_ad": ("PIT: Anderson-Darling", "{:.2f}"),
+    "pit_extreme": ("PIT < 1e-4 or > .9999", "{:.2%}"),
+}
+_ROWS = {
+    "without_truth": "catalogue rows not in the truth",
+    "without_z_spec": "catalogue rows whose truth has no redshift",
+    "without_z_phot": "catalogue rows without {z_phot}",
+    "truth_without_catalog": "truth rows not in the catalogue",
+    "truth_duplicates": "truth rows that repeat an object_id (the first of each counts)",
+    "catalog_duplicates": "catalogue rows that repeat an object_id (each is compared)",
+}
+
+
+def render(run: EvaluateRun, evaluation: Evaluation) -> Group:
+    """Lay out metrics by redshift bin, and say what was left out."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("dz = (z_phot - z_spec)/(1 + z_spec)", no_wrap=False, max_width=24)
+    table.add_column("all", justify="right", no_wrap=True)
+    for row in evaluation.bins:
+        table.add_column(f"{row['z_min']:g}-{row['z_max']:g}", justify="right", no_wrap=True)
+    for name, (label, style) in _LINES.items():
+        if name in evaluation.all:
+            values = [_cell(row[name], style) for row in (evaluation.all, *evaluation.bins)]
+            table.add_row(label, *values)
+    rows = evaluation.rows
+    lines = [
+        f"{run.catalog} [{run.z_phot}] against {run.truth} [{run.z_spec}], "
+        f"joined by {evaluation.joined_by}: {rows['compared']} of {rows['catalog']} rows compared"
+    ]
+    lines += [
+        f"  {meaning.format(z_phot=run.z_phot)}: {rows[name]}"
+        for name, meaning in _ROWS.items()
+        if rows.get(name)
+    ]
+    outside = evaluation.all["n"] - sum(row["n"] for row in evaluation.bins)
+    if outside:
+        lines.append(f"  compared objects outside the redshift bins: {outside:d}")
+    if evaluation.pdf:
+        lines.append(f"  p(z) from {evaluation.pdf}")
+    lines += [f"  {note}" for note in evaluation.notes]
+    return Group(Text("\n".join(lines), overflow="fold"), table)
+
+
+def _cell(value: float, style: str) -> str:
+    return style.format(value) if math.isfinite(value) else "-"
