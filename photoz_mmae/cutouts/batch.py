@@ -1,0 +1,180 @@
+"""Sources to one batch of images of the model's size, with flags and photometry.
+
+What becomes of an object, in this order; the first that applies decides, and one of the four
+flags without redshift is set at most:
+
+1. READ_ERROR: a file is gone, forbidden, no FITS, damaged, truncated or without an image.
+2. WRONG_SIZE: no two axes per band, a side below 8 pixels, or far too large for a cutout.
+3. MISSING_BAND: a band of the model is not there; or some bands, not all, are dead: without a
+   finite pixel, or constant. The bands that are there keep their pixels and fluxes.
+4. NO_FINITE_PIXELS: every band that is there is dead, or the target lies outside the image.
+
+Position. The target is where the header says (RA_TARG and DEC_TARG, else numeric RA and DEC, of
+the image or the primary header; RA and DEC only where they fall on the image, as they may be the
+telescope's), else at the array's centre. The image is shifted by whole pixels so that the
+target's 0-based position is nearest to S/2 - 0.5 in both axes, and at S/2 - 1 where two are as
+near: an odd image in an even size. What lies outside the model's size is cut off, what is
+missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from the array's centre.
+
+Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNIT, in that order,
+of the image's header, then the primary one; without any they are taken to be there already.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.fits import Cutout, Plane, Unusable, read_cutout
+from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure, target_aperture
+from photoz_mmae.cutouts.placing import file_pixel_scale, find_target, place, same_target
+from photoz_mmae.cutouts.wcs import read_wcs
+from photoz_mmae.flags import Flag
+from photoz_mmae.surveys import NJY_PER_FLUX
+
+__all__ = ["APERTURE_DIAMETER", "CutoutBatch", "read_batch"]
+
+OFF_CENTRE_PIXELS = 1.5
+SCALE_TOLERANCE = 0.02
+LOW_SNR = 5.0
+
+
+@dataclass
+class CutoutBatch:
+    """N objects in the order of their sources; nothing is ever dropped.
+
+    Attributes
+    ----------
+    images : ndarray (N, B, S, S) of float32
+        Flux at AB zero point 27; padding and pixels that are not finite are 0, and so is a band
+        or an object without a usable image.
+    object_id, source : list of str
+        `source` is the (first) file's path, undecodable bytes escaped.
+    ra, dec : ndarray (N,) of float64
+        Of the target, deg; NaN where unknown.
+    flags : ndarray (N,) of int32
+        Bits of `photoz_mmae.flags.Flag`.
+    bands_used : ndarray (N,) of uint8
+        Bit k is set when the model's k-th band holds an image.
+    flux, flux_err : ndarray (N, B) of float32
+        nJy in a circle of `APERTURE_DIAMETER` around the target; NaN where not measurable.
+    reason : list of str
+        Why an object has no redshift; empty when it is fine.
+    """
+
+    images: NDArray[np.float32]
+    object_id: list[str]
+    source: list[str]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    flags: NDArray[np.int32]
+    bands_used: NDArray[np.uint8]
+    flux: NDArray[np.float32]
+    flux_err: NDArray[np.float32]
+    reason: list[str]
+
+
+def read_batch(
+    sources: Sequence[Source], bands: Sequence[str], size: int, pixel_scale: float
+) -> CutoutBatch:
+    """Read objects into one batch, one row per source, whatever is wrong with it.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    bands : sequence of str
+        The model's bands in its order, one letter each, at most eight.
+    size : int
+        Side S of the model's images, pixels.
+    pixel_scale : float
+        Of the model, arcsec.
+
+    Returns
+    -------
+    CutoutBatch
+    """
+    count, depth = len(sources), len(bands)
+    batch = CutoutBatch(
+        images=np.zeros((count, depth, size, size), np.float32),
+        object_id=[],
+        source=[printable(source.files[0]) for source in sources],
+        ra=np.full(count, np.nan),
+        dec=np.full(count, np.nan),
+        flags=np.zeros(count, np.int32),
+        bands_used=np.zeros(count, np.uint8),
+        flux=np.full((count, depth), np.nan, np.float32),
+        flux_err=np.full((count, depth), np.nan, np.float32),
+        reason=[""] * count,
+    )
+    for row, source in enumerate(sources):
+        cutout = Cutout(object_id="")
+        try:
+            read_cutout(source.files, bands, cutout)
+            _fill_row(batch, row, cutout, bands, pixel_scale)
+        except Unusable as error:
+            batch.flags[row] |= error.flag
+            batch.reason[row] = error.reason
+        except Exception as error:  # one object's oddity must never cost the others their rows
+            batch.images[row] = 0
+            batch.flags[row] = Flag.READ_ERROR
+            batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
+        batch.object_id.append(cutout.object_id or printable(source.files[0]))
+    return batch
+
+
+def _fill_row(
+    batch: CutoutBatch, row: int, cutout: Cutout, bands: Sequence[str], pixel_scale: float
+) -> None:
+    """Place an object's planes in the batch and measure them; raises Unusable at the end."""
+    planes = cutout.planes
+    if not planes:
+        raise Unusable(Flag.MISSING_BAND, f"none of the bands {', '.join(bands)} can be told")
+    leader = planes["i"] if "i" in planes else next(iter(planes.values()))
+    wcs = read_wcs(leader.header, leader.x_axis)
+    target = find_target(leader, wcs)
+    if target.sky:
+        batch.ra[row], batch.dec[row] = target.sky
+    flags = Flag(0)
+    if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
+        flags |= Flag.OFF_CENTRE
+    scale = file_pixel_scale(leader, wcs)
+    if scale and abs(scale / pixel_scale - 1) > SCALE_TOLERANCE:
+        flags |= Flag.OTHER_PIXEL_SCALE
+    else:
+        scale = pixel_scale
+
+    images = batch.images[row]
+    valid = np.zeros(images.shape, bool)
+    for k, band in enumerate(bands):
+        if band in planes:
+            position = same_target(planes[band], target, leader)
+            padded, nonfinite = place(planes[band], position, images[k], valid[k])
+            flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+    batch.flags[row] = flags
+    alive = np.array([band.any() for band in valid])
+    batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
+    if target.is_inside(leader):
+        radius = APERTURE_DIAMETER / 2 / scale
+        around = target_aperture(target.x, target.y, images.shape[-1], radius)
+        flux, error = measure(images, valid, around)
+        batch.flux[row], batch.flux_err[row] = flux * NJY_PER_FLUX, error * NJY_PER_FLUX
+        if "i" in bands and flux[bands.index("i")] < LOW_SNR * error[bands.index("i")]:
+            batch.flags[row] |= Flag.LOW_SNR
+    _require_bands(bands, planes, alive)
+
+
+def _require_bands(
+    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
+) -> None:
+    """Raise Unusable unless every band of the model is there and alive."""
+    absent = [band for band in bands if band not in planes]
+    dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
+    if absent:
+        raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
+    if len(dead) == len(bands):
+        raise Unusable(Flag.NO_FINITE_PIXELS, "no finite pixels that differ, or no target there")
+    if dead:
+        raise Unusable(Flag.MISSING_BAND, f"no finite pixels that differ in band {', '.join(dead)}")

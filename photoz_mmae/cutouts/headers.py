@@ -1,0 +1,259 @@
+"""FITS headers, read and checked by hand before anything else touches a file.
+
+A header that promises more data than the file holds, or makes no sense, is found here, where it
+costs an exception, and not in a C library or in an allocation. FITS standard 4.0, sections 3-4.
+"""
+
+import gzip
+import io
+import math
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+BLOCK = 2880
+CARD = 80
+MAX_HEADER = 4 << 20
+"""Bytes: a header longer than this is not one."""
+
+MAX_FILE = 1 << 60
+"""Bytes: beyond this a position in a file is nonsense."""
+
+ReadAt = Callable[[int, int], bytes]
+"""(offset, length) -> bytes, fewer than asked for at the end of the file."""
+
+_STRING = re.compile(rb"\s*'((?:[^']|'')*)'")
+_INTEGER = re.compile(rb"[+-]?\d+")
+_TABLES = ("BINTABLE", "TABLE", "A3DTABLE")
+# Whole words in EXTNAME or EXTTYPE that say that an image is not the sky itself.
+_ANCILLARY = re.compile(
+    r"(?<![A-Z])(VAR|VARIANCE|STD|SIGMA|ERR|ERROR|UNC|NOISE|MASK|MSK|BITMASK|DQ|FLAGS?|QUALITY|WHT"
+    r"|WEIGHT|IVAR|INVVAR|PSF|BKG|BACKGROUND|SKY|EXPMAP|COVERAGE|NEXP|SEG|SEGMAP|MODEL|RESIDUAL)"
+    r"(?![A-Z])",
+    re.IGNORECASE,
+)
+
+
+class Damaged(Exception):
+    """The bytes are no FITS file, or a broken one; the message says how."""
+
+
+@dataclass(slots=True)
+class Header:
+    """One header-data unit.
+
+    Attributes
+    ----------
+    index : int
+        Number of the unit in the file; 0 is the primary one.
+    cards : dict of bytes to bytes
+        What stands behind `KEYWORD = `; of a repeated keyword the first.
+    raw : bytes
+        All cards up to END, for readers that need them as they are.
+    shape : tuple of int
+        Of the image, slowest axis first, that of the image itself where it is tile-compressed;
+        empty for a table and for a unit without data.
+    is_table : bool
+        A table that is not a tile-compressed image.
+    data_start, data_size : int
+        Where the data lie in the file, in bytes, without the padding to whole blocks.
+    """
+
+    index: int
+    cards: dict[bytes, bytes]
+    raw: bytes
+    shape: tuple[int, ...] = ()
+    is_table: bool = False
+    data_start: int = 0
+    data_size: int = 0
+
+    def text(self, key: str) -> str:
+        """Return the value as text: a string without its quotes, a number as written, or ''."""
+        card = self.cards.get(key.encode())
+        if card is None:
+            return ""
+        quoted = _STRING.match(card)
+        value = quoted[1].replace(b"''", b"'") if quoted else card.split(b"/", 1)[0]
+        return value.decode("utf-8", "backslashreplace").strip()
+
+    def number(self, key: str) -> float | None:
+        """Return a finite number; None for a missing keyword, a string, or anything else."""
+        card = self.cards.get(key.encode())
+        if card is None:
+            return None
+        try:
+            value = float(card.split(b"/", 1)[0].replace(b"D", b"E"))
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """Return an integer that the structure of the file needs; raises Damaged without it."""
+        card = self.cards.get(key.encode())
+        if card is None and default is not None:
+            return default
+        value = b"" if card is None else card.split(b"/", 1)[0].strip()
+        if not _INTEGER.fullmatch(value) or len(value) > 20:
+            raise Damaged(
+                f"HDU {self.index}: {key} is {'missing' if card is None else 'no integer'}"
+            )
+        return int(value)
+
+    @property
+    def plain_shape(self) -> tuple[int, ...]:
+        """The shape without axes of length one, which some writers add in front."""
+        if len(self.shape) <= 2:
+            return self.shape
+        return tuple(length for length in self.shape if length > 1)
+
+    @property
+    def is_science(self) -> bool:
+        """An image of the sky: not a variance, a mask, a weight, a PSF."""
+        names = f"{self.text('EXTNAME')} {self.text('EXTTYPE')}"
+        return bool(self.shape) and _ANCILLARY.search(names) is None
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading and return its descriptor.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    Damaged
+        It is a pipe, a device, a directory: reading could block for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged("not a regular file")
+    return descriptor
+
+
+def is_gzip(descriptor: int) -> bool:
+    """Whether the file's content, whatever its name, is gzip-compressed."""
+    return os.pread(descriptor, 2, 0) == b"\x1f\x8b"
+
+
+def reader(descriptor: int) -> ReadAt:
+    """Return a function that reads a piece of the file, decompressed where it is gzip."""
+    if not is_gzip(descriptor):
+        return lambda offset, length: os.pread(descriptor, length, offset)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    stream = gzip.GzipFile(fileobj=io.FileIO(descriptor, closefd=False))
+
+    def read_at(offset: int, length: int) -> bytes:
+        try:
+            stream.seek(offset)
+            return stream.read(length)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Damaged(f"gzip: {error}") from error
+
+    return read_at
+
+
+def walk_headers(read_at: ReadAt) -> Iterator[Header]:
+    """Yield the headers of a FITS file one by one, each after it was checked.
+
+    That the data of a unit are all there is checked before the next unit is looked for, so a
+    reader that needs the first units only may stop early. Bytes behind the last unit that are no
+    extension end the walk without an error, as the standard allows.
+
+    Raises
+    ------
+    Damaged
+        Not FITS, a header that makes no sense, or less data than it promises.
+    """
+    start = 0
+    index = 0
+    while True:
+        raw, data_start = _read_cards(read_at, start, index)
+        if not raw:
+            return
+        header = _checked(raw, index, data_start)
+        yield header
+        end = data_start + header.data_size
+        if header.data_size and (end > MAX_FILE or not read_at(end - 1, 1)):
+            raise Damaged(f"truncated: HDU {index} needs {end} bytes of file")
+        start = data_start + -(-header.data_size // BLOCK) * BLOCK
+        index += 1
+
+
+def _read_cards(read_at: ReadAt, start: int, index: int) -> tuple[bytes, int]:
+    """Return the cards of the header at `start` (empty: there is none) and where its data begin."""
+    raw = b""
+    while len(raw) < MAX_HEADER:
+        block = read_at(start + len(raw), BLOCK)
+        if not raw and not block.startswith(b"SIMPLE  =" if index == 0 else b"XTENSION="):
+            if index == 0:
+                raise Damaged("not a FITS file" if block else "empty file")
+            return b"", start
+        end = block.find(b"END" + b" " * 77)
+        while end > 0 and end % CARD:
+            end = block.find(b"END" + b" " * 77, end + 1)
+        raw += block
+        if end >= 0:
+            return raw[: len(raw) - len(block) + end], start + -(-len(raw) // BLOCK) * BLOCK
+        if len(block) < BLOCK:
+            break
+    raise Damaged(f"truncated: the header of HDU {index} has no end")
+
+
+def _checked(raw: bytes, index: int, data_start: int) -> Header:
+    cards: dict[bytes, bytes] = {}
+    for place in range(0, len(raw), CARD):
+        if raw[place + 8 : place + 10] == b"= ":
+            cards.setdefault(raw[place : place + 8].rstrip(), raw[place + 10 : place + CARD])
+    header = Header(index, cards, raw, data_start=data_start)
+    axes = _axes(header, "")
+    bitpix = _bitpix(header, "BITPIX")
+    pcount, gcount = header.integer("PCOUNT", 0), header.integer("GCOUNT", 1)
+    if pcount < 0 or gcount < 0:
+        raise Damaged(f"HDU {index}: PCOUNT or GCOUNT is negative")
+    pixels = math.prod(axes) if axes else 0
+    header.data_size = abs(bitpix) // 8 * gcount * (pcount + pixels)
+    extension = header.text("XTENSION")
+    if extension in _TABLES:
+        header.is_table = header.text("ZIMAGE") != "T"
+        if not header.is_table:
+            header.shape = _compressed_shape(header)
+    elif pixels and extension in ("", "IMAGE"):
+        header.shape = tuple(axes[::-1])
+    return header
+
+
+def _compressed_shape(header: Header) -> tuple[int, ...]:
+    """Return the shape of a tile-compressed image; raises Damaged where its tiles do not add up."""
+    axes = _axes(header, "Z")
+    _bitpix(header, "ZBITPIX")
+    defaults = (axes[0], *[1] * (len(axes) - 1)) if axes else ()
+    tiles = [header.integer(f"ZTILE{n}", default) for n, default in enumerate(defaults, start=1)]
+    if not axes or 0 in axes:
+        return ()
+    if min(tiles) < 1:
+        raise Damaged(f"HDU {header.index}: a compression tile without pixels")
+    count = math.prod(-(-axis // tile) for axis, tile in zip(axes, tiles, strict=True))
+    if count != header.integer("NAXIS2"):
+        raise Damaged(f"HDU {header.index}: not the number of compressed tiles it should have")
+    return tuple(axes[::-1])
+
+
+def _axes(header: Header, prefix: str) -> list[int]:
+    """Return NAXIS1, NAXIS2, ... (or ZNAXIS1, ...)."""
+    count = header.integer(f"{prefix}NAXIS")
+    if not 0 <= count <= 999:
+        raise Damaged(f"HDU {header.index}: {prefix}NAXIS is {count}")
+    axes = [header.integer(f"{prefix}NAXIS{n}") for n in range(1, count + 1)]
+    if any(axis < 0 for axis in axes):
+        raise Damaged(f"HDU {header.index}: a {prefix}NAXISn is negative")
+    return axes
+
+
+def _bitpix(header: Header, key: str) -> int:
+    bitpix = header.integer(key)
+    if bitpix not in (8, 16, 32, 64, -32, -64):
+        raise Damaged(f"HDU {header.index}: {key} is {bitpix}")
+    return bitpix

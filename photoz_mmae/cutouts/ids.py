@@ -1,0 +1,37 @@
+"""Names of objects and files: ids from file names, integers among ids, printable text."""
+
+import re
+
+_FITS_NAME = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+_CANONICAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
+
+
+def is_fits_name(name: str) -> bool:
+    """Whether `name` ends in .fits, .fits.gz or .fits.fz, in any case."""
+    return _FITS_NAME.search(name) is not None
+
+
+def fits_stem(name: str) -> str:
+    """Return the file name without .fits, .fits.gz or .fits.fz (never empty)."""
+    return _FITS_NAME.sub("", name) or name
+
+
+def canonical_integer(text: str) -> int | None:
+    """Return the int64 that `text` is the one usual spelling of, else None.
+
+    "12" is an integer; "0012", "+12", "-0", "1e3" and numbers beyond int64 are not.
+    """
+    if len(text) > 20 or not _CANONICAL.fullmatch(text):
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def printable(text: str) -> str:
+    r"""Escape what cannot be shown or stored as UTF-8: undecodable bytes as \xNN, newline as \n."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

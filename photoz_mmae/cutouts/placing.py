@@ -1,0 +1,166 @@
+"""Where the target is in an image, and the image around it in the model's size and units."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.headers import Header
+from photoz_mmae.cutouts.wcs import Wcs, read_wcs
+from photoz_mmae.surveys import ZERO_POINT
+
+MAX_FLUX = 1e12
+"""A pixel beyond this, at zero point 27, is no measurement: AB magnitude -3."""
+
+_UNIT_ZERO_POINTS = {
+    "NJY": 31.4,
+    "UJY": 23.9,
+    "MICROJY": 23.9,
+    "MJY": 16.4,
+    "JY": 8.9,
+    "NANOMAGGY": 22.5,
+    "NANOMAGGIES": 22.5,
+    "NMGY": 22.5,
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target in one image: 0-based position, and (ra, dec) in deg where it is known."""
+
+    x: float
+    y: float
+    sky: tuple[float, float] | None
+
+    def is_inside(self, plane: Plane) -> bool:
+        """Whether the target lies on the image; false for NaN."""
+        height, width = plane.size
+        return -0.5 <= self.x <= width - 0.5 and -0.5 <= self.y <= height - 0.5
+
+    def off_centre(self, plane: Plane) -> float:
+        """Distance from the array's centre, pixels."""
+        x, y = _centre(plane)
+        return math.hypot(self.x - x, self.y - y)
+
+
+def find_target(plane: Plane, wcs: Wcs | None) -> Target:
+    """Return the target by RA_TARG and DEC_TARG, by RA and DEC, or at the array's centre.
+
+    RA and DEC count only where they fall on the image: they may be the telescope's.
+    """
+    x, y = _centre(plane)
+    for suffix in ("_TARG", ""):
+        for header in (plane.header, plane.primary):
+            sky = _sky(header, f"RA{suffix}", f"DEC{suffix}")
+            if sky and wcs is None:
+                return Target(x, y, sky)
+            if sky and wcs is not None:
+                target = Target(*wcs.to_pixel(*sky), sky)
+                if suffix or target.is_inside(plane):
+                    return target
+    return Target(x, y, wcs.to_sky(x, y) if wcs else None)
+
+
+def same_target(plane: Plane, target: Target, leader: Plane) -> Target:
+    """Return where a target that was found in the image `leader` is in another band's image."""
+    if plane.header is leader.header:
+        return target
+    wcs = read_wcs(plane.header, plane.x_axis)
+    if target.sky and wcs:
+        return Target(*wcs.to_pixel(*target.sky), target.sky)
+    if plane.size == leader.size:
+        return target
+    return Target(*_centre(plane), target.sky)
+
+
+def corner(position: float, size: int) -> int:
+    """Return the file pixel that becomes the model's pixel 0 along one axis.
+
+    The target comes to size/2 - 0.5 or as near as whole pixels allow, and to the lower side where
+    two are as near. The small margin keeps coordinates that differ by rounding together.
+    """
+    return math.floor(position - (size - 1) / 2 + 0.51)
+
+
+def place(
+    plane: Plane, target: Target, image: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[bool, bool]:
+    """Put the part of a plane around the target into `image`, in flux at zero point 27.
+
+    Parameters
+    ----------
+    plane : Plane
+    target : Target
+        In this plane.
+    image, valid : ndarray (S, S)
+        All zero, filled in place: pixels, and whether each was measured. A dead plane, without
+        a finite pixel or constant, leaves them zero.
+
+    Returns
+    -------
+    padded : bool
+        Part of the image lies outside the file's.
+    nonfinite : bool
+        A pixel of that part is NaN, infinite or absurdly large.
+    """
+    size = image.shape[0]
+    if not target.is_inside(plane):
+        return True, False
+    height, width = plane.size
+    left, bottom = corner(target.x, size), corner(target.y, size)
+    rows = slice(max(0, bottom), min(height, bottom + size))
+    columns = slice(max(0, left), min(width, left + size))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels = plane.data[rows, columns].astype(np.float64) * _flux_factor(plane)
+        finite = np.abs(pixels) <= MAX_FLUX
+    whole = bool(finite.all())
+    measured = pixels if whole else pixels[finite]
+    if measured.size and measured.min() < measured.max():
+        box = (
+            slice(rows.start - bottom, rows.stop - bottom),
+            slice(columns.start - left, columns.stop - left),
+        )
+        image[box] = pixels if whole else np.where(finite, pixels, 0.0)
+        valid[box] = finite
+    return pixels.shape != image.shape, not whole
+
+
+def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
+    """Return arcsec per pixel from the WCS, else PIXSCALE, else None."""
+    scale = wcs.pixel_scale if wcs else plane.number("PIXSCALE")
+    return scale if scale and scale > 0 else None
+
+
+def _centre(plane: Plane) -> tuple[float, float]:
+    height, width = plane.size
+    return (width - 1) / 2, (height - 1) / 2
+
+
+def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | None:
+    ra, dec = header.number(ra_key), header.number(dec_key)
+    if ra is None or dec is None or not -360 <= ra <= 360 or not -90 <= dec <= 90:
+        return None
+    return ra % 360.0, dec
+
+
+def _flux_factor(plane: Plane) -> float:
+    """Return what brings the file's pixels to AB zero point 27."""
+    for header in (plane.header, plane.primary):
+        zero_point = _zero_point(header)
+        if zero_point is not None:
+            return 10 ** (0.4 * (ZERO_POINT - zero_point))
+    return 1.0
+
+
+def _zero_point(header: Header) -> float | None:
+    fluxmag0 = header.number("FLUXMAG0")
+    candidates = (
+        header.number("MAGZERO"),
+        2.5 * math.log10(fluxmag0) if fluxmag0 and fluxmag0 > 0 else None,
+        header.number("ZP"),
+        _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper()),
+    )
+    # Zero and the like mean that nobody filled it in.
+    return next((value for value in candidates if value is not None and 5 < value < 50), None)

@@ -1,0 +1,163 @@
+"""Sky coordinates of a cutout's pixels.
+
+The gnomonic (TAN) projection, which nearly every survey serves its cutouts in, is computed by
+hand (Calabretta & Greisen 2002, equations 54-55 with theta_0 = 90 deg), since astropy takes a
+millisecond per object; every other projection goes to astropy. Pixel positions are 0-based (x, y)
+with whole numbers at the pixels' centres.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from photoz_mmae.cutouts.headers import Header
+
+
+class Wcs(Protocol):
+    """What a cutout's WCS can do."""
+
+    @property
+    def pixel_scale(self) -> float:
+        """Side of a square pixel of the same area, arcsec."""
+
+    def to_sky(self, x: float, y: float) -> tuple[float, float]:
+        """Return (ra, dec) in deg."""
+
+    def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
+        """Return 0-based (x, y); NaN where the position has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TangentPlane:
+    """TAN projection with the linear part `cd` in deg per pixel."""
+
+    ra: float
+    dec: float
+    crpix: tuple[float, float]
+    cd: tuple[float, float, float, float]
+
+    @property
+    def pixel_scale(self) -> float:
+        """Side of a square pixel of the same area, arcsec."""
+        return 3600 * math.sqrt(abs(self.cd[0] * self.cd[3] - self.cd[1] * self.cd[2]))
+
+    def to_sky(self, x: float, y: float) -> tuple[float, float]:
+        dx, dy = x + 1 - self.crpix[0], y + 1 - self.crpix[1]
+        xi = math.radians(self.cd[0] * dx + self.cd[1] * dy)
+        eta = math.radians(self.cd[2] * dx + self.cd[3] * dy)
+        dec0 = math.radians(self.dec)
+        height = math.cos(dec0) - eta * math.sin(dec0)
+        ra = self.ra + math.degrees(math.atan2(xi, height))
+        dec = math.atan2(math.sin(dec0) + eta * math.cos(dec0), math.hypot(xi, height))
+        return ra % 360.0, math.degrees(dec)
+
+    def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
+        dec0, dec1, turn = map(math.radians, (self.dec, dec, ra - self.ra))
+        depth = math.sin(dec0) * math.sin(dec1) + math.cos(dec0) * math.cos(dec1) * math.cos(turn)
+        if depth <= 0:  # on the far side of the sky
+            return math.nan, math.nan
+        xi = math.degrees(math.cos(dec1) * math.sin(turn) / depth)
+        eta = math.degrees(
+            (math.cos(dec0) * math.sin(dec1) - math.sin(dec0) * math.cos(dec1) * math.cos(turn))
+            / depth
+        )
+        a, b, c, d = self.cd
+        area = a * d - b * c
+        x = self.crpix[0] - 1 + (d * xi - b * eta) / area
+        y = self.crpix[1] - 1 + (a * eta - c * xi) / area
+        return x, y
+
+
+class AstropyWcs:
+    """Any other celestial projection, distortions included, through astropy."""
+
+    def __init__(self, wcs: Any) -> None:
+        from astropy.wcs.utils import proj_plane_pixel_area
+
+        self._wcs = wcs
+        self._pixel_scale = 3600 * math.sqrt(float(proj_plane_pixel_area(wcs)))
+
+    @property
+    def pixel_scale(self) -> float:
+        return self._pixel_scale
+
+    def to_sky(self, x: float, y: float) -> tuple[float, float]:
+        ra, dec = self._wcs.all_pix2world([[x, y]], 0)[0]
+        return float(ra) % 360.0, float(dec)
+
+    def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
+        try:
+            x, y = self._wcs.all_world2pix([[ra, dec]], 0)[0]
+        except self._wcs_errors:
+            return math.nan, math.nan
+        return float(x), float(y)
+
+    @property
+    def _wcs_errors(self) -> tuple[type[Exception], ...]:
+        from astropy.wcs import NoConvergence, WcsError
+
+        return (NoConvergence, WcsError)
+
+
+def read_wcs(header: Header, x_axis: int = 1) -> Wcs | None:
+    """Return the equatorial WCS of an image, or None where its header has none that works.
+
+    Parameters
+    ----------
+    header : Header
+    x_axis : int
+        FITS number of the image's x axis, y being the next: 1, or 2 for a cube with bands fastest.
+    """
+    axes = (x_axis, x_axis + 1)
+    types = [header.text(f"CTYPE{axis}") for axis in axes]
+    if types == ["RA---TAN", "DEC--TAN"] and _is_simple(header, axes):
+        return _tangent_plane(header, axes)
+    if {kind[:4].rstrip("-") for kind in types} == {"RA", "DEC"}:
+        return _astropy_wcs(header)
+    return None
+
+
+def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
+    units = all(header.text(f"CUNIT{axis}").lower() in ("", "deg", "degree") for axis in axes)
+    rotated = any(header.number(f"CROTA{axis}") for axis in axes)
+    pole = header.number("LONPOLE")
+    distorted = any(key.startswith((b"PV", b"A_", b"B_")) for key in header.cards)
+    return units and not rotated and not distorted and pole in (None, 180.0)
+
+
+def _tangent_plane(header: Header, axes: tuple[int, int]) -> TangentPlane | None:
+    one, two = axes
+    names = [f"{i}_{j}" for i in axes for j in axes]
+    ra, dec = header.number(f"CRVAL{one}"), header.number(f"CRVAL{two}")
+    x, y = header.number(f"CRPIX{one}"), header.number(f"CRPIX{two}")
+    if ra is None or dec is None or x is None or y is None or abs(dec) > 90:
+        return None
+    cd = [header.number(f"CD{name}") or 0.0 for name in names]
+    if not any(cd):
+        step_x, step_y = header.number(f"CDELT{one}"), header.number(f"CDELT{two}")
+        if step_x is None or step_y is None:
+            return None
+        pc = [header.number(f"PC{name}") for name in names]
+        a, b, c, d = (
+            default if value is None else value
+            for value, default in zip(pc, (1.0, 0.0, 0.0, 1.0), strict=True)
+        )
+        cd = [step_x * a, step_x * b, step_y * c, step_y * d]
+    area = cd[0] * cd[3] - cd[1] * cd[2]
+    if not 0 < abs(area) < 1:  # singular, or pixels larger than a degree: a header not filled in
+        return None
+    return TangentPlane(ra, dec, (x, y), (cd[0], cd[1], cd[2], cd[3]))
+
+
+def _astropy_wcs(header: Header) -> AstropyWcs | None:
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            text = header.raw.decode("ascii", "replace")
+            return AstropyWcs(WCS(fits.Header.fromstring(text)).celestial)
+        except Exception:  # astropy raises many kinds on a broken header: no WCS then
+            return None
