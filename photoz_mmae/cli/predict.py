@@ -1,6 +1,169 @@
+"""`photoz-mmae predict`."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.runs import PredictRun, load_run
+
+if TYPE_CHECKING:
+    from photoz_mmae.cutouts.discover import Discovery
+    from photoz_mmae.model.info import ModelInfo
+    from photoz_mmae.survey_run.plan import Part
+    from photoz_mmae.survey_run.survey import Summary
+
+SHOWN_PROBLEMS = 5
+PLAIN_INTERVAL = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 @click.command()
-def predict() -> None:
-    ...
+@click.argument("cutouts", nargs=-1, type=click.Path())
+@run_option(
+    PredictRun,
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.parquet",
+    help="The catalogue; FILE.run/ beside it holds what an interrupted run goes on from.",
+)
+@run_option(PredictRun, "--model", metavar="NAME", help="A shipped model, or a model's folder.")
+@device_option
+@run_option(
+    PredictRun, "--batch-size", metavar="auto|N", help="Objects per pass through the network."
+)
+@run_option(PredictRun, "--part-size", type=int, help="Objects per part, the unit of work.")
+@run_option(
+    PredictRun,
+    "--masks",
+    type=int,
+    help="Passes with a quarter of the image hidden, for the spreads; 0 is fastest.",
+)
+@run_option(
+    PredictRun,
+    "--pdf",
+    type=click.Choice(["none", "quantiles", "grid"]),
+    help="How much of p(z) is stored.",
+)
+@run_option(PredictRun, "--scheduler", metavar="ADDRESS", help="A Dask scheduler to work for us.")
+@run_option(PredictRun, "--workers", type=int, help="Local processes.  [default: one per core]")
+@run_option(
+    PredictRun, "--max-bad", type=int, help="Exit with 3 when more rows have no redshift than this."
+)
+@overwrite_option
+@config_option
+def predict(config: Path | None, **options: Any) -> int:
+    """Predict redshifts of CUTOUTS (FITS files or folders) into one catalogue.
+
+    One row per object, whatever is wrong with it: the column flags says what. The same command
+    goes on with a run that was stopped, and brings a finished catalogue up to date with new,
+    changed and vanished cutouts.
+    """
+    run = load_run(PredictRun, config, options)
+
+    from photoz_mmae.survey_run.survey import predict_survey
+
+    with ExitStack() as stack:
+        summary = predict_survey(run, _Report(stack))
+    _print_summary(summary)
+    return 3 if summary.changed and summary.bad > run.max_bad else 0
+
+
+class _Report:
+    """Tells how the run goes: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        from rich.console import Console
+
+        self._stack = stack
+        self._console = Console(stderr=True)
+        self._done = 0
+        self._total = 0
+        self._start = self._last = time.monotonic()
+
+    def found(self, discovery: "Discovery") -> None:
+        objects, ignored = len(discovery.sources), discovery.ignored
+        others = f"; {ignored} other file{'s' * (ignored != 1)} ignored" if ignored else ""
+        click.echo(f"found     {objects} object{'s' * (objects != 1)}{others}")
+
+    def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
+        self._total = sum(part.rows for part in todo)
+        click.echo(f"model     {model.name} ({model.sha256[:12]}), device {device}")
+        click.echo(f"to do     {self._total} objects in {len(todo)} of {parts} parts")
+        self._start = self._last = time.monotonic()
+        if todo and self._console.is_terminal:
+            self._start_bar()
+
+    def part_done(self, rows: int) -> None:
+        self._done += rows
+        seconds = time.monotonic() - self._start
+        rate = self._done / seconds
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, rate=f"{rate:,.0f} objects/s")
+        elif time.monotonic() - self._last > PLAIN_INTERVAL:
+            self._last = time.monotonic()
+            left = (self._total - self._done) / rate
+            click.echo(
+                f"progress  {self._done} of {self._total} objects, {rate:,.0f} per second, "
+                f"{left:,.0f} s left"
+            )
+
+    def _start_bar(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("objects"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._task = self._bar.add_task("objects", total=self._total, rate="")
+        self._stack.enter_context(self._bar)
+
+
+def _print_summary(summary: "Summary") -> None:
+    if not summary.changed:
+        click.echo(f"done      {summary.output} is up to date: {summary.rows} rows, nothing new")
+        return
+    bad = ""
+    if summary.bad:
+        counts = ", ".join(f"{name} {n}" for name, n in sorted(summary.bad_flags.items()))
+        bad = f" ({counts})"
+    click.echo(f"rows      {summary.rows}, {summary.bad} without redshift{bad}")
+    for problem in islice(_problems(summary.problems), SHOWN_PROBLEMS):
+        click.echo(f"          {problem['source']}: {problem['reason']}")
+    if summary.bad > SHOWN_PROBLEMS:
+        click.echo(f"          ... all {summary.bad} of them: {summary.problems}")
+    if summary.gone:
+        click.echo(f"gone      {summary.gone} cutouts are not there any more (SOURCE_GONE)")
+    if summary.computed:
+        rate = summary.computed / summary.seconds
+        click.echo(
+            f"computed  {summary.computed} objects in {summary.seconds:.1f} s, start of the "
+            f"workers included: {rate:,.0f} objects/s"
+        )
+    click.echo(f"written   {summary.output}")
+    click.echo(
+        "open it   astropy.table.Table.read"
+        f"({str(summary.output)!r}, format='parquet.votable'), or duckdb, pandas, TOPCAT"
+    )
+
+
+def _problems(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as lines:
+        yield from map(json.loads, lines)

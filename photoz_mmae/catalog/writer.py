@@ -1,0 +1,123 @@
+"""Parquet files that are either whole or not there."""
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from photoz_mmae.errors import OutputError
+
+ROW_GROUP = 32768
+"""Rows in a row group of the catalogue."""
+
+
+class AtomicParquet:
+    """A Parquet file being written under a temporary name; see `atomic_parquet`."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append a table as one row group."""
+        # A row group of several chunks gives other bytes than the same rows in one.
+        self._writer.write_table(table.combine_chunks(), row_group_size=max(table.num_rows, 1))
+        self.rows += table.num_rows
+
+
+@contextmanager
+def atomic_parquet(path: Path, schema: pa.Schema) -> Iterator[AtomicParquet]:
+    """Write `path` so that nobody ever sees a part of it.
+
+    The rows go to a temporary file of a unique name in the same folder; at the end it is synced,
+    its footer read again and its rows counted, and only then does it take its name. Whatever
+    happens before leaves an older file of that name untouched.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an existing one is replaced.
+    schema : pyarrow.Schema
+        Columns and the file's metadata.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written: disk, permission.
+    """
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("xb") as sink:
+            with pq.ParquetWriter(sink, schema, **_encoding(schema)) as writer:
+                file = AtomicParquet(writer)
+                yield file
+            sink.flush()
+            os.fsync(sink.fileno())
+        found = pq.read_metadata(temporary).num_rows
+        if found != file.rows:
+            raise OutputError(f"{path}: {file.rows} rows were written, {found} arrived; disk?")
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new unique name for what will become `path`; see `remove_temporaries`."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what a killed writer of `path` left behind."""
+    for leftover in path.parent.iterdir():
+        name = leftover.name
+        if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def row_groups(tables: Iterable[pa.Table], rows: int = ROW_GROUP) -> Iterator[pa.Table]:
+    """Cut a stream of tables anew, into tables of `rows` rows; the last one may be shorter."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        while count >= rows:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, rows)
+            waiting = [joined.slice(rows)]
+            count -= rows
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _encoding(schema: pa.Schema) -> dict[str, object]:
+    """Floats split by byte, which zstd likes; dictionaries only where few values repeat."""
+    split = []
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type):
+            split.append(f"{field.name}.list.element")
+        elif pa.types.is_floating(field.type):
+            split.append(field.name)
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [name for name in ("flags", "bands_used") if name in schema.names],
+        "use_byte_stream_split": split,
+    }

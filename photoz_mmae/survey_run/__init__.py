@@ -1,0 +1,1 @@
+"""A run over a survey: plan, parts, journal, merge; it may be killed at any moment."""

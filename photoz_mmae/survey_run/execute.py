@@ -1,0 +1,146 @@
+"""The parts as Dask tasks: a bounded number in flight, each journaled when it is finished."""
+
+import itertools
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+
+from photoz_mmae.errors import PhotozError, UsageError
+from photoz_mmae.survey_run.journal import PartRecord
+from photoz_mmae.survey_run.part import PartJob, PartSettings, predict_part
+
+WORKERS_PER_GPU = 4
+"""Reading takes longer than the network there, and each process takes memory of the GPU."""
+
+WINDOW = 2
+"""Parts in flight per worker: one is computed, one waits."""
+
+MAX_FAILED_PARTS = 3
+"""So many parts failing is not the parts' fault: give up."""
+
+_QUIET = {
+    # A part that kills its worker is blamed alone, not with those that wait behind it.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 2,
+    "distributed.logging": {"distributed": "critical"},
+    "distributed.worker.profile.enabled": False,
+}
+
+
+def local_workers(wanted: int | None, gpus: int, parts: int) -> int:
+    """Return the number of local worker processes: as many as cores, but not more than parts."""
+    cores = int(CPU_COUNT)
+    sensible = min(cores, WORKERS_PER_GPU * gpus) if gpus else cores
+    return max(min(wanted or sensible, parts), 1)
+
+
+def threads_per_worker(workers: int) -> int:
+    """Return the share of the cores that each of several workers has."""
+    return max(int(CPU_COUNT) // workers, 1)
+
+
+@contextmanager
+def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
+    """Connect to a scheduler, or start a cluster of worker processes here; leaves none behind.
+
+    Raises
+    ------
+    UsageError
+        No scheduler answers at that address.
+    """
+    if scheduler is not None:
+        try:
+            client = Client(scheduler)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no Dask scheduler at {scheduler} ({error})") from error
+        with client:
+            yield client
+        return
+    with (
+        dask.config.set(_QUIET),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            # Memory is bounded by the size of a chunk; Dask has nothing to spill.
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def execute(
+    client: Client,
+    jobs: Sequence[PartJob],
+    settings: PartSettings,
+    failures: Path,
+    finished: Callable[[PartRecord], None],
+) -> None:
+    """Do the parts, calling `finished` for each as it comes.
+
+    A part whose task fails is tried again once, one that kills its worker three times in all.
+    The other parts are done before the failure is raised, unless several fail.
+
+    Parameters
+    ----------
+    failures : Path
+        Folder for the tracebacks, one file per part that failed.
+
+    Raises
+    ------
+    PhotozError
+        A part failed: the message names it, its reason and its log.
+    """
+    waiting = iter(jobs)
+    running = as_completed()
+    numbers: dict[str, int] = {}
+    failed: list[PhotozError] = []
+
+    def submit(count: int) -> None:
+        for job in itertools.islice(waiting, count):
+            future = client.submit(predict_part, job, settings, pure=False, retries=1)
+            numbers[future.key] = job.number
+            running.add(future)
+
+    submit(_window(client))
+    for future in running:
+        number = numbers.pop(future.key)
+        if future.status == "finished":
+            finished(future.result())
+        else:
+            failed.append(_failure(future, number, failures))
+            if len(failed) >= MAX_FAILED_PARTS or type(failed[-1]) is not PhotozError:
+                raise failed[-1]
+        submit(_window(client) - len(numbers))
+    if failed:
+        raise failed[0]
+
+
+def _window(client: Client) -> int:
+    # Workers of a cluster of others come and go.
+    return WINDOW * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
+
+
+def _failure(future: Future, number: int, failures: Path) -> PhotozError:
+    error = future.exception()
+    if isinstance(error, PhotozError):
+        return type(error)(f"part {number}: {error}")
+    if isinstance(error, KilledWorker):
+        return PhotozError(
+            f"part {number} killed the worker process that computed it, three times over: out of "
+            "memory, or a file that crashes a library; try a smaller --batch-size or fewer "
+            "--workers; all other parts are safe, the same command goes on"
+        )
+    failures.mkdir(exist_ok=True)
+    log = failures / f"part-{number:06d}.log"
+    log.write_text("".join(traceback.format_exception(error, tb=future.traceback())))
+    return PhotozError(f"part {number} failed: {type(error).__name__}: {error}; see {log}")

@@ -1,0 +1,188 @@
+"""From part files to the catalogue: streamed in order, one row group in memory at a time.
+
+Of all rows only the ids are held at once: they decide whether `object_id` is int64, and which
+ids occur more than once.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from photoz_mmae.catalog.schema import Column, arrow_schema
+from photoz_mmae.catalog.votable import votable_metadata
+from photoz_mmae.catalog.writer import atomic_parquet, row_groups
+from photoz_mmae.errors import OutputError
+from photoz_mmae.flags import Flag
+from photoz_mmae.survey_run.part import PROBLEM
+from photoz_mmae.survey_run.run_folder import atomic_text
+
+ID_TYPE_KEY = "photoz_mmae.object_id_type"
+
+
+@dataclass(frozen=True)
+class FinishedPart:
+    """A part file, the number of its rows, and those whose cutouts are gone."""
+
+    file: Path
+    rows: int
+    gone: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What is in the catalogue.
+
+    Attributes
+    ----------
+    rows, bad : int
+        Number of rows, and of those without redshift.
+    bad_flags : mapping of str to int
+        How many of the rows without redshift have each of the flags that they have.
+    """
+
+    rows: int
+    bad: int
+    bad_flags: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What the ids and sources of all rows say before any row is written."""
+
+    id_type: pa.DataType
+    repeated_ids: pa.Array
+    lengths: dict[str, int]
+
+
+def merge(
+    parts: Sequence[FinishedPart],
+    columns: Sequence[Column],
+    metadata: Mapping[str, str],
+    description: str,
+    output: Path,
+    problems: Path,
+) -> Merged:
+    """Write the catalogue, and the list of its rows without redshift.
+
+    Sets DUPLICATE_ID on all rows whose id occurs more than once, and SOURCE_GONE.
+
+    Parameters
+    ----------
+    parts : sequence of FinishedPart
+        In order.
+    columns : sequence of Column
+        With `object_id` as string, as in the part files.
+    metadata : mapping of str to str
+        For the file, beside what is known here.
+    description : str
+        One sentence about the table.
+    output, problems : Path
+        The catalogue, and one JSON line for each row without redshift. Both are replaced
+        atomically.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written, or a part file changed under our hands.
+    """
+    texts = _survey_texts(parts)
+    columns = [
+        replace(column, type=texts.id_type) if column.name == "object_id" else column
+        for column in columns
+    ]
+    rows = sum(part.rows for part in parts)
+    schema = arrow_schema(columns).with_metadata(
+        {
+            **metadata,
+            ID_TYPE_KEY: str(texts.id_type),
+            **votable_metadata(columns, rows, texts.lengths, description),
+        }
+    )
+    bad_flags: Counter[str] = Counter()
+    try:
+        with atomic_text(problems) as list_of_bad, atomic_parquet(output, schema) as file:
+            tables = _final_rows(parts, texts, schema, list_of_bad, bad_flags)
+            for table in row_groups(tables):
+                file.write(table)
+            if file.rows != rows:
+                raise OutputError(f"{output}: {rows} rows were expected, {file.rows} came")
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error})") from error
+    bad = bad_flags.pop("", 0)
+    return Merged(rows, bad, bad_flags)
+
+
+def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Turn ids into int64 when every one is the usual spelling of an int64, else None."""
+    if not pc.all(pc.match_substring_regex(ids, r"^(0|-?[1-9][0-9]*)$"), min_count=0).as_py():
+        return None
+    try:
+        return pc.cast(ids, pa.int64())
+    except pa.ArrowInvalid:  # too large
+        return None
+
+
+def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
+    ids = []
+    lengths = {"object_id": 0, "source": 0}
+    for part in parts:
+        table = pq.read_table(part.file, columns=list(lengths))
+        for name in lengths:
+            longest = pc.max(pc.utf8_length(table[name])).as_py()
+            lengths[name] = max(lengths[name], longest or 0)
+        ids.extend(table["object_id"].chunks)
+    all_ids = pa.chunked_array(ids, pa.string())
+    integers = integer_ids(all_ids)
+    if integers is not None:
+        all_ids = integers
+        del lengths["object_id"]
+    counts = pc.value_counts(all_ids)
+    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    return _Texts(all_ids.type, repeated, lengths)
+
+
+def _final_rows(
+    parts: Sequence[FinishedPart],
+    texts: _Texts,
+    schema: pa.Schema,
+    list_of_bad: TextIO,
+    bad_flags: Counter[str],
+) -> Iterator[pa.Table]:
+    for part in parts:
+        table = pq.read_table(part.file)
+        ids = table["object_id"].cast(texts.id_type)
+        flags = table["flags"].to_numpy().copy()
+        flags[pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()] |= Flag.DUPLICATE_ID
+        flags[list(part.gone)] |= Flag.SOURCE_GONE
+        table = table.set_column(table.schema.get_field_index("object_id"), "object_id", ids)
+        table = table.set_column(table.schema.get_field_index("flags"), "flags", [flags])
+        _note_bad_rows(table, list_of_bad, bad_flags)
+        yield table.select(schema.names).cast(schema)
+
+
+def _note_bad_rows(table: pa.Table, list_of_bad: TextIO, bad_flags: Counter[str]) -> None:
+    """Write a line for each row without redshift; count them under "" and under each flag."""
+    bad = table.filter(pc.is_null(table["z_best"])).select(
+        ["source", "object_id", "flags", PROBLEM]
+    )
+    for row in bad.to_pylist():
+        names = [flag.name or "" for flag in Flag(row["flags"])]
+        list_of_bad.write(
+            json.dumps(
+                {
+                    "source": row["source"],
+                    "object_id": row["object_id"],
+                    "flags": names,
+                    "reason": row[PROBLEM],
+                }
+            )
+            + "\n"
+        )
+        bad_flags.update(["", *names])

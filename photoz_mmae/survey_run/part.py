@@ -1,0 +1,184 @@
+"""The work on one part, as a worker process does it: files in, one Parquet file out."""
+
+import dataclasses
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from distributed import get_worker
+
+from photoz_mmae import __version__
+from photoz_mmae.catalog.schema import Column, catalogue_schema
+from photoz_mmae.catalog.writer import atomic_parquet
+from photoz_mmae.cutouts.batch import APERTURE_DIAMETER, read_batch
+from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.errors import ModelError
+from photoz_mmae.inference.engine import Engine
+from photoz_mmae.model.weights import load_model
+from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.survey_run.journal import PartRecord
+from photoz_mmae.survey_run.plan import read_sources
+from photoz_mmae.survey_run.rows import catalogue_rows
+
+CHUNK = 512
+"""Objects in memory at once (some 40 MB of images), rounded up to whole batches."""
+
+PROBLEM = "problem"
+"""Column of the part files alone: why a row has no redshift, in words."""
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """What is the same for all parts of a run.
+
+    Attributes
+    ----------
+    plan, parts : str
+        Absolute paths of the plan and of the folder for the part files.
+    model, model_sha256 : str
+        Absolute path of the model's folder, and what is to be found there.
+    device : str
+    gpus : int
+        With more than one, the local workers take them in turn.
+    batch_size : int or "auto"
+    masks : int
+    pdf : str
+    settings_sha256 : str
+    threads : int
+        Of torch, per worker.
+    """
+
+    plan: str
+    parts: str
+    model: str
+    model_sha256: str
+    device: str
+    gpus: int
+    batch_size: int | str
+    masks: int
+    pdf: str
+    settings_sha256: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """One part to be done.
+
+    Attributes
+    ----------
+    number, offset, length : int
+        The part, and where its line stands in the plan.
+    sources : str
+        Fingerprint of its sources.
+    keep : tuple of int
+        Rows whose files are gone; they are taken from `previous`, the name of an older part file.
+    """
+
+    number: int
+    offset: int
+    length: int
+    sources: str
+    keep: tuple[int, ...] = ()
+    previous: str | None = None
+
+
+def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
+    """Do one part: write its file under a name of its own, and say what was written.
+
+    Doing it twice does no harm: the file counts only once the journal names it.
+
+    Raises
+    ------
+    ModelError
+        The model is not the one the run began with.
+    OutputError
+        The part cannot be written.
+    """
+    engine = _engine(settings, _device(settings))
+    sources, base = read_sources(Path(settings.plan), job.offset, job.length)
+    model = engine.model.info
+    columns = catalogue_schema(model, settings.masks, settings.pdf, APERTURE_DIAMETER)
+    kept = set(job.keep)
+    table = _rows(engine, [s for i, s in enumerate(sources) if i not in kept], base, columns)
+    if job.previous is not None:
+        previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
+        table = _with_kept_rows(table, previous, kept)
+
+    path = Path(settings.parts) / f"part-{job.number:06d}-{uuid.uuid4().hex[:12]}.parquet"
+    with atomic_parquet(path, table.schema) as file:
+        file.write(table)
+    return PartRecord(
+        part=job.number,
+        sources=job.sources,
+        rows=table.num_rows,
+        bad=table["z_best"].null_count,
+        file=path.name,
+        size=path.stat().st_size,
+        sha256=file_sha256(path),
+        ids=fingerprint(table["object_id"].to_pylist()),
+        model=settings.model_sha256,
+        settings=settings.settings_sha256,
+        device=engine.device,
+        version=__version__,
+    )
+
+
+def _rows(
+    engine: Engine, sources: Sequence[Source], base: str, columns: Sequence[Column]
+) -> pa.Table:
+    model = engine.model.info
+    chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
+    tables = []
+    # At least one chunk, so that a part without rows to compute has its columns.
+    for start in range(0, max(len(sources), 1), chunk):
+        given = sources[start : start + chunk]
+        batch = read_batch(
+            [_absolute(source, base) for source in given],
+            model.bands,
+            model.image_size,
+            model.pixel_scale,
+        )
+        batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
+        rows = catalogue_rows(batch, engine.predict(batch.images), model, columns)
+        problem = pa.array([reason or None for reason in batch.reason], pa.string())
+        tables.append(rows.append_column(PROBLEM, problem))
+    return pa.concat_tables(tables)
+
+
+def _with_kept_rows(table: pa.Table, previous: pa.Table, kept: set[int]) -> pa.Table:
+    """Put the new rows and the kept ones of the previous file in the order of the part."""
+    order = np.arange(previous.num_rows) + table.num_rows
+    new = [row for row in range(previous.num_rows) if row not in kept]
+    order[new] = np.arange(len(new))
+    return pa.concat_tables([table, previous]).take(pa.array(order))
+
+
+def _absolute(source: Source, base: str) -> Source:
+    # A worker may have been started in another folder.
+    files = tuple(os.path.join(base, file) for file in source.files)  # noqa: PTH118
+    return dataclasses.replace(source, files=files)
+
+
+def _device(settings: PartSettings) -> str:
+    if settings.gpus < 2:
+        return settings.device
+    return f"cuda:{int(get_worker().name) % settings.gpus}"
+
+
+@lru_cache(maxsize=1)
+def _engine(settings: PartSettings, device: str) -> Engine:
+    """Load the model once per worker process and run."""
+    torch.set_num_threads(settings.threads)
+    model = load_model(Path(settings.model))
+    if model.info.sha256 != settings.model_sha256:
+        raise ModelError(f"{settings.model}: the model was replaced while the run was going on")
+    return Engine(model, device, settings.batch_size, settings.masks)

@@ -1,0 +1,209 @@
+"""The run folder `NAME.run/` beside the output, and whose it is.
+
+::
+
+    catalog.parquet
+    catalog.run/
+        run.json         the settings that decide the values
+        plan.jsonl       which object is in which part
+        journal.jsonl    which parts are finished
+        parts/           one Parquet file per part
+        problems.jsonl   what could not be read, and why
+        failures/        tracebacks of parts that failed
+        lock, holder.json
+
+It stays after the run: bringing the catalogue up to date starts from it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
+from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.errors import OutputError, UsageError
+from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
+
+SETTINGS_KEY = "photoz_mmae.settings"
+"""Key of the catalogue's metadata that holds the same settings as `run.json`."""
+
+
+class RunFolder:
+    """Paths of a run, and the questions whether it may be begun, gone on with, or begun anew."""
+
+    def __init__(self, output: Path) -> None:
+        # Absolute: workers elsewhere get these paths.
+        self.output = output.absolute()
+        self.path = self.output.with_suffix(".run")
+        self.settings_file = self.path / "run.json"
+        self.plan = self.path / "plan.jsonl"
+        self.journal = self.path / "journal.jsonl"
+        self.parts = self.path / "parts"
+        self.problems = self.path / "problems.jsonl"
+        self.failures = self.path / "failures"
+
+    def check_place(self) -> None:
+        """Raise at once when the output cannot be written where it is to be.
+
+        Raises
+        ------
+        UsageError
+            A name that a search for cutouts would take for one.
+        OutputError
+            The folder is missing or not writable, or a folder has the output's name.
+        """
+        if self.output.name.endswith((".fits", ".fits.gz", ".fits.fz", ".run")):
+            raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it NAME.parquet")
+        folder = self.output.parent
+        if not folder.is_dir():
+            raise OutputError(f"{folder}: no such folder for the output; make it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{folder}: the output's folder is not writable")
+        if self.output.is_dir():
+            raise OutputError(f"{self.output} is a folder; give the name of a file")
+        if self.path.exists() and not self._is_ours():
+            raise OutputError(
+                f"{self.path} is there and is no run folder of this program; "
+                "choose another output name, or move it away"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run folder, made if need be; one that nothing was begun in goes away again.
+
+        Raises
+        ------
+        OutputError
+            It cannot be made.
+        LockedError
+            Another run holds it.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be made ({error})") from error
+        with run_lock(self.path):
+            try:
+                yield
+            finally:
+                if not self.settings_file.exists():
+                    with suppress(OSError):
+                        (self.path / HOLDER_FILE).unlink()
+                        (self.path / LOCK_FILE).unlink()
+                        self.path.rmdir()
+
+    def check_ours(self, settings: dict[str, Any]) -> None:
+        """Raise OutputError when what is there is not ours, or was made with other settings."""
+        stored = self._stored_settings()
+        if stored is None:
+            if self.output.exists():
+                raise OutputError(
+                    f"{self.output} exists and its run folder {self.path.name}/ does not; "
+                    "choose another name, or --overwrite to start anew"
+                )
+            return
+        differences = [
+            f"{name} was {stored.get(name)}, is {settings.get(name)}"
+            for name in sorted(stored.keys() | settings.keys())
+            if stored.get(name) != settings.get(name)
+        ]
+        if differences:
+            raise OutputError(
+                f"{self.output} was made with other settings ({'; '.join(differences)}); "
+                "choose another name, or --overwrite to start anew"
+            )
+        if self.output.exists():
+            found = self.output_metadata().get(SETTINGS_KEY)
+            if found is None or json.loads(found) != stored:
+                raise OutputError(
+                    f"{self.output} exists and is not what this run wrote (another file, or "
+                    "damaged); choose another name, or --overwrite to start anew"
+                )
+
+    def check_not_an_input(self, sources: Iterable[Source]) -> None:
+        """Raise OutputError when the output is one of the cutouts."""
+        if not self.output.exists():
+            return
+        for source in sources:
+            for file in source.files:
+                same_name = os.path.basename(file) == self.output.name  # noqa: PTH119
+                if same_name and os.path.samefile(file, self.output):  # noqa: PTH121
+                    raise OutputError(f"{self.output} is one of the cutouts; choose another name")
+
+    def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
+        """Write the settings down where there are none; with `overwrite` remove all of before.
+
+        Only this run's own files are removed: the output, and what the run folder holds of ours.
+        """
+        try:
+            if overwrite:
+                self._clear()
+            self.parts.mkdir(exist_ok=True)
+            remove_temporaries(self.output)
+            if not self.settings_file.exists():
+                with atomic_text(self.settings_file) as file:
+                    file.write(json.dumps(settings, indent=1) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error})") from error
+
+    def output_metadata(self) -> dict[str, str]:
+        """Return the metadata of the output; empty when there is none or it is no Parquet file."""
+        try:
+            metadata = pq.read_metadata(self.output).metadata or {}
+        except (OSError, pa.ArrowException):
+            return {}
+        return {
+            key.decode(): value.decode()
+            for key, value in metadata.items()
+            if key.startswith(b"photoz_mmae.")
+        }
+
+    def _is_ours(self) -> bool:
+        """Whether it is a run folder, or has nothing in it that a run does not leave there."""
+        if not self.path.is_dir():
+            return False
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.endswith(".tmp")}
+        begun = {LOCK_FILE, HOLDER_FILE, self.parts.name}
+        return self.settings_file.name in names or names <= begun
+
+    def _stored_settings(self) -> dict[str, Any] | None:
+        try:
+            stored = json.loads(self.settings_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"{self.settings_file}: damaged ({error}); --overwrite to start anew"
+            ) from error
+        if not isinstance(stored, dict):
+            raise OutputError(f"{self.settings_file}: damaged; --overwrite to start anew")
+        return stored
+
+    def _clear(self) -> None:
+        self.output.unlink(missing_ok=True)
+        for folder, pattern in ((self.parts, "*part-*"), (self.failures, "part-*.log")):
+            for file in folder.glob(pattern):
+                file.unlink()
+        for file in (self.journal, self.plan, self.problems, self.settings_file):
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """Write a text file that is either whole or not there."""
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("x") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""A prediction run from end to end: find, plan, do what is not done, merge."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from photoz_mmae import __version__
+from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
+from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
+from photoz_mmae.cutouts.discover import Discovery, discover
+from photoz_mmae.errors import PhotozError, StoppedError
+from photoz_mmae.flags import NO_REDSHIFT, Flag
+from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.model.info import ModelInfo, find_model, load_info
+from photoz_mmae.provenance import fingerprint, now, settings_sha256
+from photoz_mmae.redshift.pdf import LEVELS
+from photoz_mmae.runs import PredictRun
+from photoz_mmae.survey_run.execute import (
+    dask_client,
+    execute,
+    local_workers,
+    threads_per_worker,
+)
+from photoz_mmae.survey_run.journal import (
+    PartRecord,
+    append_record,
+    checks_out,
+    read_journal,
+    remove_strays,
+)
+from photoz_mmae.survey_run.merge import FinishedPart, Merged, merge
+from photoz_mmae.survey_run.part import PartJob, PartSettings
+from photoz_mmae.survey_run.plan import Part, update_plan
+from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
+from photoz_mmae.survey_run.stopping import stop_on_signals
+
+STATE_KEY = "photoz_mmae.parts_sha256"
+"""Key of the catalogue's metadata: a fingerprint of the part files and the rows that are gone."""
+
+
+class Report(Protocol):
+    """What a run tells while it goes on."""
+
+    def found(self, discovery: Discovery) -> None:
+        """Tell what was found under the paths given."""
+
+    def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
+        """Tell how many parts there are, and which of them will be computed now."""
+
+    def part_done(self, rows: int) -> None:
+        """Tell that a part of so many rows is finished."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run.
+
+    Attributes
+    ----------
+    output : Path
+    rows, bad : int
+        Rows of the catalogue, and of those without redshift.
+    bad_flags : mapping of str to int
+        How many of the rows without redshift have each flag; empty when nothing was written.
+    gone : int
+        Rows whose cutouts are not there any more.
+    computed : int
+        Rows computed now.
+    seconds : float
+        From the start of the workers to the finished catalogue.
+    problems : Path
+        The list of the rows without redshift.
+    changed : bool
+        False when the catalogue was up to date and was not touched.
+    """
+
+    output: Path
+    rows: int
+    bad: int
+    bad_flags: Mapping[str, int]
+    gone: int
+    computed: int
+    seconds: float
+    problems: Path
+    changed: bool
+
+
+def predict_survey(run: PredictRun, report: Report) -> Summary:
+    """Bring the catalogue `run.output` up to date with the cutouts.
+
+    Raises
+    ------
+    InputError, ModelError, OutputError, LockedError, UsageError
+        What cannot be used, before anything is changed.
+    StoppedError
+        On SIGTERM or SIGINT; what is finished stays.
+    PhotozError
+        A part failed.
+    """
+    folder = RunFolder(run.output)
+    with stop_on_signals():
+        try:
+            folder.check_place()
+            model_folder = find_model(run.model).absolute()
+            model = load_info(model_folder)
+            device = run.device if run.scheduler else resolve_device(run.device)
+            with folder.locked():
+                return _Survey(run, folder, model_folder, model, device).go(report)
+        except KeyboardInterrupt as stop:
+            again = "the same command without --overwrite" if run.overwrite else "the same command"
+            raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
+
+
+class _Survey:
+    def __init__(
+        self, run: PredictRun, folder: RunFolder, model_folder: Path, model: ModelInfo, device: str
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.model_folder = model_folder
+        self.model = model
+        self.device = device
+        # What decides the values; everything else may differ from one command to the next.
+        self.settings: dict[str, Any] = {
+            "output": folder.output.name,
+            "schema_version": SCHEMA_VERSION,
+            "model": model.name,
+            "model_sha256": model.sha256,
+            "masks": run.masks,
+            "pdf": run.pdf,
+        }
+
+    def go(self, report: Report) -> Summary:
+        run, folder = self.run, self.folder
+        if not run.overwrite:
+            folder.check_ours(self.settings)
+        discovery = discover(run.cutouts)
+        folder.check_not_an_input(discovery.sources)
+        folder.begin(self.settings, run.overwrite)
+        report.found(discovery)
+
+        parts = update_plan(folder.plan, discovery.sources, run.part_size)
+        del discovery
+        journal = read_journal(folder.journal)
+        remove_strays(folder.parts, journal.values())
+        sound = {n for n, record in journal.items() if checks_out(record, folder.parts)}
+        todo = [p for p in parts if p.number not in sound or not self._is_current(p, journal)]
+        report.begins(self.model, self.device, len(parts), todo)
+
+        start = time.perf_counter()
+        if todo:
+            self._compute([_job(part, journal, sound) for part in todo], journal, report)
+            remove_strays(folder.parts, journal.values())
+        records = [journal[part.number] for part in parts]
+        gone = sum(len(part.gone) for part in parts)
+        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts)])
+        changed = folder.output_metadata().get(STATE_KEY) != state
+        if changed:
+            merged = self._merge(parts, records, state)
+        else:
+            merged = Merged(sum(r.rows for r in records), sum(r.bad for r in records), {})
+        return Summary(
+            output=run.output,
+            rows=merged.rows,
+            bad=merged.bad,
+            bad_flags=merged.bad_flags,
+            gone=gone,
+            computed=sum(part.rows for part in todo),
+            seconds=time.perf_counter() - start,
+            problems=folder.problems,
+            changed=changed,
+        )
+
+    def _is_current(self, part: Part, journal: Mapping[int, PartRecord]) -> bool:
+        return journal[part.number].sources == part.sources
+
+    def _compute(
+        self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
+    ) -> None:
+        run, folder = self.run, self.folder
+        local_gpu = self.device.startswith("cuda") and run.scheduler is None
+        # A GPU that was named is the one to be used.
+        gpus = torch.cuda.device_count() if local_gpu and run.device == "auto" else int(local_gpu)
+        workers = local_workers(run.workers, gpus, len(jobs))
+        settings = PartSettings(
+            plan=str(folder.plan),
+            parts=str(folder.parts),
+            model=str(self.model_folder),
+            model_sha256=self.model.sha256,
+            device=self.device,
+            gpus=gpus,
+            batch_size=run.batch_size,
+            masks=run.masks,
+            pdf=run.pdf,
+            settings_sha256=settings_sha256(self.settings),
+            threads=1 if run.scheduler else threads_per_worker(workers),
+        )
+
+        def finished(record: PartRecord) -> None:
+            append_record(folder.journal, record)
+            journal[record.part] = record
+            report.part_done(record.rows)
+
+        with dask_client(run.scheduler, workers) as client:
+            execute(client, jobs, settings, folder.failures, finished)
+
+    def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> Merged:
+        model, folder = self.model, self.folder
+        for record in records:
+            if record.model != model.sha256:
+                raise PhotozError(f"part {record.part} was computed with another model")
+        metadata = {
+            "photoz_mmae.schema_version": str(SCHEMA_VERSION),
+            "photoz_mmae.package_version": __version__,
+            "photoz_mmae.model_name": model.name,
+            "photoz_mmae.model_sha256": model.sha256,
+            "photoz_mmae.calibration": "none",
+            SETTINGS_KEY: json.dumps(self.settings),
+            "photoz_mmae.device": ", ".join(sorted({record.device for record in records})),
+            "photoz_mmae.created": now(),
+            "photoz_mmae.input_sha256": fingerprint(part.sources for part in parts),
+            STATE_KEY: state,
+            "photoz_mmae.flags": json.dumps({flag.name: int(flag) for flag in Flag}),
+            "photoz_mmae.flags_without_redshift": str(int(NO_REDSHIFT)),
+        }
+        if model.z_edges is not None and self.run.pdf in ("quantiles", "grid"):
+            metadata[Z_LEVELS_KEY] = json.dumps(LEVELS)
+        if model.z_edges is not None and self.run.pdf == "grid":
+            metadata[Z_EDGES_KEY] = json.dumps(model.z_edges)
+        return merge(
+            [
+                FinishedPart(folder.parts / record.file, record.rows, part.gone)
+                for part, record in zip(parts, records, strict=True)
+            ],
+            catalogue_schema(model, self.run.masks, self.run.pdf, APERTURE_DIAMETER),
+            metadata,
+            f"Photometric redshifts by photoz-mmae {__version__}, model {model.name}",
+            folder.output,
+            folder.problems,
+        )
+
+
+def _job(part: Part, journal: Mapping[int, PartRecord], sound: set[int]) -> PartJob:
+    job = PartJob(part.number, part.offset, part.length, part.sources)
+    if part.gone and part.number in sound:
+        # Their files cannot be read again, but their rows are there.
+        previous = journal[part.number].file
+        return dataclasses.replace(job, keep=part.gone, previous=previous)
+    return job
