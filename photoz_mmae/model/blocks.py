@@ -29,7 +29,7 @@ class Attention(nn.Module):
 
 
 def feed_forward(width: int) -> nn.Sequential:
-    """The usual two layers with fourfold width between them."""
+    """Make the usual two layers with fourfold width between them."""
     return nn.Sequential(
         nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
     )

@@ -181,7 +181,7 @@ class PublishedMMAE(nn.Module):
         )
 
     def redshift_of(self, image: Tensor, image_hidden: Tensor | None = None) -> Tensor:
-        """Redshift from the image alone: (N, 5, 64, 64) -> (N,), equal to `forward` without spectrum.
+        """Redshift from the image alone, as `forward` without spectrum: (N, 5, 64, 64) -> (N,).
 
         Without a spectrum all its tokens are the same zero vector, so its encoder's output is a
         constant, attention over 32 equal keys is attention over one, and the decoders are idle.

@@ -15,11 +15,9 @@ def hsc_loss(z_phot: Tensor, z_spec: Tensor, gamma: float = 0.15) -> Tensor:
 
 
 def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error where `mask` is true; 0 when it is nowhere."""
-    if not mask.any():
-        return prediction.new_zeros(())
-    mask = mask.expand_as(target)
-    return (prediction[mask] - target[mask]).square().mean()
+    """Mean squared error where `mask`, broadcast to the target, is true; 0 if it is nowhere."""
+    weight = mask.expand_as(target).to(target.dtype)
+    return ((prediction - target).square() * weight).sum() / weight.sum().clamp(min=1)
 
 
 def bin_cross_entropy(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor:
@@ -78,9 +76,8 @@ def spectrum_loss(prediction: Tensor, flux: Tensor, ivar: Tensor, mask: Tensor) 
         Relative to the spectrum's mean.
     mask : Tensor of bool, (N, P)
     """
-    mask = mask & (ivar > 0)
-    if not mask.any():
-        return prediction.new_zeros(())
-    sigma = (1 / ivar[mask] + SPECTRUM_FLOOR**2).sqrt()
-    residual = (prediction[mask] - flux[mask]) / sigma
-    return huber_loss(residual, torch.zeros_like(residual), delta=3.0)
+    weight = (mask & (ivar > 0)).to(flux.dtype)
+    sigma = (1 / ivar.clamp(min=1e-12) + SPECTRUM_FLOOR**2).sqrt()
+    residual = (prediction - flux) / sigma
+    loss = huber_loss(residual, torch.zeros_like(residual), reduction="none", delta=3.0)
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
