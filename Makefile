@@ -37,5 +37,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Speed of the networks, then how hard the mock survey is for a simple method.
+bench: setup
+	$(ONE_THREAD) $(BIN)/python benchmarks/network_speed.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/knn_reference.py
+
 clean:
 	rm -rf .venv $(DEMO)

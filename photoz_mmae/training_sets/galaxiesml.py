@@ -101,7 +101,7 @@ class SpectraFile:
         wave = self._dataset("spectrum/wave")
         wave = np.asarray(wave[0] if wave.ndim == 2 else wave[:], dtype=np.float64)
         self.wave = wave if self._pooled else grid.pooled_wave(wave)
-        self.description = str(self._file.attrs.get("description", "no description in the file"))
+        self.description = str(self._file.attrs.get("title", "a file without a title"))
         self.survey = str(self._file.attrs.get("survey", "hsc-wide"))
 
     @property

@@ -29,7 +29,7 @@ def training_file(tmp_path_factory):
     flux = (wave / 6000) ** redshift[:, None]
     path = tmp_path_factory.mktemp("data") / "blobs.hdf5"
     with h5py.File(path, "w") as file:
-        file.attrs["description"] = "mock data: Gaussian blobs"
+        file.attrs["title"] = "mock data: Gaussian blobs"
         file["image"] = (image + rng.normal(0, 0.05, image.shape)).astype(np.float32)
         file["spectrum/flux"] = (flux + rng.normal(0, 0.1, flux.shape)).astype(np.float32)
         file["spectrum/ivar"] = np.full(flux.shape, 100.0, np.float32)
