@@ -10,6 +10,7 @@ D4000_RED = (4050.0, 4250.0)
 """Rest-frame windows of the broad 4000 A break, Bruzual 1983."""
 
 _CLIP = 3.0  # sigma, of the one rejection of lines before the slope is fitted again
+_ROWS = 1024  # at once: a few arrays of (rows, P) float64 stay small
 _MIN_SHARE = 0.5  # of the pixels must be positive for a slope to mean anything
 
 
@@ -32,11 +33,14 @@ def summarise_spectrum(
     dict of str to (N,) float32
         `spec_slope` (see `continuum_slope`) and `spec_d4000` (see `break_4000`).
     """
-    flux64, wave64, z64 = (np.asarray(a, dtype=np.float64) for a in (flux, wave, z))
-    return {
-        "spec_slope": continuum_slope(flux64, wave64).astype(np.float32),
-        "spec_d4000": break_4000(flux64, wave64, z64).astype(np.float32),
-    }
+    wave64 = np.asarray(wave, dtype=np.float64)
+    slope, d4000 = (np.empty(len(flux), dtype=np.float32) for _ in range(2))
+    for start in range(0, len(flux), _ROWS):
+        rows = slice(start, start + _ROWS)
+        chunk = np.asarray(flux[rows], dtype=np.float64)
+        slope[rows] = continuum_slope(chunk, wave64)
+        d4000[rows] = break_4000(chunk, wave64, np.asarray(z[rows], dtype=np.float64))
+    return {"spec_slope": slope, "spec_d4000": d4000}
 
 
 def continuum_slope(flux: Array, wave: Array) -> Array:
