@@ -37,6 +37,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The catalogue's schema, the page of its columns and the sample, from the program itself.
+catalogs: setup
+	$(BIN)/python catalogs/build.py
+
 # Speed of the networks, then how hard the mock survey is for a simple method.
 bench: setup
 	$(ONE_THREAD) $(BIN)/python benchmarks/network_speed.py

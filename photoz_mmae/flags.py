@@ -36,6 +36,20 @@ class Flag(IntFlag):
 NO_REDSHIFT = Flag.READ_ERROR | Flag.MISSING_BAND | Flag.WRONG_SIZE | Flag.NO_FINITE_PIXELS
 """Any of these bits: the row has no redshift."""
 
+CAUTION = Flag(sum(Flag)) & ~NO_REDSHIFT
+"""Any of these bits: there is a redshift, and something to know about it."""
+
+CLEAN_CUT = (
+    NO_REDSHIFT
+    | Flag.NONFINITE_PIXELS
+    | Flag.OTHER_PIXEL_SCALE
+    | Flag.LOW_SNR
+    | Flag.Z_AT_EDGE
+    | Flag.WIDE_PDF
+    | Flag.DUPLICATE_ID
+)
+"""The recommended cut: rows with none of these bits and `z_risk_best` below 0.25."""
+
 DESCRIPTIONS: dict[Flag, str] = {
     Flag.READ_ERROR: "the file could not be read",
     Flag.MISSING_BAND: "a band the model cannot do without is missing",
