@@ -1,6 +1,90 @@
+"""`photoz-mmae simulate`: a mock survey with known truth."""
+
+from pathlib import Path
+from typing import Any
+
 import click
+
+from photoz_mmae.cli.options import config_option, overwrite_option, run_option
+from photoz_mmae.errors import UsageError
+from photoz_mmae.runs import SimulateRun, load_run
 
 
 @click.command()
-def simulate() -> None:
-    ...
+@run_option(SimulateRun, "-n", "n", type=int, metavar="N", help="How many objects.")
+@run_option(SimulateRun, "--seed", type=int, help="The same seed gives the same survey.")
+@run_option(
+    SimulateRun,
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.hdf5",
+    help="Write a training file in the layout of GalaxiesML-Spectra.",
+)
+@run_option(
+    SimulateRun,
+    "--cutouts",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write FITS cutouts, one per object, and DIR/truth.parquet.",
+)
+@run_option(
+    SimulateRun,
+    "--layout",
+    type=click.Choice(["cube", "mef"]),
+    help="Cutouts as one cube, or as one image extension per band.",
+)
+@run_option(SimulateRun, "--survey", metavar="NAME", help="Bands, noise and seeing.")
+@run_option(SimulateRun, "--workers", type=int, help="Processes to generate with.")
+@overwrite_option
+@config_option
+def simulate(config: Path | None, **options: Any) -> None:
+    """Generate mock data: galaxies and quasars with known redshift, as HSC and DESI see them.
+
+    \b
+    photoz-mmae simulate -n 20000 --seed 1 -o mock.hdf5
+    photoz-mmae simulate -n 2000 --seed 2 --cutouts cutouts/ --layout cube
+    """
+    run = load_run(SimulateRun, config, options)
+    if run.output is None and run.cutouts is None:
+        raise UsageError("nothing to write: give -o FILE.hdf5, --cutouts DIR, or both")
+    _simulate(run)
+
+
+def _simulate(run: SimulateRun) -> None:
+    from contextlib import ExitStack
+    from time import monotonic
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from photoz_mmae.simulation.stream import simulate as stream
+    from photoz_mmae.simulation.write import TrainingFile
+    from photoz_mmae.surveys import get_survey
+
+    survey = get_survey(run.survey)
+    start = monotonic()
+    columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        sinks = []
+        if run.output is not None:
+            sinks.append(
+                stack.enter_context(
+                    TrainingFile(run.output, run.n, survey, run.seed, run.overwrite)
+                )
+            )
+        console = Console(stderr=True)
+        bar = stack.enter_context(
+            Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        )
+        task = bar.add_task("", total=run.n)
+        for chunk in stream(survey, run.n, run.seed, run.workers):
+            for sink in sinks:
+                sink.add(chunk)
+            bar.advance(task, len(chunk))
+    seconds = monotonic() - start
+    click.echo(
+        f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"
+    )
+    if run.output is not None:
+        click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
