@@ -10,7 +10,7 @@ import itertools
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
@@ -58,7 +58,7 @@ class PredictRun:
     output: Path
     model: str = "small"
     device: str = "auto"
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
     masks: int = Field(default=4, ge=0, le=64)
     pdf: Literal["none", "quantiles", "grid"] = "quantiles"
@@ -123,7 +123,12 @@ def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -
         return kind(**values)
     except ValidationError as error:
         problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            f"{'.'.join(str(part) for part in problem['loc'])}: "
+            + (
+                "missing; give it on the command line or in a --config file"
+                if problem["type"] == "missing"
+                else problem["msg"].removeprefix("Value error, ")
+            )
             for problem in error.errors()
         )
         where = f" (options and {config})" if config else ""
