@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.ids import is_fits_name
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
 
@@ -54,11 +54,11 @@ class RunFolder:
         Raises
         ------
         UsageError
-            A name that a search for cutouts would take for one.
+            The name of a cutout: it might be one, and the next search would take it for one.
         OutputError
             The folder is missing or not writable, or a folder has the output's name.
         """
-        if self.output.name.endswith((".fits", ".fits.gz", ".fits.fz", ".run")):
+        if is_fits_name(self.output.name) or self.output.suffix == ".run":
             raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it NAME.parquet")
         folder = self.output.parent
         if not folder.is_dir():
@@ -125,16 +125,6 @@ class RunFolder:
                     f"{self.output} exists and is not what this run wrote (another file, or "
                     "damaged); choose another name, or --overwrite to start anew"
                 )
-
-    def check_not_an_input(self, sources: Iterable[Source]) -> None:
-        """Raise OutputError when the output is one of the cutouts."""
-        if not self.output.exists():
-            return
-        for source in sources:
-            for file in source.files:
-                same_name = os.path.basename(file) == self.output.name  # noqa: PTH119
-                if same_name and os.path.samefile(file, self.output):  # noqa: PTH121
-                    raise OutputError(f"{self.output} is one of the cutouts; choose another name")
 
     def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Write the settings down where there are none; with `overwrite` remove all of before.

@@ -141,7 +141,6 @@ class _Survey:
         if not run.overwrite:
             folder.check_ours(self.settings)
         discovery = discover(run.cutouts)
-        folder.check_not_an_input(discovery.sources)
         folder.begin(self.settings, run.overwrite)
         report.found(discovery)
 

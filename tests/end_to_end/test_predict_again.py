@@ -1,0 +1,251 @@
+"""`predict` again on the same output: resume, bring up to date, refuse, start anew."""
+
+import json
+import os
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from photoz_mmae.flags import Flag
+
+
+@pytest.fixture
+def some(write_cube, tmp_path):
+    """A folder of six cutouts of one's own."""
+    for i in range(6):
+        write_cube(tmp_path / f"in/{i}.fits", seed=i)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def again(predict, some):
+    """Run the same command: parts of two, three passes; more options may follow."""
+    return lambda *more: predict(some, "--part-size", "2", "--masks", "3", *more)
+
+
+def _stamps(folder):
+    """What identifies files that were not touched."""
+    stats = {file.name: file.stat() for file in folder.iterdir()}
+    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in stats.items()}
+
+
+def _rows(tmp_path):
+    return pq.read_table(tmp_path / "c.parquet").to_pylist()
+
+
+def _journal(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "c.run/journal.jsonl").open()]
+
+
+def test_nothing_new_touches_nothing(again, tmp_path):
+    assert again()[0] == 0
+    before = _stamps(tmp_path), _stamps(tmp_path / "c.run/parts")
+    # These options change no value, so they may be others.
+    code, out, _ = again("--max-bad", "3", "--batch-size", "8", "--part-size", "4")
+    assert code == 0
+    assert "nothing new" in out
+    assert _stamps(tmp_path)["c.parquet"] == before[0]["c.parquet"]
+    assert _stamps(tmp_path / "c.run/parts") == before[1]
+
+
+def test_an_output_that_was_lost_is_merged_again(again, tmp_path):
+    assert again()[0] == 0
+    first, parts = _rows(tmp_path), _stamps(tmp_path / "c.run/parts")
+    (tmp_path / "c.parquet").unlink()
+    assert again()[0] == 0
+    assert repr(_rows(tmp_path)) == repr(first)
+    assert _stamps(tmp_path / "c.run/parts") == parts
+
+
+def test_new_cutouts_become_new_parts(again, write_cube, some, tmp_path):
+    assert again()[0] == 0
+    first, parts = _rows(tmp_path), _stamps(tmp_path / "c.run/parts")
+    for i in (10, 11, 12):
+        write_cube(some / f"{i}.fits", seed=i)
+    # This one comes first by name, and all the same last in the catalogue.
+    write_cube(some / "0a.fits", seed=20)
+    code, out, _ = again()
+    assert code == 0
+    assert "4 objects in 2 of 5 parts" in out
+    rows = _rows(tmp_path)
+    assert [row["object_id"] for row in rows] == [*"012345", "0a", "10", "11", "12"]
+    assert repr([row["z_best"] for row in rows[:6]]) == repr([row["z_best"] for row in first])
+    after = _stamps(tmp_path / "c.run/parts")
+    assert parts.items() <= after.items()
+    assert len(after) == 5
+
+
+def test_a_changed_cutout_redoes_its_part(again, write_cube, some, tmp_path):
+    assert again()[0] == 0
+    first, parts = _rows(tmp_path), _stamps(tmp_path / "c.run/parts")
+    write_cube(some / "3.fits", seed=33)
+    code, out, _ = again()
+    assert code == 0
+    assert "2 objects in 1 of 3 parts" in out
+    rows = _rows(tmp_path)
+    changed = [old != new for old, new in zip(map(repr, first), map(repr, rows), strict=True)]
+    assert changed == [False, False, False, True, False, False]
+    kept = _stamps(tmp_path / "c.run/parts").items() & parts.items()
+    assert len(kept) == 2
+    assert len(_stamps(tmp_path / "c.run/parts")) == 3
+    assert "nothing new" in again()[1]
+
+
+def test_a_vanished_cutout_keeps_its_row(again, write_cube, some, tmp_path):
+    assert again()[0] == 0
+    first = _rows(tmp_path)
+    content = (some / "2.fits").read_bytes()
+    stat = (some / "2.fits").stat()
+    (some / "2.fits").unlink()
+    code, out, _ = again()
+    assert code == 0
+    assert "0 objects in 0 of 3 parts" in out
+    assert "1 cutouts are not there any more" in out
+    rows = _rows(tmp_path)
+    assert rows[2].pop("flags") == first[2]["flags"] | Flag.SOURCE_GONE
+    assert rows[2]["z_best"] == first[2]["z_best"]
+    assert "nothing new" in again()[1]
+    # Its neighbour in the part changes: the row that cannot be made again is still kept.
+    write_cube(some / "3.fits", seed=33)
+    assert again()[0] == 0
+    rows = _rows(tmp_path)
+    assert rows[2]["z_best"] == first[2]["z_best"]
+    assert rows[2]["flags"] & Flag.SOURCE_GONE
+    assert rows[3]["flux_i"] != first[3]["flux_i"]
+    # It is back as it was: only the flag goes.
+    (some / "2.fits").write_bytes(content)
+    os.utime(some / "2.fits", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "0 objects in 0 of 3 parts" in again()[1]
+    assert repr(_rows(tmp_path)[2]) == repr(first[2])
+
+
+def test_cutouts_not_asked_for_are_not_gone(predict, some, tmp_path):
+    assert predict(some / "0.fits", some / "1.fits")[0] == 0
+    code, out, _ = predict(some / "1.fits", some / "2.fits")
+    assert code == 0
+    assert "1 objects in 1 of 2 parts" in out
+    rows = _rows(tmp_path)
+    assert [row["object_id"] for row in rows] == [0, 1, 2]
+    assert not any(row["flags"] & Flag.SOURCE_GONE for row in rows)
+
+
+def test_the_same_cutouts_from_another_folder(again, predict, some, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert predict("in")[0] == 0
+    assert _rows(tmp_path)[0]["source"] == "in/0.fits"
+    monkeypatch.chdir(some)
+    assert "nothing new" in predict(".")[1]
+
+
+def test_a_damaged_part_is_redone(again, tmp_path):
+    assert again()[0] == 0
+    first = _rows(tmp_path)
+    parts = tmp_path / "c.run/parts"
+    damaged = parts / _journal(tmp_path)[1]["file"]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 3] ^= 1
+    damaged.write_bytes(content)
+    before = _stamps(parts)
+    code, out, _ = again()
+    assert code == 0
+    assert "2 objects in 1 of 3 parts" in out
+    after = _stamps(parts)
+    assert len(before.items() & after.items()) == 2
+    assert damaged.name not in after
+    assert repr(_rows(tmp_path)) == repr(first)
+
+
+def test_a_torn_journal_and_strays_of_a_killed_run(again, tmp_path):
+    assert again()[0] == 0
+    first = _rows(tmp_path)
+    journal = tmp_path / "c.run/journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-30])
+    torn_part = _journal_before_the_tear(journal)
+    stray = tmp_path / "c.run/parts/.part-000009-0123.parquet.77.tmp"
+    stray.write_bytes(b"half")
+    beside = tmp_path / ".c.parquet.0123.tmp"
+    beside.write_bytes(b"half")
+    code, out, _ = again()
+    assert code == 0
+    assert "2 objects in 1 of 3 parts" in out
+    assert not stray.exists()
+    assert not beside.exists()
+    assert torn_part not in _stamps(tmp_path / "c.run/parts")
+    assert repr(_rows(tmp_path)) == repr(first)
+    assert len(_journal(tmp_path)) == 3  # the torn line was cut off before the new one
+
+
+def _journal_before_the_tear(journal):
+    return journal.read_text().splitlines()[-1].split('"file":"')[1].split('"')[0]
+
+
+def test_a_lost_journal_costs_time_and_nothing_else(again, tmp_path):
+    assert again()[0] == 0
+    first = _rows(tmp_path)
+    (tmp_path / "c.run/journal.jsonl").unlink()
+    (tmp_path / "c.run/plan.jsonl").write_bytes(
+        (tmp_path / "c.run/plan.jsonl").read_bytes()[:-10]  # and the plan's last line is torn
+    )
+    assert again()[0] == 0
+    assert repr(_rows(tmp_path)) == repr(first)
+
+
+@pytest.mark.parametrize("option", [("--masks", "5"), ("--pdf", "grid")])
+def test_other_settings_are_refused(again, option, tmp_path):
+    assert again()[0] == 0
+    before = _stamps(tmp_path)["c.parquet"]
+    code, _, err = again(*option)
+    assert code == 6
+    assert f"{option[0][2:]} was" in err
+    assert _stamps(tmp_path)["c.parquet"] == before
+
+
+def test_another_model_is_refused_and_overwrite_starts_anew(
+    again, predict, some, tiny_point_model, tmp_path
+):
+    assert again()[0] == 0
+    (tmp_path / "c.run/note.txt").write_text("somebody's")
+    code, _, err = predict(some, model=tiny_point_model)
+    assert code == 6
+    assert "model was tiny, is point" in err
+    assert predict(some, "--overwrite", model=tiny_point_model)[0] == 0
+    assert "z_median" not in pq.read_schema(tmp_path / "c.parquet").names
+    assert len(_journal(tmp_path)) == 1
+    assert (tmp_path / "c.run/note.txt").exists()
+
+
+def test_an_output_that_was_replaced_is_refused(again, tmp_path):
+    assert again()[0] == 0
+    output = tmp_path / "c.parquet"
+    for content in (b"something else", output.read_bytes()[:-100]):
+        output.write_bytes(content)
+        code, _, err = again()
+        assert code == 6
+        assert "not what this run wrote" in err
+        assert output.read_bytes() == content
+    # Nor is a catalogue of ours taken for this run's when its run folder is gone.
+    assert again("--overwrite")[0] == 0
+    (tmp_path / "c.run").rename(tmp_path / "elsewhere")
+    assert again()[0] == 6
+
+
+def test_a_second_run_is_told_who_holds_the_lock(again, tmp_path):
+    from photoz_mmae.survey_run.lock import run_lock
+
+    assert again()[0] == 0
+    with run_lock(tmp_path / "c.run"):
+        code, _, err = again()
+        assert code == 7
+        assert f"process {os.getpid()} on {os.uname().nodename}" in err
+    assert again()[0] == 0
+
+
+def test_ids_become_text_when_one_is_no_integer(again, write_cube, some, tmp_path):
+    assert again()[0] == 0
+    assert np.asarray(pq.read_table(tmp_path / "c.parquet")["object_id"]).dtype == np.int64
+    write_cube(some / "x.fits")
+    assert again()[0] == 0
+    table = pq.read_table(tmp_path / "c.parquet")
+    assert table["object_id"].to_pylist() == [*"012345", "x"]
+    assert table.schema.metadata[b"photoz_mmae.object_id_type"] == b"string"
