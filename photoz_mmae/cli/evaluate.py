@@ -42,10 +42,12 @@ def evaluate(config: Path | None, as_json: bool, **options: Any) -> None:
 
     from rich.console import Console
 
-    from photoz_mmae.evaluation.terminal import render
+    from photoz_mmae.evaluation.terminal import metrics_table, what_was_compared
 
+    for line in what_was_compared(run, evaluation):
+        click.echo(line)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 200)  # into a file or a pipe: nothing to wrap for
-    console.print(render(run, evaluation))
+    console.print(metrics_table(evaluation))
     click.echo(f"sigma_NMAD = {evaluation.all['sigma_nmad']:.4f}")

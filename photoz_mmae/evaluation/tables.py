@@ -4,10 +4,11 @@ import difflib
 import gzip
 import json
 import warnings
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,17 @@ Array = NDArray[np.float64]
 
 ID_COLUMN = "object_id"
 _SHOWN_COLUMNS = 30
+
+# What the libraries below raise for a damaged file.
+_UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    TypeError,
+    IndexError,
+)
 
 
 class TableFile:
@@ -53,7 +65,8 @@ class TableFile:
         kind = _kind(path)
         try:
             if kind == "parquet":
-                self._parquet = pq.ParquetFile(path)
+                # An open file, not its name: pyarrow refuses names that are not UTF-8.
+                self._parquet = pq.ParquetFile(path.open("rb"))
                 schema = self._parquet.schema_arrow
                 self.metadata = {
                     key.decode(errors="replace"): value.decode(errors="replace")
@@ -62,7 +75,7 @@ class TableFile:
             else:
                 self._table = _read_csv(path) if kind == "CSV" else _read_fits(path)
                 schema = self._table.schema
-        except (pa.ArrowException, OSError, ValueError, TypeError, IndexError) as error:
+        except _UNREADABLE as error:
             raise InputError(f"{path}: not readable as {kind} ({_first_line(error)})") from error
         self.names: list[str] = list(schema.names)
         if len(self) == 0:
@@ -180,14 +193,11 @@ class TableFile:
 def _kind(path: Path) -> str:
     """`parquet`, `FITS` or `CSV`, from the first bytes."""
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             head = file.read(4096)
-        if head.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as unpacked:
-                head = unpacked.read(4096)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({_first_line(error)})") from error
     if not head.strip():
         raise InputError(f"{path}: the file is empty")
@@ -200,19 +210,27 @@ def _kind(path: Path) -> str:
     return "CSV"
 
 
+def _open(path: Path) -> IO[bytes]:
+    """Open for reading, through gzip where the first bytes say so."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+
+
 def _read_csv(path: Path) -> Any:
-    with pa.input_stream(str(path)) as file:
-        header = file.read(65536).split(b"\n")[0]
+    with _open(path) as file:
+        header = file.readline(65536)
     tabs = b"\t" in header and b"," not in header
     # Ids stay text, so that 0017 is not 17 and no digit is lost. Some archives write "# name".
     as_text = {prefix + ID_COLUMN: pa.string() for prefix in ("", "#", "# ")}
-    table = pyarrow.csv.read_csv(
-        str(path),
-        parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    )
+    with _open(path) as file:
+        table = pyarrow.csv.read_csv(
+            file,
+            parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
+            ),
+        )
     return table.rename_columns([name.lstrip("# ").strip() for name in table.column_names])
 
 

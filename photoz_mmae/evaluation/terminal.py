@@ -1,11 +1,10 @@
 """An evaluation as a table for the terminal."""
 
 import math
+from pathlib import Path
 
 from rich import box
-from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from photoz_mmae.evaluation.compare import Evaluation
 from photoz_mmae.runs import EvaluateRun
@@ -40,20 +39,11 @@ _ROWS = {
 }
 
 
-def render(run: EvaluateRun, evaluation: Evaluation) -> Group:
-    """Lay out metrics by redshift bin, and say what was left out."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("dz = (z_phot - z_spec)/(1 + z_spec)", no_wrap=False, max_width=24)
-    table.add_column("all", justify="right", no_wrap=True)
-    for row in evaluation.bins:
-        table.add_column(f"{row['z_min']:g}-{row['z_max']:g}", justify="right", no_wrap=True)
-    for name, (label, style) in _LINES.items():
-        if name in evaluation.all:
-            values = [_cell(row[name], style) for row in (evaluation.all, *evaluation.bins)]
-            table.add_row(label, *values)
+def what_was_compared(run: EvaluateRun, evaluation: Evaluation) -> list[str]:
+    """Lines that say what was compared and what was left out."""
     rows = evaluation.rows
     lines = [
-        f"{run.catalog} [{run.z_phot}] against {run.truth} [{run.z_spec}], "
+        f"{_printable(run.catalog)} [{run.z_phot}] against {_printable(run.truth)} [{run.z_spec}], "
         f"joined by {evaluation.joined_by}: {rows['compared']} of {rows['catalog']} rows compared"
     ]
     lines += [
@@ -66,9 +56,26 @@ def render(run: EvaluateRun, evaluation: Evaluation) -> Group:
         lines.append(f"  compared objects outside the redshift bins: {outside:d}")
     if evaluation.pdf:
         lines.append(f"  p(z) from {evaluation.pdf}")
-    lines += [f"  {note}" for note in evaluation.notes]
-    return Group(Text("\n".join(lines), overflow="fold"), table)
+    return lines + [f"  {note}" for note in evaluation.notes]
+
+
+def metrics_table(evaluation: Evaluation) -> Table:
+    """Lay out the metrics, one line each, over all objects and per bin of true redshift."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("dz = (z_phot - z_spec)/(1 + z_spec)", max_width=24)
+    table.add_column("all", justify="right", no_wrap=True)
+    for row in evaluation.bins:
+        table.add_column(f"{row['z_min']:g}-{row['z_max']:g}", justify="right", no_wrap=True)
+    for name, (label, style) in _LINES.items():
+        if name in evaluation.all:
+            values = [_cell(row[name], style) for row in (evaluation.all, *evaluation.bins)]
+            table.add_row(label, *values)
+    return table
 
 
 def _cell(value: float, style: str) -> str:
     return style.format(value) if math.isfinite(value) else "-"
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
