@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from photoz_mmae.catalog.schema import Z_EDGES_KEY, Z_LEVELS_KEY
 from photoz_mmae.errors import InputError
 from photoz_mmae.evaluation.tables import ID_COLUMN, TableFile
 from photoz_mmae.redshift import metrics
@@ -16,10 +17,7 @@ from photoz_mmae.runs import EvaluateRun
 
 Array = NDArray[np.float64]
 
-_PDF_COLUMNS = {
-    "z_pdf": "photoz_mmae.z_pdf_edges",  # bin masses; edges in ln(1+z)
-    "z_quantiles": "photoz_mmae.z_quantile_levels",
-}
+_PDF_COLUMNS = {"z_pdf": Z_EDGES_KEY, "z_quantiles": Z_LEVELS_KEY}
 """Columns that hold p(z), the better first, and the file metadata that explains each."""
 
 _INTERVALS = {
