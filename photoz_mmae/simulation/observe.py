@@ -22,7 +22,7 @@ FINE_STEP, COARSE_STEP = 4e-4, 1.6e-3
 
 # Sky noise per pixel over the standard deviation of the negative pixels. 1 / 0.603 holds for
 # white noise alone; here measured on the mock itself, so that the published values come out.
-_SKY_OVER_NEGATIVE = 1.66
+_SKY_OVER_NEGATIVE = 1.70
 _DEPTH_SCATTER = 0.08  # ln, from stamp to stamp, all bands together
 _ZERO_POINT_JITTER = 0.015  # mag, per stamp and band
 _MEDIAN_EBV, _EBV_SCATTER = 0.035, 0.5
@@ -34,7 +34,7 @@ _AREA = 4.9e5  # cm^2, the Subaru telescope's open aperture
 
 # Noise (1e-17 erg/s/cm2/A, rms per 24 A) between sky lines at 7000 A, per class: bright time for
 # BGS, longer exposures for the rest; set for median S/N of 9 (BGS), 3.5, 1.4 and 3.9.
-_FIBRE_NOISE = {BGS: 0.065, LRG: 0.04, ELG: 0.053, QSO: 0.05}
+_FIBRE_NOISE = {BGS: 0.08, LRG: 0.042, ELG: 0.05, QSO: 0.10}
 _FIBRE_RADIUS, _FIBRE_SEEING = 0.75, 0.55  # arcsec; half-light radius of the seeing
 
 

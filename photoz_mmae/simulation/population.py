@@ -39,20 +39,20 @@ _CLASS_Z = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.6
 _CLASS_SHARE = {
     BGS: (0.99, 0.97, 0.86, 0.30, 0.10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
     LRG: (0, 0, 0.08, 0.65, 0.83, 0.82, 0.66, 0.45, 0.15, 0.03, 0, 0, 0, 0, 0),
-    ELG: (0, 0.01, 0.03, 0.02, 0.03, 0.09, 0.16, 0.25, 0.42, 0.45, 0.38, 0.34, 0.15, 0, 0),
-    QSO: (0.01, 0.02, 0.03, 0.03, 0.04, 0.09, 0.18, 0.30, 0.43, 0.52, 0.62, 0.66, 0.85, 1, 1),
+    ELG: (0, 0, 0, 0.01, 0.03, 0.09, 0.16, 0.25, 0.42, 0.45, 0.38, 0.34, 0.15, 0, 0),
+    QSO: (0.003, 0.01, 0.02, 0.02, 0.03, 0.06, 0.14, 0.27, 0.43, 0.52, 0.62, 0.66, 0.85, 1, 1),
 }
 
 # Per class: band of the magnitude, brightest and faintest, M* at z = 0 in that band, its change
 # per unit of redshift, faint-end slope, mean K correction per unit of redshift.
 _LUMINOSITY = {
-    BGS: (1, 13.0, 20.2, -21.5, -1.0, -0.85, 1.0),
-    LRG: (2, 16.5, 21.3, -22.3, -0.9, +0.3, 0.7),
+    BGS: (1, 14.0, 20.2, -21.6, -1.0, -0.80, 1.0),
+    LRG: (2, 16.5, 21.0, -22.4, -0.9, +0.3, 0.7),
     ELG: (2, 19.5, 23.2, -20.8, -1.2, -1.1, 0.3),
 }
 # Beyond this magnitude only a part of the bright galaxy sample is observed (BGS Faint).
 _BGS_BRIGHT, _BGS_FAINT_SHARE = 19.5, 0.3
-_QSO_BAND, _QSO_RANGE, _QSO_BREAK = 1, (16.5, 22.8), 20.0
+_QSO_BAND, _QSO_RANGE = 1, (15.5, 22.6)
 
 
 @dataclass
@@ -109,7 +109,7 @@ def draw_targets(rng: np.random.Generator, n: int) -> Targets:
         mag[mine], absolute[mine] = _draw_schechter(rng, z[mine], number)
         band[mine] = _LUMINOSITY[number][0]
     quasar = kind == QSO
-    mag[quasar] = _draw_quasar_magnitudes(rng, int(quasar.sum()))
+    mag[quasar] = _draw_quasar_magnitudes(rng, z[quasar])
     band[quasar] = _QSO_BAND
     absolute[quasar] = np.clip(rng.normal(-21.8, 0.7, quasar.sum()), -24.0, -19.5)
     red = rng.random(n) < _red_fraction(absolute, z)
@@ -182,11 +182,16 @@ def _draw_schechter(rng: np.random.Generator, z: Floats, kind: int) -> tuple[Flo
     return drawn, drawn - offset
 
 
-def _draw_quasar_magnitudes(rng: np.random.Generator, n: int) -> Floats:
-    """Draw (n,) from counts that rise steeply to a break and slowly beyond."""
+def _draw_quasar_magnitudes(rng: np.random.Generator, z: Floats) -> Floats:
+    """Draw (n,) from a double power law whose break moves with z (as Richards et al. 2006)."""
     mag = np.linspace(*_QSO_RANGE, 300)
-    counts = 1.0 / (10 ** (-0.75 * (mag - _QSO_BREAK)) + 10 ** (-0.28 * (mag - _QSO_BREAK)))
-    return np.interp(rng.random(n), np.cumsum(counts) / counts.sum(), mag)
+    break_ = -22.3 - 2.5 * (1.1 * z - 0.24 * z**2) + distance_modulus(z)
+    x = mag - break_[:, None]  # (n, 300)
+    counts = 1.0 / (10 ** (-0.85 * x) + 10 ** (-0.25 * x))
+    # Fainter than this the host outshines the nucleus, and the object is no quasar.
+    counts[x > 1.3] *= 1e-6
+    drawn: Floats = mag[_draw_from_rows(rng, counts)]
+    return drawn + rng.uniform(-0.5, 0.5, len(z)) * (mag[1] - mag[0])
 
 
 def _draw_from_rows(rng: np.random.Generator, weights: Floats) -> NDArray[np.int64]:
@@ -197,7 +202,7 @@ def _draw_from_rows(rng: np.random.Generator, weights: Floats) -> NDArray[np.int
 
 def _red_fraction(absolute: Floats, z: Floats) -> Floats:
     """Share of red galaxies, logistic in M_r, fewer at high redshift (as Bell et al. 2004)."""
-    return 0.85 / (1.0 + np.exp((absolute + 20.8 + 0.8 * z) / 0.55)) / (1.0 + 0.35 * z)
+    return 0.9 / (1.0 + np.exp((absolute + 20.6 + 0.8 * z) / 0.55)) / (1.0 + 0.35 * z)
 
 
 def _build_galaxies(
@@ -218,15 +223,15 @@ def _build_galaxies(
     share[starburst] *= 0.3
     cos_i = rng.random(n)
     activity = np.clip(
-        rng.normal(0.45 - 0.10 * (log_mass - 10.0) + 0.20 * np.minimum(z, 1.0), 0.17, n), 0.06, 0.95
+        rng.normal(0.45 - 0.12 * (log_mass - 10.0) + 0.20 * np.minimum(z, 1.0), 0.14, n), 0.06, 0.95
     )  # 0: hardly any young stars; 1: nothing else
     activity[starburst] = rng.uniform(0.55, 0.95, starburst.sum())
     oxygen = 8.72 + 0.28 * (log_mass - 10.3) - 0.10 * np.minimum(z, 2.0)
     oxygen = np.clip(oxygen + rng.normal(0.0, 0.1, n), 7.9, 8.92)
     warp = rng.normal(0.0, 0.02, (n, N_WARP))
-    slope = rng.normal(0.0, 0.25, n)
+    slope = rng.normal(0.0, 0.2, n)
     boost = 10 ** rng.normal(0.0, 0.15, n)
-    dust = rng.lognormal(np.log(0.13), 0.55, n) * 10 ** (0.25 * np.clip(log_mass - 10.0, -1.5, 1))
+    dust = rng.lognormal(np.log(0.12), 0.40, n) * 10 ** (0.25 * np.clip(log_mass - 10.0, -1.5, 1))
     disk_dust = np.where(red, 0.25 * dust, dust * (0.75 + 0.5 * (1.0 - cos_i)))
     bulge_dust = np.where(red, 0.20, 0.5) * dust
     common = {"dust_slope": slope, "metallicity": oxygen, "line_boost": boost, "warp": warp}
@@ -267,14 +272,14 @@ def _old_stars(rng: np.random.Generator, z: Floats, mean_old: float) -> Floats:
     """Template shares (N, 5) of passive components: younger at high redshift, a little frosting."""
     n = len(z)
     stars = np.zeros((n, 5))
-    spread = 9.0
+    spread = 25.0
     mean = mean_old * (1.0 - 0.18 * np.minimum(z, 2.0))
     stars[:, OLD] = rng.beta(spread * mean, spread * (1.0 - mean))
     rest = 1.0 - stars[:, OLD]
     af_part = rng.beta(1.2, 5.0, n)
     stars[:, AF_STARS] = rest * af_part
     stars[:, INTERMEDIATE] = rest * (1.0 - af_part)
-    frosting = np.minimum(rng.lognormal(np.log(0.006), 0.8, n), 0.08)
+    frosting = np.minimum(rng.lognormal(np.log(0.005), 0.6, n), 0.04)
     stars *= (1.0 - frosting)[:, None]
     stars[:, YOUNG] = frosting
     return stars
@@ -288,7 +293,7 @@ def _young_stars(rng: np.random.Generator, activity: Floats) -> Floats:
     young *= 10 ** rng.normal(0.0, 0.08, n)
     stars[:, YOUNGEST] = young * 0.08 * rng.random(n)
     stars[:, YOUNG] = young - stars[:, YOUNGEST]
-    split = rng.dirichlet((4.0, 4.0, 3.0), n) * (1.0 - young)[:, None]
+    split = rng.dirichlet((12.0, 12.0, 9.0), n) * (1.0 - young)[:, None]
     old_to_young = (1.0 - 0.5 * activity)[:, None]
     stars[:, [INTERMEDIATE, AF_STARS, OLD]] = split * np.hstack(
         [np.ones((n, 1)), np.ones((n, 1)), old_to_young]
