@@ -69,6 +69,7 @@ def train(config: Path | None, **options: Any) -> None:
             f"{training} objects for training, {validation} for validation, preset {run.preset}, "
             f"{epochs} epochs{resumed}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_step(epoch: int, objects: int, loss: float) -> None:
@@ -83,6 +84,7 @@ def train(config: Path | None, **options: Any) -> None:
             f"sigma_NMAD {validation['sigma_nmad']:.4f}  "
             f"|dz|>0.15 {validation['outlier_015']:.2%}  {record['seconds']:.0f} s{best}",
             highlight=False,
+            soft_wrap=True,
         )
 
     # The bar appears once training starts: an error before that is one line.
