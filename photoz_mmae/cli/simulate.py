@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
-from photoz_mmae.errors import UsageError
+from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.runs import SimulateRun, load_run
 
 
@@ -52,39 +52,51 @@ def simulate(config: Path | None, **options: Any) -> None:
 
 
 def _simulate(run: SimulateRun) -> None:
+    import signal
     from contextlib import ExitStack
     from time import monotonic
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from photoz_mmae.simulation.fits_cutouts import CutoutFolder
     from photoz_mmae.simulation.stream import simulate as stream
     from photoz_mmae.simulation.write import TrainingFile
     from photoz_mmae.surveys import get_survey
 
     survey = get_survey(run.survey)
+    # A scheduler's SIGTERM leaves nothing half-written either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = monotonic()
+    console = Console(stderr=True)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        sinks = []
-        if run.output is not None:
-            sinks.append(
-                stack.enter_context(
-                    TrainingFile(run.output, run.n, survey, run.seed, run.overwrite)
-                )
+    try:
+        with ExitStack() as stack:
+            sinks: list[TrainingFile | CutoutFolder] = []
+            if run.output is not None:
+                file = TrainingFile(run.output, run.n, survey, run.seed, run.overwrite)
+                sinks.append(stack.enter_context(file))
+            if run.cutouts is not None:
+                folder = CutoutFolder(run.cutouts, run.layout, survey, run.seed, run.overwrite)
+                sinks.append(stack.enter_context(folder))
+            bar = stack.enter_context(
+                Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
             )
-        console = Console(stderr=True)
-        bar = stack.enter_context(
-            Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        )
-        task = bar.add_task("", total=run.n)
-        for chunk in stream(survey, run.n, run.seed, run.workers):
-            for sink in sinks:
-                sink.add(chunk)
-            bar.advance(task, len(chunk))
+            task = bar.add_task("", total=run.n)
+            for chunk in stream(survey, run.n, run.seed, run.workers):
+                for sink in sinks:
+                    sink.add(chunk)
+                bar.advance(task, len(chunk))
+    except KeyboardInterrupt as error:
+        raise StoppedError("stopped; nothing was written, the same command starts anew") from error
     seconds = monotonic() - start
     click.echo(
         f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"
     )
     if run.output is not None:
         click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
+    if run.cutouts is not None:
+        click.echo(
+            f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet; "
+            f"next: photoz-mmae predict {run.cutouts} -o catalog.parquet"
+        )

@@ -122,4 +122,6 @@ def nebular_luminosities(
         "SIII": 0.075 * halpha,
     }
     floor = np.array([_OLD_FLOOR.get(line, 0.0) for line in NEBULAR])
-    return np.stack([strength[line] for line in NEBULAR], axis=1) + old[:, None] * floor
+    total: NDArray[np.float64] = np.stack([strength[line] for line in NEBULAR], axis=1)
+    total += old[:, None] * floor
+    return total

@@ -4,21 +4,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from photoz_mmae.simulation import population
-from photoz_mmae.simulation.population import BGS, CLASSES, ELG, LRG, QSO, Galaxies, Targets
+from photoz_mmae.simulation.population import BGS, CLASSES, ELG, LRG, QSO, Targets
 from photoz_mmae.simulation.render import LARGE_RADIUS, STAMP, Psfs, Sources, render
+from photoz_mmae.simulation.scene import place
 from photoz_mmae.simulation.sed import WAVE, SedModel, get_model, load_curves
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
 CHUNK = 500
 """Objects that are generated together, from one seed."""
 
-FINE_STEP, COARSE_STEP = 4e-4, 1.6e-3
-"""ln(wavelength) steps for targets (2.4 A at 6000 A) and for neighbours, which need bands only."""
+_FINE_STEP = 4e-4  # ln(wavelength) of targets' spectra: 2.4 A at 6000 A
 
 # Sky noise per pixel over the standard deviation of the negative pixels. 1 / 0.603 holds for
 # white noise alone; here measured on the mock itself, so that the published values come out.
@@ -26,8 +24,6 @@ _SKY_OVER_NEGATIVE = 1.70
 _DEPTH_SCATTER = 0.08  # ln, from stamp to stamp, all bands together
 _ZERO_POINT_JITTER = 0.015  # mag, per stamp and band
 _MEDIAN_EBV, _EBV_SCATTER = 0.035, 0.5
-_NEIGHBOURS = 2.1
-_STAR_SHARE = 0.06
 _PSF_POOL = 100
 _EXPOSURE = {"g": 600.0, "r": 600.0, "i": 1200.0, "z": 1200.0, "y": 1200.0}  # s, HSC wide
 _AREA = 4.9e5  # cm^2, the Subaru telescope's open aperture
@@ -101,7 +97,7 @@ def simulate_chunk(survey: Survey, n: int, seed: int, chunk: int) -> MockChunk:
         The extra `simulation` is not installed.
     """
     rng = np.random.default_rng([seed, chunk])
-    model = get_model(survey, FINE_STEP)
+    model = get_model(survey, _FINE_STEP)
     targets = population.draw_targets(rng, n)
     ebv = np.minimum(rng.lognormal(np.log(_MEDIAN_EBV), _EBV_SCATTER, n), 0.4)
     reddening = 10 ** (-0.4 * ebv[:, None] * np.array(survey.extinction))  # (N, B)
@@ -110,7 +106,7 @@ def simulate_chunk(survey: Survey, n: int, seed: int, chunk: int) -> MockChunk:
     total = np.sum(parts, axis=0)  # (N, B)
     mag = ZERO_POINT - 2.5 * np.log10(total)
     offset = rng.uniform(-0.5, 0.5, (n, 2))
-    sources = _place(rng, survey, targets.galaxies, parts, offset, reddening)
+    sources = place(rng, survey, targets.galaxies, parts, offset, reddening)
     images = _expose(rng, survey, sources, n)
     flux, ivar = _fibre_noise(rng, spectrum, targets.kind)
     cmodel = total * (1.0 + rng.normal(0.0, 0.02, total.shape))
@@ -185,83 +181,6 @@ def _light_of_targets(
     return list(parts), fibre, legacy
 
 
-def _place(
-    rng: np.random.Generator,
-    survey: Survey,
-    galaxies: Galaxies,
-    parts: list[NDArray[np.float64]],
-    offset: NDArray[np.float64],
-    reddening: NDArray[np.float64],
-) -> Sources:
-    """Put targets and their neighbours on stamps."""
-    n = len(galaxies)
-    centre = (STAMP - 1) / 2.0 + offset
-    scale = survey.pixel_scale
-    ones, everyone = np.ones(n), np.arange(n)
-    quasar = np.flatnonzero(parts[2].sum(axis=1) > 0)
-
-    def component(
-        radius: NDArray[np.float64],
-        index: NDArray[np.float64],
-        ratio: NDArray[np.float64],
-        flux: NDArray[np.float64],
-    ) -> Sources:
-        return Sources(
-            everyone, centre[:, 0], centre[:, 1], radius / scale, index, ratio, galaxies.angle, flux
-        )
-
-    bulges = component(galaxies.bulge_radius, galaxies.bulge_index, galaxies.bulge_ratio, parts[0])
-    disks = component(galaxies.disk_radius, ones, galaxies.disk_ratio, parts[1])
-    points = component(0.0 * ones, ones, ones, parts[2]).take(quasar)
-    return join(bulges, disks, points, _neighbours(rng, survey, n, reddening))
-
-
-def _neighbours(
-    rng: np.random.Generator, survey: Survey, n: int, reddening: NDArray[np.float64]
-) -> Sources:
-    """Field galaxies, and a few stars, anywhere on the stamps but on the target itself."""
-    stamp = np.repeat(np.arange(n), rng.poisson(_NEIGHBOURS, n))
-    count = len(stamp)
-    field = population.draw_field(rng, count)
-    model = get_model(survey, COARSE_STEP)
-    share = field.bulge_share
-    light = model.galaxies(field.bulge).mul_(_column(share))
-    light += model.galaxies(field.disk).mul_(_column(1.0 - share))
-    flux = model.band_fluxes(model.observe(light, field.z))
-    star = rng.random(count) < _STAR_SHARE
-    flux[star] = _star_fluxes(survey, rng.uniform(3300.0, 6800.0, star.sum()))
-    flux *= (10 ** (-0.4 * (field.mag - ZERO_POINT)) / flux[:, 2])[:, None]
-    edge = 6.0
-    xy = rng.uniform(-edge, STAMP + edge, (count, 2))
-    near = np.hypot(*(xy - (STAMP - 1) / 2.0).T) < 5.0
-    keep = np.flatnonzero(~near)
-    sources = Sources(
-        stamp=stamp,
-        x=xy[:, 0],
-        y=xy[:, 1],
-        radius=np.where(
-            star, 0.0, (share * field.bulge_radius + (1 - share) * field.disk_radius)
-        ) / survey.pixel_scale,
-        index=1.0 + 2.5 * share,
-        ratio=field.disk_ratio,
-        angle=field.angle,
-        flux=flux * reddening[stamp],
-    )  # fmt: skip
-    return sources.take(keep)
-
-
-def _star_fluxes(survey: Survey, temperature: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Black bodies (N, B) at the bands' peaks, relative f_nu."""
-    wave = np.array([curve[0][curve[1].argmax()] for curve in load_curves(survey)])
-    return wave**-3.0 / np.expm1(1.438777e8 / (wave * temperature[:, None]))
-
-
-def join(*parts: Sources) -> Sources:
-    """Concatenate sources."""
-    names = list(vars(parts[0]))
-    return Sources(**{name: np.concatenate([vars(p)[name] for p in parts]) for name in names})
-
-
 def _expose(
     rng: np.random.Generator, survey: Survey, sources: Sources, n: int
 ) -> NDArray[np.float32]:
@@ -282,11 +201,11 @@ def _expose(
 
 def _correlated_noise(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Draw unit Gaussian noise (*shape, 64, 64), correlated as warping makes a coadd's."""
-    side = 0.16
+    side = np.float32(0.16)
     white = rng.standard_normal((*shape, STAMP + 2, STAMP + 2), dtype=np.float32)
     rows = white[..., 1:-1, :] + side * (white[..., :-2, :] + white[..., 2:, :])
-    noise = rows[..., 1:-1] + side * (rows[..., :-2] + rows[..., 2:])
-    noise /= 1.0 + 2.0 * side**2
+    noise: NDArray[np.float32] = rows[..., 1:-1] + side * (rows[..., :-2] + rows[..., 2:])
+    noise /= np.float32(1.0) + 2 * side**2
     return noise
 
 
@@ -327,7 +246,9 @@ def _fibre_noise(
 @lru_cache(maxsize=1)
 def _sky_shape() -> NDArray[np.float64]:
     """Noise (259,) relative to 7000 A: falling throughput in the blue, OH bands in the red."""
-    shape = 1.0 + 2.5 * np.exp(-(WAVE - 3600.0) / 300.0) + 0.25 * (WAVE < 5800.0)
+    shape: NDArray[np.float64] = (
+        1.0 + 2.5 * np.exp(-(WAVE - 3600.0) / 300.0) + 0.25 * (WAVE < 5800.0)
+    )
     for line in (5577.0, 5893.0, 6300.0):
         shape += 1.2 * np.exp(-0.5 * ((WAVE - line) / 12.0) ** 2)
     bands = ((6860, 80, 0.5), (7280, 130, 0.7), (7750, 150, 0.9), (8380, 170, 1.3),
@@ -355,7 +276,3 @@ def _positions(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], N
     ra = rng.uniform(130.0, 225.0, n)
     dec = np.degrees(np.arcsin(rng.uniform(np.sin(np.radians(-2.0)), np.sin(np.radians(5.0)), n)))
     return ra, dec
-
-
-def _column(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))[:, None]

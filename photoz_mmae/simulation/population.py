@@ -138,8 +138,9 @@ def draw_field(rng: np.random.Generator, n: int) -> Galaxies:
 
 def draw_redshifts(rng: np.random.Generator, n: int) -> Floats:
     """Draw (n,) redshifts from the published histogram."""
-    cumulative = np.concatenate([[0.0], np.cumsum(_N_OF_Z)])
-    return np.interp(rng.random(n) * cumulative[-1], cumulative, _Z_EDGES)
+    cumulative: Floats = np.cumsum((0.0, *_N_OF_Z))
+    level = rng.uniform(0.0, cumulative[-1], n)
+    return np.asarray(np.interp(level, cumulative, _Z_EDGES))
 
 
 @lru_cache(maxsize=1)
@@ -165,7 +166,8 @@ def _arcsec_per_kpc(z: Floats) -> Floats:
 def _draw_kinds(rng: np.random.Generator, z: Floats) -> NDArray[np.int64]:
     shares = np.stack([np.interp(z, _CLASS_Z, _CLASS_SHARE[k]) for k in range(4)], axis=1)
     cumulative = np.cumsum(shares, axis=1) / shares.sum(axis=1, keepdims=True)
-    return np.minimum((rng.random(len(z))[:, None] > cumulative).sum(axis=1), QSO)
+    kinds: NDArray[np.int64] = (rng.random(len(z))[:, None] > cumulative).sum(axis=1)
+    return np.minimum(kinds, QSO)
 
 
 def _draw_schechter(rng: np.random.Generator, z: Floats, kind: int) -> tuple[Floats, Floats]:
@@ -191,7 +193,8 @@ def _draw_quasar_magnitudes(rng: np.random.Generator, z: Floats) -> Floats:
     # Fainter than this the host outshines the nucleus, and the object is no quasar.
     counts[x > 1.3] *= 1e-6
     drawn: Floats = mag[_draw_from_rows(rng, counts)]
-    return drawn + rng.uniform(-0.5, 0.5, len(z)) * (mag[1] - mag[0])
+    drawn += rng.uniform(-0.5, 0.5, len(z)) * (mag[1] - mag[0])
+    return drawn
 
 
 def _draw_from_rows(rng: np.random.Generator, weights: Floats) -> NDArray[np.int64]:
@@ -298,7 +301,8 @@ def _young_stars(rng: np.random.Generator, activity: Floats) -> Floats:
     stars[:, [INTERMEDIATE, AF_STARS, OLD]] = split * np.hstack(
         [np.ones((n, 1)), np.ones((n, 1)), old_to_young]
     )
-    return stars / stars.sum(axis=1, keepdims=True)
+    stars /= stars.sum(axis=1, keepdims=True)
+    return stars
 
 
 def _draw_quasars(rng: np.random.Generator, n: int) -> QuasarSeds:

@@ -21,7 +21,9 @@ REFERENCE = 5500.0
 
 N_PIXELS = 259
 PIXEL_WIDTH = 24.0
-WAVE = 3600.0 + 0.8 * 14.5 + PIXEL_WIDTH * np.arange(N_PIXELS)
+WAVE: NDArray[np.float64] = (
+    3600.0 + 0.8 * 14.5 + PIXEL_WIDTH * np.arange(N_PIXELS, dtype=np.float64)
+)
 """(259,) centres of the spectrum pixels, Angstrom: 30 pixels of 0.8 Angstrom each."""
 
 N_WARP = 14
@@ -257,9 +259,10 @@ def _pixel_matrix(wave: NDArray[np.float64], step: float) -> NDArray[np.float64]
     """(K, 259) overlap of the grid's cells with the spectrum's pixels; columns sum to one."""
     low, high = wave * np.exp(-step / 2), wave * np.exp(step / 2)
     left, right = WAVE - PIXEL_WIDTH / 2, WAVE + PIXEL_WIDTH / 2
-    overlap = np.minimum(high[:, None], right) - np.maximum(low[:, None], left)
+    overlap: NDArray[np.float64] = np.minimum(high[:, None], right) - np.maximum(low[:, None], left)
     overlap = np.maximum(overlap, 0.0)
-    return overlap / overlap.sum(axis=0)
+    overlap /= overlap.sum(axis=0)
+    return overlap
 
 
 def _gaussian(
@@ -268,7 +271,8 @@ def _gaussian(
     """Profile (K,) per Angstrom whose integral is one, on a grid too coarse for narrow lines."""
     sigma = max(sigma, 0.7 * step * centre)
     profile = np.exp(-0.5 * ((wave - centre) / sigma) ** 2)
-    return profile / (profile * wave * step).sum()
+    profile /= (profile * wave * step).sum()
+    return profile
 
 
 def _hat_functions(x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -278,7 +282,8 @@ def _hat_functions(x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 
 
 def _log_grid(limits: tuple[float, float], step: float) -> NDArray[np.float64]:
-    return limits[0] * np.exp(np.arange(0.0, np.log(limits[1] / limits[0]), step))
+    steps = np.arange(0.0, np.log(limits[1] / limits[0]), step, dtype=np.float64)
+    return np.exp(steps) * limits[0]
 
 
 def _tensor(values: ArrayLike) -> Tensor:
