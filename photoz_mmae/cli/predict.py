@@ -39,7 +39,7 @@ PLAIN_INTERVAL = 10.0
 @run_option(
     PredictRun, "--batch-size", metavar="auto|N", help="Objects per pass through the network."
 )
-@run_option(PredictRun, "--part-size", type=int, help="Objects per part, the unit of work.")
+@run_option(PredictRun, "--part-size", type=int, help="Objects per part, at most.")
 @run_option(
     PredictRun,
     "--masks",
@@ -107,7 +107,7 @@ class _Report:
         rate = self._done / seconds
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, rate=f"{rate:,.0f} objects/s")
-        elif time.monotonic() - self._last > PLAIN_INTERVAL:
+        elif self._done < self._total and time.monotonic() - self._last > PLAIN_INTERVAL:
             self._last = time.monotonic()
             left = (self._total - self._done) / rate
             click.echo(

@@ -2,9 +2,12 @@
 
 import itertools
 import logging
+import signal
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import dask
@@ -20,6 +23,9 @@ WORKERS_PER_GPU = 4
 
 WINDOW = 2
 """Parts in flight per worker: one is computed, one waits."""
+
+SMALLEST_SHARE = 256
+"""Objects that are worth a worker of their own."""
 
 MAX_FAILED_PARTS = 3
 """So many parts failing is not the parts' fault: give up."""
@@ -40,9 +46,15 @@ def local_workers(wanted: int | None, gpus: int, parts: int) -> int:
     return max(min(wanted or sensible, parts), 1)
 
 
-def threads_per_worker(workers: int) -> int:
-    """Return the share of the cores that each of several workers has."""
-    return max(int(CPU_COUNT) // workers, 1)
+def part_size(wanted: int, objects: int, scheduler: str | None, workers: int | None) -> int:
+    """Return the size of new parts: as wanted, or smaller so that no local worker is idle.
+
+    Below `SMALLEST_SHARE` objects a worker takes longer to start than to do them.
+    """
+    if scheduler is not None:
+        return wanted
+    share = -(-objects // (workers or int(CPU_COUNT)))
+    return min(wanted, max(share, SMALLEST_SHARE))
 
 
 @contextmanager
@@ -62,9 +74,30 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
         with client:
             yield client
         return
-    with (
-        dask.config.set(_QUIET),
-        LocalCluster(
+    with dask.config.set(_QUIET), _local_cluster(workers) as cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Block SIGINT in this thread and in the threads and processes that are started meanwhile.
+
+    Ctrl-C reaches every process of the terminal; the workers are to be stopped by this one alone.
+    """
+    # Started by the first process that is spawned, it would unblock the signal again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    with _no_ctrl_c(), warnings.catch_warnings():
+        # Even without a dashboard it looks for a port, and says so when its first choice is taken.
+        warnings.filterwarnings("ignore", message="Port .* is already in use")
+        return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -72,10 +105,7 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
             # Memory is bounded by the size of a chunk; Dask has nothing to spill.
             memory_limit=0,
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+        )
 
 
 def execute(

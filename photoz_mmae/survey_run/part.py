@@ -52,8 +52,6 @@ class PartSettings:
     masks : int
     pdf : str
     settings_sha256 : str
-    threads : int
-        Of torch, per worker.
     """
 
     plan: str
@@ -66,7 +64,6 @@ class PartSettings:
     masks: int
     pdf: str
     settings_sha256: str
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,8 @@ def _device(settings: PartSettings) -> str:
 @lru_cache(maxsize=1)
 def _engine(settings: PartSettings, device: str) -> Engine:
     """Load the model once per worker process and run."""
-    torch.set_num_threads(settings.threads)
+    # One process per core: more threads wait for each other when the machine is busy.
+    torch.set_num_threads(1)
     model = load_model(Path(settings.model))
     if model.info.sha256 != settings.model_sha256:
         raise ModelError(f"{settings.model}: the model was replaced while the run was going on")

@@ -17,7 +17,7 @@ It stays after the run: bringing the catalogue up to date starts from it.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO

@@ -21,12 +21,7 @@ from photoz_mmae.model.info import ModelInfo, find_model, load_info
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.redshift.pdf import LEVELS
 from photoz_mmae.runs import PredictRun
-from photoz_mmae.survey_run.execute import (
-    dask_client,
-    execute,
-    local_workers,
-    threads_per_worker,
-)
+from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
@@ -144,7 +139,8 @@ class _Survey:
         folder.begin(self.settings, run.overwrite)
         report.found(discovery)
 
-        parts = update_plan(folder.plan, discovery.sources, run.part_size)
+        size = part_size(run.part_size, len(discovery.sources), run.scheduler, run.workers)
+        parts = update_plan(folder.plan, discovery.sources, size)
         del discovery
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
@@ -198,7 +194,6 @@ class _Survey:
             masks=run.masks,
             pdf=run.pdf,
             settings_sha256=settings_sha256(self.settings),
-            threads=1 if run.scheduler else threads_per_worker(workers),
         )
 
         def finished(record: PartRecord) -> None:

@@ -21,10 +21,8 @@ def catalogue(cutouts, tiny_model, scheduler, tmp_path_factory):
 
     output = tmp_path_factory.mktemp("catalogue") / "c.parquet"
     with pytest.raises(SystemExit) as stop:
-        main(
-            ["predict", str(cutouts), "-o", str(output), "--model", str(tiny_model)]
-            + ["--scheduler", scheduler, "--part-size", "5", "--pdf", "grid"]
-        )
+        options = ("--model", str(tiny_model), "--scheduler", scheduler, "--pdf", "grid")
+        main(["predict", str(cutouts), "-o", str(output), "--part-size", "5", *options])
     assert stop.value.code == 0
     return output
 
@@ -165,8 +163,7 @@ def test_ids_and_names_of_any_kind(predict, write_cube, tmp_path):
     write_cube(tmp_path / "in/1.fits", object_id="NGC 1275")
     write_cube(tmp_path / "in/007.fits")
     # A name that is no UTF-8, and one with letters beyond ASCII.
-    odd = os.fsencode(tmp_path / "in") + b"/\xff2.fits"
-    os.rename(write_cube(tmp_path / "in/x.fits"), odd)
+    write_cube(tmp_path / "in/x.fits").rename(tmp_path / "in" / os.fsdecode(b"\xff2.fits"))
     write_cube(tmp_path / "in/Größe.fits")
     code, _, _ = predict(tmp_path / "in")
     assert code == 0

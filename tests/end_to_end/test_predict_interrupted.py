@@ -1,0 +1,133 @@
+"""`predict` with local workers, killed and stopped in the middle: nothing is lost or left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+PARTS = 30
+PER_PART = 4
+
+
+@pytest.fixture
+def many(write_cube, tmp_path):
+    """Enough cutouts that a run can be caught in the middle."""
+    first = write_cube(tmp_path / "in/0.fits").read_bytes()
+    for i in range(1, PARTS * PER_PART):
+        # Other pixels in each: the last byte of some faint ones.
+        content = bytearray(first)
+        content[2880 + 4000 + i] ^= 0x3F
+        (tmp_path / f"in/{i}.fits").write_bytes(content)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def start(many, tiny_model, tmp_path):
+    """Start `predict` as a process of its own, with one local worker."""
+    running = []
+
+    def run():
+        command = [Path(sys.executable).parent / "photoz-mmae", "predict", many, "-o", "c.parquet"]
+        command += ["--model", tiny_model, "--part-size", PER_PART, "--workers", 1]
+        log = (tmp_path / "log").open("ab")
+        process = subprocess.Popen(
+            [str(word) for word in command], cwd=tmp_path, stdout=log, stderr=log
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def _journal(tmp_path):
+    file = tmp_path / "c.run/journal.jsonl"
+    return (
+        [json.loads(line) for line in file.open() if line.endswith("\n")] if file.exists() else []
+    )
+
+
+def _wait_for_parts(process, tmp_path, count):
+    deadline = time.monotonic() + 120
+    while len(_journal(tmp_path)) < count:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _assert_gone(processes):
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
+
+
+def _stamps(folder, records):
+    stats = {record["file"]: (folder / record["file"]).stat() for record in records}
+    return {name: (s.st_ino, s.st_mtime_ns) for name, s in stats.items()}
+
+
+def test_killed_stopped_and_bereft_of_its_worker(start, predict, many, tmp_path):
+    parts = tmp_path / "c.run/parts"
+
+    process = start()
+    _wait_for_parts(process, tmp_path, 3)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _assert_gone(children)
+    assert not (tmp_path / "c.parquet").exists()
+    finished = _journal(tmp_path)
+    assert 3 <= len(finished) < PARTS
+    untouched = _stamps(parts, finished)
+
+    process = start()
+    _wait_for_parts(process, tmp_path, len(finished) + 3)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    assert process.wait(60) == 75
+    _assert_gone(children)
+    assert "the same command goes on" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert not (tmp_path / "c.parquet").exists()
+
+    done = len(_journal(tmp_path))
+    process = start()
+    _wait_for_parts(process, tmp_path, done + 3)
+    for worker in psutil.Process(process.pid).children(recursive=True):
+        if "spawn_main" in " ".join(worker.cmdline()):
+            worker.kill()
+    assert process.wait(120) == 0
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+    assert "distributed" not in log
+    assert _stamps(parts, finished) == untouched
+
+    records = _journal(tmp_path)
+    assert sorted(record["part"] for record in records) == list(range(PARTS))
+    # An undisturbed run gives the same rows.
+    assert predict(many, "--part-size", PER_PART, output=tmp_path / "calm.parquet")[0] == 0
+    rows = pq.read_table(tmp_path / "c.parquet")
+    calm = pq.read_table(tmp_path / "calm.parquet")
+    assert rows["object_id"].to_pylist() == list(range(PARTS * PER_PART))
+    assert rows.equals(calm)
+
+
+def test_ctrl_c_stops_the_whole_group_cleanly(start, tmp_path):
+    process = start()
+    _wait_for_parts(process, tmp_path, 1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    # A terminal sends it to all processes of the group.
+    for each in [*children, psutil.Process(process.pid)]:
+        each.send_signal(signal.SIGINT)
+    assert process.wait(60) == 75
+    _assert_gone(children)
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
