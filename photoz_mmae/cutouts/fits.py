@@ -9,8 +9,8 @@ Layouts are recognised by content, never by the file's name:
 - one file per band, named as `photoz_mmae.cutouts.bands` says.
 
 Bands that are not wanted are not read. Plain and tile-compressed images are read with fitsio,
-gzip files are inflated first; what fitsio refuses is tried with astropy, whose message is the
-reason given when it fails too.
+gzip files are inflated first; what fitsio refuses of plain images is tried with astropy, whose
+message is the reason given when it fails too.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from photoz_mmae.cutouts.headers import (
     walk_headers,
 )
 from photoz_mmae.cutouts.ids import fits_stem, printable
+from photoz_mmae.cutouts.tiles import check_axes, check_tiles
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
@@ -79,6 +80,11 @@ class Plane:
         """Height and width, pixels."""
         height, width = self.data.shape
         return height, width
+
+    @property
+    def float_type(self) -> type[np.floating[Any]]:
+        """The type to scale the data in: float32 where they are that, else float64."""
+        return np.float32 if self.data.dtype == np.float32 else np.float64
 
     def number(self, key: str) -> float | None:
         """Return a number from the image's header, else from the primary one."""
@@ -197,11 +203,15 @@ def _read_file(
 ) -> None:
     """Add the planes of one file to the cutout."""
     headers: list[Header] = []
+    read_at = reader(descriptor)
     try:
-        headers.extend(walk_headers(reader(descriptor)))
+        headers.extend(walk_headers(read_at))
     finally:
         if headers and not cutout.planes:
             cutout.object_id = _header_id(headers) or cutout.object_id
+    for header in headers:
+        if header.is_compressed:
+            check_axes(header)
     images = [header for header in headers if header.is_science]
     if not images:
         raise Damaged("no image in the file")
@@ -217,6 +227,8 @@ def _read_file(
         for band, place in places.items():
             header = place.header
             if header.index not in pixels:
+                if header.is_compressed:
+                    check_tiles(header, read_at)
                 pixels[header.index] = reader_of.read(header).reshape(header.plain_shape)
             data, x_axis = pixels[header.index], 1
             if place.axis is not None:
@@ -304,7 +316,9 @@ class _Pixels:
             if self._file is None:
                 self._file = fitsio.FITS(self._path)
             data: NDArray[Any] = self._file[header.index].read()
-        except Exception:  # fitsio raises OSError, ValueError, KeyError and more: all mean refused
+        except Exception as error:  # fitsio raises many kinds: all mean refused
+            if header.is_compressed:
+                raise Damaged(f"HDU {header.index}: {error}") from error
             data = self._read_with_astropy(header)
         if data is None or data.shape != header.shape or data.dtype.kind not in "iuf":
             raise Damaged(f"HDU {header.index} is not the image that its header promises")

@@ -56,8 +56,8 @@ class Header:
     shape : tuple of int
         Of the image, slowest axis first, that of the image itself where it is tile-compressed;
         empty for a table and for a unit without data.
-    is_table : bool
-        A table that is not a tile-compressed image.
+    is_table, is_compressed : bool
+        A table; a table that is a tile-compressed image counts as the latter only.
     data_start, data_size : int
         Where the data lie in the file, in bytes, without the padding to whole blocks.
     """
@@ -67,6 +67,7 @@ class Header:
     raw: bytes
     shape: tuple[int, ...] = ()
     is_table: bool = False
+    is_compressed: bool = False
     data_start: int = 0
     data_size: int = 0
 
@@ -207,6 +208,10 @@ def _checked(raw: bytes, index: int, data_start: int) -> Header:
     for place in range(0, len(raw), CARD):
         if raw[place + 8 : place + 10] == b"= ":
             cards.setdefault(raw[place : place + 8].rstrip(), raw[place + 10 : place + CARD])
+        elif raw.startswith(b"HIERARCH ", place):
+            # A keyword of more than eight letters, OBJECT_ID for one.
+            key, _, value = raw[place + 9 : place + CARD].partition(b"=")
+            cards.setdefault(key.strip(), value)
     header = Header(index, cards, raw, data_start=data_start)
     axes = _axes(header, "")
     bitpix = _bitpix(header, "BITPIX")
@@ -217,28 +222,16 @@ def _checked(raw: bytes, index: int, data_start: int) -> Header:
     header.data_size = abs(bitpix) // 8 * gcount * (pcount + pixels)
     extension = header.text("XTENSION")
     if extension in _TABLES:
-        header.is_table = header.text("ZIMAGE") != "T"
-        if not header.is_table:
-            header.shape = _compressed_shape(header)
+        header.is_compressed = header.text("ZIMAGE") == "T"
+        header.is_table = not header.is_compressed
+        if header.is_compressed:
+            _bitpix(header, "ZBITPIX")
+            header.shape = tuple(_axes(header, "Z")[::-1])
+            if not math.prod(header.shape):
+                raise Damaged(f"HDU {index}: a compressed image without pixels")
     elif pixels and extension in ("", "IMAGE"):
         header.shape = tuple(axes[::-1])
     return header
-
-
-def _compressed_shape(header: Header) -> tuple[int, ...]:
-    """Return the shape of a tile-compressed image; raises Damaged where its tiles do not add up."""
-    axes = _axes(header, "Z")
-    _bitpix(header, "ZBITPIX")
-    defaults = (axes[0], *[1] * (len(axes) - 1)) if axes else ()
-    tiles = [header.integer(f"ZTILE{n}", default) for n, default in enumerate(defaults, start=1)]
-    if not axes or 0 in axes:
-        return ()
-    if min(tiles) < 1:
-        raise Damaged(f"HDU {header.index}: a compression tile without pixels")
-    count = math.prod(-(-axis // tile) for axis, tile in zip(axes, tiles, strict=True))
-    if count != header.integer("NAXIS2"):
-        raise Damaged(f"HDU {header.index}: not the number of compressed tiles it should have")
-    return tuple(axes[::-1])
 
 
 def _axes(header: Header, prefix: str) -> list[int]:

@@ -113,7 +113,8 @@ def place(
     rows = slice(max(0, bottom), min(height, bottom + size))
     columns = slice(max(0, left), min(width, left + size))
     with np.errstate(over="ignore", invalid="ignore"):
-        pixels = plane.data[rows, columns].astype(np.float64) * _flux_factor(plane)
+        # float32 stays float32; integers and float64 are scaled in float64.
+        pixels = plane.data[rows, columns] * np.asarray(_flux_factor(plane), plane.float_type)
         finite = np.abs(pixels) <= MAX_FLUX
     whole = bool(finite.all())
     measured = pixels if whole else pixels[finite]

@@ -1,0 +1,77 @@
+"""FITS cutouts written by astropy, the reference, for the tests of this folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from photoz_mmae.cutouts.discover import Source
+
+BANDS = ("g", "r", "i", "z", "y")
+SCALE = 0.168
+
+
+def galaxy(
+    shape: tuple[int, int] = (24, 24),
+    bands: int = 5,
+    seed: int = 0,
+    x: float | None = None,
+    y: float | None = None,
+) -> NDArray[np.float32]:
+    """Noise (sigma 0.05) with a Gaussian of sigma 2 pixels and total flux 100 (k + 1) in band k."""
+    height, width = shape
+    x = (width - 1) / 2 if x is None else x
+    y = (height - 1) / 2 if y is None else y
+    rows, columns = np.mgrid[:height, :width]
+    profile = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8) / (8 * np.pi)
+    noise = np.random.default_rng(seed).normal(0, 0.05, (bands, height, width))
+    return (noise + 100 * np.arange(1, bands + 1)[:, None, None] * profile).astype(np.float32)
+
+
+def header(shape: tuple[int, int] = (24, 24), first_axis: int = 1, **cards: Any) -> fits.Header:
+    """A TAN WCS with the array's centre at (150, 2) deg, and more cards."""
+    made = fits.Header()
+    one, two = first_axis, first_axis + 1
+    made[f"CTYPE{one}"], made[f"CTYPE{two}"] = "RA---TAN", "DEC--TAN"
+    made[f"CRPIX{one}"], made[f"CRPIX{two}"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+    made[f"CRVAL{one}"], made[f"CRVAL{two}"] = 150.0, 2.0
+    made[f"CD{one}_{one}"], made[f"CD{two}_{two}"] = -SCALE / 3600, SCALE / 3600
+    for key, value in cards.items():
+        made[key] = value
+    return made
+
+
+def write_cube(path: Path, data: NDArray[Any], head: fits.Header | None = None) -> Source:
+    fits.PrimaryHDU(data, head).writeto(path)
+    return source(path)
+
+
+def write_mef(
+    path: Path,
+    planes: Mapping[str, NDArray[Any]],
+    head: fits.Header | None = None,
+    primary: fits.Header | None = None,
+    compression: str | None = None,
+) -> Source:
+    """One image HDU per entry, named by its key."""
+    units: list[Any] = [fits.PrimaryHDU(header=primary)]
+    for name, data in planes.items():
+        if compression:
+            units.append(fits.CompImageHDU(data, head, name=name, compression_type=compression))
+        else:
+            units.append(fits.ImageHDU(data, head, name=name))
+    fits.HDUList(units).writeto(path)
+    return source(path)
+
+
+def source(*paths: Path | str) -> Source:
+    """The source that these files are, in the given order."""
+    sizes = [Path(path).stat().st_size for path in paths if Path(path).exists()]
+    return Source(tuple(str(path) for path in paths), sum(sizes), 0)
+
+
+def hsc_names(bands: Sequence[str] = BANDS) -> list[str]:
+    return [f"HSC-{band.upper()}" for band in bands]
