@@ -18,6 +18,10 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
         f"| {name} | {value:.4f} |" for name, value in sorted(record.validation.items())
     )
     limit = f" --limit {run.limit}" if run.limit else ""
+    command = (
+        f"photoz-mmae train {run.data.name} -o {run.output.name} --preset {run.preset} "
+        f"--seed {run.seed}{limit}"
+    )
     return f"""# Model `{info.name}`
 
 Preset `{info.preset}`: {preset.description}.
@@ -38,7 +42,7 @@ random with seed {record.seed}. {record.epochs} epochs in {record.seconds / 60:.
 weights are those of epoch {record.best_epoch}, of least validation loss.
 photoz-mmae {record.package_version}, torch {record.torch_version}. Made by
 
-    photoz-mmae train {run.data.name} -o {run.output.name} --preset {run.preset} --seed {run.seed}{limit}
+    {command}
 
 ## Results on the validation objects, image only
 
