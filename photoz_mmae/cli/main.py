@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(arguments, prog_name="photoz-mmae", standalone_mode=False)
     except click.Abort:
-        code = _fail("stopped", 75)
+        # What click makes of Ctrl-C.
+        code = _fail("stopped; the same command goes on from there", 75)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -56,8 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         code = _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        code = _fail("stopped; the same command goes on from there", 75)
     except Exception as error:
         if debug:
             raise

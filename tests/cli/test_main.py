@@ -1,0 +1,106 @@
+"""The command line as a whole: light to load, one line per error, the exit codes of the docs."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from photoz_mmae import __version__
+from photoz_mmae.cli import main as cli
+from photoz_mmae.errors import (
+    InputError,
+    LockedError,
+    ModelError,
+    OutputError,
+    StoppedError,
+    UsageError,
+)
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(words))
+    return stop.value.code
+
+
+def test_loading_the_command_line_loads_nothing_heavy():
+    code = (
+        "import sys, photoz_mmae.cli.main; "
+        "print(*sorted({'torch', 'dask', 'distributed', 'astropy', 'pandas', 'scipy', 'pyarrow', "
+        "'matplotlib', 'h5py'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_help_and_version(capsys):
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    for verb in ("predict", "evaluate", "simulate", "train"):
+        assert verb in text
+        assert run(verb, "--help") == 0
+        assert "--config" in capsys.readouterr().out
+    assert run("--version") == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Add a verb that raises what it is given."""
+
+    def add(error):
+        @click.command()
+        def fail():
+            raise error
+
+        monkeypatch.setitem(cli.cli.commands, "fail", fail)
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (InputError("x"), 4),
+        (ModelError("x"), 5),
+        (OutputError("x"), 6),
+        (LockedError("x"), 7),
+        (StoppedError("x"), 75),
+        (KeyboardInterrupt(), 75),
+        (ZeroDivisionError("x"), 1),
+    ],
+)
+def test_errors_become_one_line_and_their_exit_code(failing, error, code, capsys):
+    failing(error)
+    assert run("fail") == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip().count("\n") == 0
+    assert captured.err.strip().startswith("photoz-mmae: ")
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(failing):
+    failing(InputError("here"))
+    for words in (("--debug", "fail"), ("fail", "--debug")):
+        with pytest.raises(InputError, match="here"):
+            cli.main(list(words))
+
+
+def test_unknown_options_and_verbs_are_usage_errors(capsys):
+    assert run("predict", "--no-such-option") == 2
+    assert run("no-such-verb") == 2
+    assert "no-such-verb" in capsys.readouterr().err
+
+
+def test_closed_pipe_is_no_error():
+    """`photoz-mmae ... | head` ends quietly."""
+    process = subprocess.run(
+        f"{sys.executable} -m photoz_mmae.cli.main --help | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Traceback" not in process.stderr
