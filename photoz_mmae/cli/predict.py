@@ -90,13 +90,15 @@ class _Report:
 
     def found(self, discovery: "Discovery") -> None:
         objects, ignored = len(discovery.sources), discovery.ignored
-        others = f"; {ignored} other file{'s' * (ignored != 1)} ignored" if ignored else ""
-        click.echo(f"found     {objects} object{'s' * (objects != 1)}{others}")
+        others = f"; {_count(ignored, 'other file')} ignored" if ignored else ""
+        click.echo(f"found     {_count(objects, 'object')}{others}")
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)
         click.echo(f"model     {model.name} ({model.sha256[:12]}), device {device}")
-        click.echo(f"to do     {self._total} objects in {len(todo)} of {parts} parts")
+        click.echo(
+            f"to do     {_count(self._total, 'object')} in {len(todo)} of {_count(parts, 'part')}"
+        )
         self._start = self._last = time.monotonic()
         if todo and self._console.is_terminal:
             self._start_bar()
@@ -138,7 +140,9 @@ class _Report:
 
 def _print_summary(summary: "Summary") -> None:
     if not summary.changed:
-        click.echo(f"done      {summary.output} is up to date: {summary.rows} rows, nothing new")
+        click.echo(
+            f"done      {summary.output} is up to date: {_count(summary.rows, 'row')}, nothing new"
+        )
         return
     bad = ""
     if summary.bad:
@@ -150,12 +154,12 @@ def _print_summary(summary: "Summary") -> None:
     if summary.bad > SHOWN_PROBLEMS:
         click.echo(f"          ... all {summary.bad} of them: {summary.problems}")
     if summary.gone:
-        click.echo(f"gone      {summary.gone} cutouts are not there any more (SOURCE_GONE)")
+        click.echo(f"gone      {_count(summary.gone, 'cutout')} of the catalogue (SOURCE_GONE)")
     if summary.computed:
         rate = summary.computed / summary.seconds
+        took = f"{summary.seconds:.1f} s, start of the workers included"
         click.echo(
-            f"computed  {summary.computed} objects in {summary.seconds:.1f} s, start of the "
-            f"workers included: {rate:,.0f} objects/s"
+            f"computed  {_count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s"
         )
     click.echo(f"written   {summary.output}")
     click.echo(
@@ -167,3 +171,7 @@ def _print_summary(summary: "Summary") -> None:
 def _problems(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as lines:
         yield from map(json.loads, lines)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -157,7 +157,7 @@ def execute(
 
 def _window(client: Client) -> int:
     # Workers of a cluster of others come and go.
-    return WINDOW * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
+    return WINDOW * max(len(client.nthreads()), 1)
 
 
 def _failure(future: Future, number: int, failures: Path) -> PhotozError:

@@ -19,7 +19,7 @@ from photoz_mmae.catalog.schema import Column, arrow_schema
 from photoz_mmae.catalog.votable import votable_metadata
 from photoz_mmae.catalog.writer import atomic_parquet, row_groups
 from photoz_mmae.errors import OutputError
-from photoz_mmae.flags import Flag
+from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.run_folder import atomic_text
 
@@ -44,7 +44,7 @@ class Merged:
     rows, bad : int
         Number of rows, and of those without redshift.
     bad_flags : mapping of str to int
-        How many of the rows without redshift have each of the flags that they have.
+        How many of the rows without redshift have each of the flags of NO_REDSHIFT.
     """
 
     rows: int
@@ -168,21 +168,15 @@ def _final_rows(
 
 
 def _note_bad_rows(table: pa.Table, list_of_bad: TextIO, bad_flags: Counter[str]) -> None:
-    """Write a line for each row without redshift; count them under "" and under each flag."""
-    bad = table.filter(pc.is_null(table["z_best"])).select(
-        ["source", "object_id", "flags", PROBLEM]
-    )
-    for row in bad.to_pylist():
-        names = [flag.name or "" for flag in Flag(row["flags"])]
-        list_of_bad.write(
-            json.dumps(
-                {
-                    "source": row["source"],
-                    "object_id": row["object_id"],
-                    "flags": names,
-                    "reason": row[PROBLEM],
-                }
-            )
-            + "\n"
-        )
-        bad_flags.update(["", *names])
+    """Write a line for each row without redshift; count them under "" and under their flags."""
+    bad = table.filter(pc.is_null(table["z_best"]))
+    for row in bad.select(["source", "object_id", "flags", PROBLEM]).to_pylist():
+        flags = [flag for flag in Flag if flag & row["flags"]]
+        problem = {
+            "source": row["source"],
+            "object_id": row["object_id"],
+            "flags": [str(flag.name) for flag in flags],
+            "reason": row[PROBLEM],
+        }
+        list_of_bad.write(json.dumps(problem) + "\n")
+        bad_flags.update(["", *(str(flag.name) for flag in flags if flag in NO_REDSHIFT)])

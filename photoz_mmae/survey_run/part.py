@@ -146,9 +146,17 @@ def _rows(
         )
         batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
         rows = catalogue_rows(batch, engine.predict(batch.images), model, columns)
-        problem = pa.array([reason or None for reason in batch.reason], pa.string())
-        tables.append(rows.append_column(PROBLEM, problem))
+        tables.append(rows.append_column(PROBLEM, _problems(batch.reason, rows["z_best"])))
     return pa.concat_tables(tables)
+
+
+def _problems(reasons: Sequence[str], z_best: pa.ChunkedArray) -> pa.Array:
+    """Say why rows have no redshift; null for those that have one."""
+    problems = [
+        None if z is not None else reason or "the network gives no redshift"
+        for reason, z in zip(reasons, z_best.to_pylist(), strict=True)
+    ]
+    return pa.array(problems, pa.string())
 
 
 def _with_kept_rows(table: pa.Table, previous: pa.Table, kept: set[int]) -> pa.Table:

@@ -14,7 +14,7 @@ from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
 from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
 from photoz_mmae.cutouts.discover import Discovery, discover
-from photoz_mmae.errors import PhotozError, StoppedError
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
@@ -145,7 +145,11 @@ class _Survey:
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
         sound = {n for n, record in journal.items() if checks_out(record, folder.parts)}
-        todo = [p for p in parts if p.number not in sound or not self._is_current(p, journal)]
+        todo = [
+            part
+            for part in parts
+            if part.number not in sound or not self._is_current(part, journal[part.number])
+        ]
         report.begins(self.model, self.device, len(parts), todo)
 
         start = time.perf_counter()
@@ -172,8 +176,10 @@ class _Survey:
             changed=changed,
         )
 
-    def _is_current(self, part: Part, journal: Mapping[int, PartRecord]) -> bool:
-        return journal[part.number].sources == part.sources
+    def _is_current(self, part: Part, record: PartRecord) -> bool:
+        """Whether the part was made from these files, with this model and these settings."""
+        made_so = settings_sha256(self.settings)
+        return record.sources == part.sources and record.settings == made_so
 
     def _compute(
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
@@ -206,9 +212,6 @@ class _Survey:
 
     def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> Merged:
         model, folder = self.model, self.folder
-        for record in records:
-            if record.model != model.sha256:
-                raise PhotozError(f"part {record.part} was computed with another model")
         metadata = {
             "photoz_mmae.schema_version": str(SCHEMA_VERSION),
             "photoz_mmae.package_version": __version__,

@@ -69,7 +69,7 @@ def predict(photoz, scheduler, tiny_model, tmp_path):
     """Run `predict` with a tiny model on the shared cluster; the output is tmp_path/c.parquet."""
 
     def run(*arguments, model=tiny_model, output=tmp_path / "c.parquet"):
-        options = ("-o", output, "--model", model, "--scheduler", scheduler)
-        return photoz("predict", *arguments, *options)
+        options = ("-o", output, "--model", model, "--scheduler", scheduler, "--batch-size", 4)
+        return photoz("predict", *options, *arguments)
 
     return run

@@ -101,7 +101,7 @@ def test_a_vanished_cutout_keeps_its_row(again, write_cube, some, tmp_path):
     code, out, _ = again()
     assert code == 0
     assert "0 objects in 0 of 3 parts" in out
-    assert "1 cutouts are not there any more" in out
+    assert "1 cutout of the catalogue (SOURCE_GONE)" in out
     rows = _rows(tmp_path)
     assert rows[2].pop("flags") == first[2]["flags"] | Flag.SOURCE_GONE
     assert rows[2]["z_best"] == first[2]["z_best"]
@@ -124,7 +124,7 @@ def test_cutouts_not_asked_for_are_not_gone(predict, some, tmp_path):
     assert predict(some / "0.fits", some / "1.fits")[0] == 0
     code, out, _ = predict(some / "1.fits", some / "2.fits")
     assert code == 0
-    assert "1 objects in 1 of 2 parts" in out
+    assert "1 object in 1 of 2 parts" in out
     rows = _rows(tmp_path)
     assert [row["object_id"] for row in rows] == [0, 1, 2]
     assert not any(row["flags"] & Flag.SOURCE_GONE for row in rows)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def start(many, tiny_model, tmp_path):
 
     def run():
         command = [Path(sys.executable).parent / "photoz-mmae", "predict", many, "-o", "c.parquet"]
-        command += ["--model", tiny_model, "--part-size", PER_PART, "--workers", 1]
+        command += ["--model", tiny_model, "--part-size", PER_PART]
+        command += ["--workers", 1, "--batch-size", 4]
         log = (tmp_path / "log").open("ab")
         process = subprocess.Popen(
             [str(word) for word in command], cwd=tmp_path, stdout=log, stderr=log
@@ -64,6 +66,11 @@ def _wait_for_parts(process, tmp_path, count):
         time.sleep(0.01)
 
 
+def _workers(process):
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
 def _assert_gone(processes):
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
@@ -74,14 +81,14 @@ def _stamps(folder, records):
     return {name: (s.st_ino, s.st_mtime_ns) for name, s in stats.items()}
 
 
-def test_killed_stopped_and_bereft_of_its_worker(start, predict, many, tmp_path):
+def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path):
     parts = tmp_path / "c.run/parts"
 
     process = start()
     _wait_for_parts(process, tmp_path, 3)
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     _assert_gone(children)
     assert not (tmp_path / "c.parquet").exists()
@@ -89,45 +96,51 @@ def test_killed_stopped_and_bereft_of_its_worker(start, predict, many, tmp_path)
     assert 3 <= len(finished) < PARTS
     untouched = _stamps(parts, finished)
 
+    # A worker dies; another takes its place. Then Ctrl-C, which reaches the whole group.
     process = start()
-    _wait_for_parts(process, tmp_path, len(finished) + 3)
+    _wait_for_parts(process, tmp_path, len(finished) + 2)
+    for worker in _workers(process):
+        worker.kill()
+    _wait_for_parts(process, tmp_path, len(_journal(tmp_path)) + 5)
     children = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    assert process.wait(60) == 75
-    _assert_gone(children)
-    assert "the same command goes on" in (tmp_path / "log").read_text().splitlines()[-1]
-    assert not (tmp_path / "c.parquet").exists()
-
-    done = len(_journal(tmp_path))
-    process = start()
-    _wait_for_parts(process, tmp_path, done + 3)
-    for worker in psutil.Process(process.pid).children(recursive=True):
-        if "spawn_main" in " ".join(worker.cmdline()):
-            worker.kill()
-    assert process.wait(120) == 0
-    log = (tmp_path / "log").read_text()
-    assert "Traceback" not in log
-    assert "distributed" not in log
-    assert _stamps(parts, finished) == untouched
-
-    records = _journal(tmp_path)
-    assert sorted(record["part"] for record in records) == list(range(PARTS))
-    # An undisturbed run gives the same rows.
-    assert predict(many, "--part-size", PER_PART, output=tmp_path / "calm.parquet")[0] == 0
-    rows = pq.read_table(tmp_path / "c.parquet")
-    calm = pq.read_table(tmp_path / "calm.parquet")
-    assert rows["object_id"].to_pylist() == list(range(PARTS * PER_PART))
-    assert rows.equals(calm)
-
-
-def test_ctrl_c_stops_the_whole_group_cleanly(start, tmp_path):
-    process = start()
-    _wait_for_parts(process, tmp_path, 1)
-    children = psutil.Process(process.pid).children(recursive=True)
-    # A terminal sends it to all processes of the group.
-    for each in [*children, psutil.Process(process.pid)]:
+    for each in [*_workers(process), psutil.Process(process.pid)]:
         each.send_signal(signal.SIGINT)
     assert process.wait(60) == 75
     _assert_gone(children)
     log = (tmp_path / "log").read_text()
+    assert "the same command goes on" in log.splitlines()[-1]
     assert "Traceback" not in log
+    assert "distributed" not in log
+    assert not (tmp_path / "c.parquet").exists()
+
+    code, out, _ = predict(many, "--part-size", PER_PART)
+    assert code == 0
+    assert f"of {PARTS} parts" in out
+    assert _stamps(parts, finished) == untouched
+    assert sorted(record["part"] for record in _journal(tmp_path)) == list(range(PARTS))
+    # An undisturbed run gives the same rows.
+    assert predict(many, "--part-size", PER_PART, output=tmp_path / "calm.parquet")[0] == 0
+    rows = pq.read_table(tmp_path / "c.parquet")
+    assert rows["object_id"].to_pylist() == list(range(PARTS * PER_PART))
+    assert rows.equals(pq.read_table(tmp_path / "calm.parquet"))
+
+
+def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, tmp_path):
+    def terminate():
+        while not _journal(tmp_path):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    killer = threading.Thread(target=terminate, daemon=True)
+    killer.start()
+    code, _, err = predict(many, "--part-size", PER_PART)
+    killer.join(10)
+    assert code == 75
+    assert "the same command goes on" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert 1 <= len(_journal(tmp_path)) < PARTS
+    assert not (tmp_path / "c.parquet").exists()
+    # The lock was let go.
+    assert predict(many, "--part-size", PER_PART)[0] == 0
+    assert pq.read_metadata(tmp_path / "c.parquet").num_rows == PARTS * PER_PART
