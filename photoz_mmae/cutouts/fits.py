@@ -43,7 +43,7 @@ from photoz_mmae.flags import Flag
 MIN_SIDE = 8
 """Pixels: anything smaller is no image of a galaxy."""
 
-MAX_BYTES = 512 << 20
+MAX_BYTES = 256 << 20
 """Decompressed bytes of one image: a cutout is smaller, a damaged header may promise anything."""
 
 
@@ -318,7 +318,10 @@ class _Pixels:
             data: NDArray[Any] = self._file[header.index].read()
         except Exception as error:  # fitsio raises many kinds: all mean refused
             if header.is_compressed:
-                raise Damaged(f"HDU {header.index}: {error}") from error
+                # The last status is this one's; cfitsio repeats what went wrong before.
+                status = [line for line in str(error).splitlines() if "status" in line]
+                reason = status[-1] if status else f"{type(error).__name__}: {error}"
+                raise Damaged(f"HDU {header.index}: {reason}") from error
             data = self._read_with_astropy(header)
         if data is None or data.shape != header.shape or data.dtype.kind not in "iuf":
             raise Damaged(f"HDU {header.index} is not the image that its header promises")

@@ -7,8 +7,10 @@ buffer). So what they believe is checked first, by FITS standard 4.0, section 10
 
 import math
 import re
+import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt
 
@@ -49,14 +51,20 @@ def check_axes(header: Header) -> None:
     axes = header.shape[::-1]
     if len(axes) > 4:
         raise Damaged(f"HDU {header.index}: a compressed image with {len(axes)} axes")
-    tiles = [
-        header.integer(f"ZTILE{n}", axis if n == 1 else 1) for n, axis in enumerate(axes, start=1)
-    ]
+    tiles = _tile_shape(header)
     if any(not 1 <= tile <= axis for tile, axis in zip(tiles, axes, strict=True)):
         raise Damaged(f"HDU {header.index}: a compression tile larger than the image, or empty")
     count = math.prod(-(-axis // tile) for axis, tile in zip(axes, tiles, strict=True))
     if count != header.integer("NAXIS2"):
         raise Damaged(f"HDU {header.index}: not the number of compressed tiles it should have")
+
+
+def _tile_shape(header: Header) -> list[int]:
+    """Return the length of a tile along each axis, first axis first; default is a row."""
+    axes = header.shape[::-1]
+    return [
+        header.integer(f"ZTILE{n}", axis if n == 1 else 1) for n, axis in enumerate(axes, start=1)
+    ]
 
 
 def _check_rice(header: Header) -> None:
@@ -71,7 +79,7 @@ def _check_rice(header: Header) -> None:
 
 
 def _check_columns(header: Header, read_at: ReadAt) -> None:
-    """Check that the columns fill the rows, and that every tile lies in the heap."""
+    """Check that the columns fill the rows, and that every tile lies in the heap and inflates."""
     fields, width, rows = (header.integer(key) for key in ("TFIELDS", "NAXIS1", "NAXIS2"))
     heap = header.integer("THEAP", width * rows)
     heap_size = width * rows + header.integer("PCOUNT") - heap
@@ -87,15 +95,40 @@ def _check_columns(header: Header, read_at: ReadAt) -> None:
         repeat = int(form[1] or 1)
         if form[2]:
             size = 8 if form[2] == "P" else 16
-            if repeat > 1 or start + size > width:
+            if repeat != 1 or start + size > width:
                 raise Damaged(f"HDU {header.index}: TFORM{n} does not fit the row")
             pairs = table[:, start : start + size].copy().view(">i4" if size == 8 else ">i8")
-            length, place = pairs.astype(np.int64).T if repeat else (0, 0)
-            bad = (length < 0) | (place < 0) | (length > heap_size) | (place > heap_size)
-            if np.any(bad | (place + length * _WIDTHS[form[3]] > heap_size)):
+            lengths, places = pairs.astype(np.int64).T
+            bad = (lengths < 0) | (places < 0) | (lengths > heap_size) | (places > heap_size)
+            if np.any(bad | (places + lengths * _WIDTHS[form[3]] > heap_size)):
                 raise Damaged(f"HDU {header.index}: a tile outside the table's heap")
-            start += size * repeat
+            if _is_gzip(header, n):
+                _check_inflates(header, read_at, header.data_start + heap + places, lengths)
+            start += size
         else:
             start += -(-repeat // 8) if form[4] == "X" else repeat * _WIDTHS[form[4]]
     if start != width:
         raise Damaged(f"HDU {header.index}: columns of {start} bytes in rows of {width}")
+
+
+def _is_gzip(header: Header, column: int) -> bool:
+    name = header.text(f"TTYPE{column}")
+    return name == "GZIP_COMPRESSED_DATA" or (
+        name == "COMPRESSED_DATA" and header.text("ZCMPTYPE").startswith("GZIP")
+    )
+
+
+def _check_inflates(
+    header: Header, read_at: ReadAt, places: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    """Inflate every tile: of a damaged one cfitsio asks for memory without end."""
+    limit = 8 * math.prod(_tile_shape(header))
+    for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
+        if length:
+            stream = zlib.decompressobj(wbits=47)
+            try:
+                stream.decompress(read_at(place, length), limit)
+            except zlib.error as error:
+                raise Damaged(f"HDU {header.index}: a gzip tile: {error}") from error
+            if not stream.eof:
+                raise Damaged(f"HDU {header.index}: a gzip tile without its end")

@@ -217,6 +217,7 @@ def test_the_names_and_the_headers_of_band_files_must_agree(tmp_path: Path) -> N
         ({"OBJECT": "it's"}, {}, "it's"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Keyword name 'OBJECT_ID'")
 def test_the_id_is_the_headers_else_the_files(
     tmp_path: Path, cards: dict[str, Any], primary: dict[str, Any], expected: str
 ) -> None:

@@ -1,0 +1,240 @@
+"""Damaged files: a row with a reason, never an exception, a crash or a huge allocation."""
+
+import gzip
+import os
+import random
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from cutout_files import BANDS, SCALE, galaxy, header, hsc_names, source, write_cube, write_mef
+
+from photoz_mmae.cutouts.batch import CutoutBatch, read_batch
+from photoz_mmae.cutouts.discover import Source, discover
+from photoz_mmae.errors import InputError
+from photoz_mmae.flags import NO_REDSHIFT, Flag
+
+
+def read(one: Source) -> CutoutBatch:
+    return read_batch([one], BANDS, 24, SCALE)
+
+
+def cube(path: Path) -> bytes:
+    write_cube(path, galaxy(), header(OBJECT="cube"))
+    return path.read_bytes()
+
+
+def scaled(path: Path) -> bytes:
+    unit = fits.PrimaryHDU(galaxy(), header())
+    unit.scale("int16", bscale=0.01, bzero=1.0)
+    unit.writeto(path)
+    return path.read_bytes()
+
+
+def mef(path: Path, compression: str | None = None) -> bytes:
+    data = dict(zip(hsc_names(), galaxy(), strict=True))
+    write_mef(path, data, header(), compression=compression)
+    return path.read_bytes()
+
+
+def tables(path: Path) -> bytes:
+    column = fits.Column("a", "K", array=np.arange(40))
+    units: list[Any] = [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([column])]
+    units += [
+        fits.ImageHDU(plane, header(), name=name)
+        for name, plane in zip(hsc_names(), galaxy(), strict=True)
+    ]
+    fits.HDUList(units).writeto(path)
+    return path.read_bytes()
+
+
+KINDS: dict[str, Callable[[Path], bytes]] = {
+    "cube": cube,
+    "scaled": scaled,
+    "mef": mef,
+    "rice": lambda path: mef(path, "RICE_1"),
+    "gzip-tiles": lambda path: mef(path, "GZIP_1"),
+    "hcompress": lambda path: mef(path, "HCOMPRESS_1"),
+    "tables": tables,
+    "gz": lambda path: gzip.compress(cube(path)),
+}
+
+VALUES = [
+    b"0",
+    b"-1",
+    b"1",
+    b"3",
+    b"99999",
+    b"2147483647",
+    b"9223372036854775807",
+    b"1E30",
+    b"'x'",
+    b"T",
+]
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Cut the file, overwrite bytes, replace a header's value, drop or repeat a piece."""
+    raw = bytearray(content)
+    kind = rng.randrange(5)
+    if kind == 0:
+        del raw[rng.randrange(len(raw)) :]
+    elif kind == 1:
+        for _ in range(rng.choice([1, 2, 5, 50])):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+    elif kind == 2:
+        place, length = rng.randrange(len(raw)), rng.choice([1, 80, 2880])
+        piece = raw[place : place + length]
+        raw[place : place + length] = b"" if rng.random() < 0.5 else piece * 2
+    else:
+        cards = [at for at in range(0, len(raw), 80) if raw[at + 8 : at + 10] == b"= "]
+        if cards:
+            at = rng.choice(cards)
+            if kind == 3:
+                raw[at + 10 : at + 30] = rng.choice(VALUES).rjust(20)
+            else:
+                raw[at + rng.randrange(80)] = rng.randrange(256)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_of_any_kind_gives_a_row(tmp_path: Path, kind: str) -> None:
+    content = KINDS[kind](tmp_path / "whole.fits")
+    (tmp_path / "whole.fits").unlink()
+    rng = random.Random(kind)
+    path = tmp_path / "7.fits"
+    refused = 0
+    for _ in range(60):
+        path.write_bytes(damaged(content, rng))
+        try:
+            sources = discover([str(tmp_path)]).sources
+        except InputError:  # damage that made it a file with a table only
+            continue
+        batch = read_batch(sources, BANDS, 24, SCALE)
+        assert len(batch.object_id) == len(sources) == 1
+        assert batch.object_id[0].isprintable()
+        assert np.isfinite(batch.images).all()
+        assert bool(batch.reason[0]) is bool(batch.flags[0] & NO_REDSHIFT)
+        refused += bool(batch.reason[0])
+    assert refused >= 10
+
+
+@pytest.mark.parametrize("kind", ["cube", "mef", "rice", "gz"])
+def test_a_file_cut_short_anywhere_has_no_redshift(tmp_path: Path, kind: str) -> None:
+    content = KINDS[kind](tmp_path / "7.fits")
+    # The last block may be padding only.
+    for length in range(0, len(content) - 2880, max(1, len(content) // 37) | 1):
+        (tmp_path / "7.fits").write_bytes(content[:length])
+        batch = read(source(tmp_path / "7.fits"))
+        if kind in ("cube", "gz"):
+            assert batch.flags[0] == Flag.READ_ERROR
+        # Cut between two HDUs it is a whole file with fewer bands.
+        assert batch.flags[0] & NO_REDSHIFT in (Flag.READ_ERROR, Flag.MISSING_BAND)
+        assert batch.reason[0]
+
+
+def test_the_id_survives_damaged_pixels(tmp_path: Path) -> None:
+    content = cube(tmp_path / "7.fits")
+    (tmp_path / "7.fits").write_bytes(content[:4000])
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.READ_ERROR
+    assert batch.object_id == ["cube"]
+    assert "truncated" in batch.reason[0]
+
+
+def test_the_last_blocks_padding_is_not_needed(tmp_path: Path) -> None:
+    content = cube(tmp_path / "7.fits")
+    (tmp_path / "7.fits").write_bytes(content.rstrip(b"\0"))
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.reason == [""]
+    np.testing.assert_array_equal(batch.images[0], galaxy())
+
+
+def test_rubbish_behind_the_last_unit_does_no_harm(tmp_path: Path) -> None:
+    content = mef(tmp_path / "7.fits")
+    (tmp_path / "7.fits").write_bytes(content + b"\n<!-- served by -->")
+    assert read(source(tmp_path / "7.fits")).reason == [""]
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        (10**6, 10**6, 5),
+        (2**31, 2**31, 5),
+        (10**18, 10**18, 10**18),
+        (-24, 24, 5),
+        (30000, 30000, 5),
+    ],
+)
+def test_a_promise_of_terabytes_is_not_believed(tmp_path: Path, axes: tuple[int, ...]) -> None:
+    content = cube(tmp_path / "7.fits")
+    for n, axis in enumerate(axes, start=1):
+        at = content.index(b"NAXIS%d  =" % n)
+        content = content[: at + 10] + str(axis).rjust(20).encode() + content[at + 30 :]
+    (tmp_path / "7.fits").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.READ_ERROR
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_a_sparse_file_of_gigabytes_is_no_cutout(tmp_path: Path) -> None:
+    content = cube(tmp_path / "7.fits")
+    for n, axis in ((1, 20000), (2, 20000)):
+        at = content.index(b"NAXIS%d  =" % n)
+        content = content[: at + 10] + str(axis).rjust(20).encode() + content[at + 30 :]
+    (tmp_path / "7.fits").write_bytes(content)
+    os.truncate(tmp_path / "7.fits", 9 << 30)
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.WRONG_SIZE
+
+
+def test_a_gzip_bomb_stops_early(tmp_path: Path) -> None:
+    zeros = gzip.compress(bytes(1 << 20))
+    (tmp_path / "7.fits.gz").write_bytes(gzip.compress(cube(tmp_path / "7.fits")) + 300 * zeros)
+    batch = read(source(tmp_path / "7.fits.gz"))
+    assert batch.flags[0] == Flag.WRONG_SIZE
+    assert "too large" in batch.reason[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b", b"SIMPLE  =", bytes(5000)])
+def test_what_is_no_fits_at_all(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "7.fits").write_bytes(content)
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.READ_ERROR
+    assert batch.object_id == ["7"]
+    assert batch.reason[0].startswith(str(tmp_path / "7.fits"))
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.fits")
+    (tmp_path / "folder.fits").mkdir()
+    sources = [source(tmp_path / name) for name in ("pipe.fits", "folder.fits", "gone.fits")]
+    sources.append(Source((str(tmp_path / "1_g.fits"), str(tmp_path / "1_r.fits")), 0, 0))
+    batch = read_batch(sources, BANDS, 24, SCALE)
+    assert (batch.flags == Flag.READ_ERROR).all()
+    assert batch.object_id == ["pipe", "folder", "gone", "1"]
+    assert "No such file" in batch.reason[2]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_forbidden_file(tmp_path: Path) -> None:
+    cube(tmp_path / "7.fits")
+    (tmp_path / "7.fits").chmod(0)
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.READ_ERROR
+    assert "Permission denied" in batch.reason[0]
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    cube(tmp_path / "1.fits")
+    (tmp_path / "2.fits").write_bytes(b"text")
+    (tmp_path / "3.fits.gz").write_bytes(gzip.compress(cube(tmp_path / "3.fits"))[:500])
+    (tmp_path / "4.fits.gz").write_bytes(gzip.compress(mef(tmp_path / "4.fits")))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    read_batch(discover([str(tmp_path)]).sources, BANDS, 24, SCALE)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
