@@ -53,7 +53,7 @@ def simulate(config: Path | None, **options: Any) -> None:
 
 def _simulate(run: SimulateRun) -> None:
     import signal
-    from contextlib import ExitStack
+    from contextlib import ExitStack, closing
     from time import monotonic
 
     from rich.console import Console
@@ -83,7 +83,8 @@ def _simulate(run: SimulateRun) -> None:
                 Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
             )
             task = bar.add_task("", total=run.n)
-            for chunk in stream(survey, run.n, run.seed, run.workers):
+            chunks = stack.enter_context(closing(stream(survey, run.n, run.seed, run.workers)))
+            for chunk in chunks:
                 for sink in sinks:
                     sink.add(chunk)
                 bar.advance(task, len(chunk))

@@ -193,6 +193,7 @@ def _wcs(chunk: MockChunk, row: int, survey: Survey) -> Cards:
     """Gnomonic projection whose reference pixel is the target, up to half a pixel off centre."""
     centre = (STAMP + 1) / 2.0
     return {
+        "WCSAXES": 2,
         "CTYPE1": "RA---TAN",
         "CTYPE2": "DEC--TAN",
         "CRPIX1": centre + float(chunk.offset[row, 0]),

@@ -105,7 +105,8 @@ def simulate_chunk(survey: Survey, n: int, seed: int, chunk: int) -> MockChunk:
     parts = [flux * reddening for flux in parts]
     total = np.sum(parts, axis=0)  # (N, B)
     mag = ZERO_POINT - 2.5 * np.log10(total)
-    offset = rng.uniform(-0.5, 0.5, (n, 2))
+    # Cut to the nearest pixel; short of one half, so that rounding never moves a stamp by one.
+    offset = rng.uniform(-0.48, 0.48, (n, 2))
     sources = place(rng, survey, targets.galaxies, parts, offset, reddening)
     images = _expose(rng, survey, sources, n)
     flux, ivar = _fibre_noise(rng, spectrum, targets.kind)

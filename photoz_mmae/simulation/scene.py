@@ -61,7 +61,7 @@ def _neighbours(
     flux = model.band_fluxes(model.observe(light, field.z))
     star = rng.random(count) < _STAR_SHARE
     flux[star] = _star_fluxes(survey, rng.uniform(3300.0, 6800.0, star.sum()))
-    flux *= (10 ** (-0.4 * (field.mag - ZERO_POINT)) / flux[:, 2])[:, None]
+    flux *= (10 ** (-0.4 * (field.mag - ZERO_POINT)) / flux[:, survey.bands.index("i")])[:, None]
     edge = 6.0
     xy = rng.uniform(-edge, STAMP + edge, (count, 2))
     near = np.hypot(*(xy - (STAMP - 1) / 2.0).T) < 5.0

@@ -1,10 +1,14 @@
 """The whole mock survey, chunk after chunk, from one process or several."""
 
 import multiprocessing
+import os
+import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
+from threading import Thread
 
 import torch
 
@@ -12,8 +16,10 @@ from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.observe import CHUNK, MockChunk, simulate_chunk
 from photoz_mmae.surveys import Survey
 
+_stop: Event  # of a worker process: set when its parent wants no more chunks
 
-def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Iterator[MockChunk]:
+
+def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Generator[MockChunk]:
     """Yield `n` objects in chunks, in order; what they are does not depend on `workers`.
 
     Raises
@@ -33,24 +39,55 @@ def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Iterator[Mo
         finally:
             torch.set_num_threads(threads)
         return
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
     pool = ProcessPoolExecutor(
         min(workers, len(sizes)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(stop,),
     )
-    waiting: deque[Future[MockChunk]] = deque()
+    waiting: deque[Future[MockChunk | None]] = deque()
+
+    def next_chunk() -> MockChunk:
+        chunk = waiting.popleft().result()
+        assert chunk is not None  # only after `stop`, when nobody asks any more
+        return chunk
+
     try:
         # A short queue: a chunk is 41 MB, and memory is to stay flat however slow the disk is.
         for chunk, size in enumerate(sizes):
-            waiting.append(pool.submit(simulate_chunk, survey, size, seed, chunk))
+            waiting.append(pool.submit(_work, survey, size, seed, chunk))
             if len(waiting) > workers + 1:
-                yield waiting.popleft().result()
+                yield next_chunk()
         while waiting:
-            yield waiting.popleft().result()
+            yield next_chunk()
     except BrokenProcessPool as error:
         raise OutputError(
             "a worker process of the simulation died (out of memory?); try fewer --workers"
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Left early, chunks in the queue are not begun: a worker must not be killed instead, as
+        # half a result in the pipe would block the pool for ever.
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    torch.set_num_threads(1)
+    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _work(survey: Survey, n: int, seed: int, chunk: int) -> MockChunk | None:
+    return None if _stop.is_set() else simulate_chunk(survey, n, seed, chunk)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

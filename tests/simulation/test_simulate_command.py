@@ -1,0 +1,323 @@
+"""`photoz-mmae simulate`: the files it writes, and that it leaves nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from photoz_mmae.cutouts.batch import read_batch
+from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.errors import OutputError
+from photoz_mmae.simulation.fits_cutouts import CutoutFolder
+from photoz_mmae.simulation.observe import simulate_chunk
+from photoz_mmae.simulation.write import TrainingFile
+from photoz_mmae.surveys import HSC_WIDE
+
+N = 520  # two chunks
+BANDS = "grizy"
+LAYOUT = {
+    "image": ((5, 64, 64), "f4"),
+    "spectrum/flux": ((259,), "f4"),
+    "spectrum/ivar": ((259,), "f4"),
+    "spectrum/wave": ((259,), "f4"),
+    "DESI_fibermap/DESI_redshift": ((), "f4"),
+    "DESI_fibermap/DESI_redshift_err": ((), "f4"),
+    "DESI_fibermap/MORPHTYPE": ((), "S4"),
+    "DESI_fibermap/FLUX_R": ((), "f4"),
+    "DESI_fibermap/FLUX_W1": ((), "f4"),
+    "DESI_fibermap/FLUX_W2": ((), "f4"),
+    **{f"HSC_metadata/{band}_cmodel_mag": ((), "f4") for band in BANDS},
+    "HSC_metadata/specz_flag_homogeneous": ((), "?"),
+    "object_id": ((), "i8"),
+    "targetid": ((), "S20"),
+    "simulation/class": ((), "S3"),
+    "simulation/ebv": ((), "f4"),
+    "simulation/ra": ((), "f8"),
+    "simulation/dec": ((), "f8"),
+    **{f"simulation/{band}_mag": ((), "f4") for band in BANDS},
+}
+
+# Every process that a test starts is limited to one thread, as workers are.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments, before="", **keywords):
+    code = f"{before}\nfrom photoz_mmae.cli.main import main\nmain()"
+    command = [sys.executable, "-c", code, "simulate", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        **keywords,
+    )
+
+
+def run(*arguments, before=""):
+    process = start(*arguments, before=before)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def everything_in(path):
+    with h5py.File(path) as file:
+        found = {}
+        file.visititems(
+            lambda name, item: found.update({name: item[:]} if hasattr(item, "shape") else {})
+        )
+        return found, dict(file.attrs)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mock")
+    code, out, err = run(
+        "-n", N, "--seed", 6, "-o", folder / "mock.hdf5", "--cutouts", folder / "cube"
+    )
+    assert code == 0, err
+    return folder, out, err
+
+
+def test_layout_is_that_of_galaxiesml_spectra(written):
+    values, about = everything_in(written[0] / "mock.hdf5")
+    assert set(values) == set(LAYOUT)
+    for name, (shape, kind) in LAYOUT.items():
+        assert values[name].shape == (N, *shape), name
+        assert values[name].dtype == np.dtype(kind), name
+    assert about["mock"]
+    assert about["seed"] == 6
+    assert "Mock" in about["title"]
+    assert len(np.unique(values["object_id"])) == N
+    assert [int(name) for name in values["targetid"]] == values["object_id"].tolist()
+    assert set(values["simulation/class"]) <= {b"BGS", b"LRG", b"ELG", b"QSO"}
+    assert set(values["DESI_fibermap/MORPHTYPE"]) <= {b"PSF", b"REX", b"EXP", b"DEV", b"SER"}
+    assert all(np.isfinite(rows).all() for rows in values.values() if rows.dtype.kind == "f")
+
+
+def test_the_end_says_what_was_written_and_what_is_next(written):
+    folder, out, err = written
+    assert f"{N} mock objects (seed 6)" in out
+    assert f"photoz-mmae train {folder / 'mock.hdf5'}" in out
+    assert f"photoz-mmae predict {folder / 'cube'}" in out
+    assert err == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["cube", "mock.hdf5"]
+
+
+def test_the_number_of_workers_changes_nothing(written, tmp_path):
+    code, _, err = run("-n", N, "--seed", 6, "-o", tmp_path / "two.hdf5", "--workers", 2)
+    assert code == 0, err
+    one, _ = everything_in(written[0] / "mock.hdf5")
+    two, _ = everything_in(tmp_path / "two.hdf5")
+    for name, rows in one.items():
+        np.testing.assert_array_equal(rows, two[name], err_msg=name)
+
+
+def test_truth_tells_the_same_as_the_training_file(written):
+    folder, *_ = written
+    values, _ = everything_in(folder / "mock.hdf5")
+    truth = pq.read_table(folder / "cube/truth.parquet").to_pydict()
+    assert list(truth) == [
+        "object_id",
+        "ra",
+        "dec",
+        "redshift",
+        *(f"mag_{band}" for band in BANDS),
+        "class",
+        "ebv",
+    ]
+    np.testing.assert_array_equal(truth["object_id"], values["object_id"])
+    np.testing.assert_allclose(truth["redshift"], values["DESI_fibermap/DESI_redshift"], rtol=1e-6)
+    np.testing.assert_allclose(truth["mag_y"], values["simulation/y_mag"], rtol=1e-6)
+    assert [name.encode() for name in truth["class"]] == values["simulation/class"].tolist()
+    files = {path.stem for path in (folder / "cube").glob("*.fits")}
+    assert files == {str(number) for number in truth["object_id"]}
+
+
+def test_cubes_hold_the_pixels_of_the_training_file(written):
+    folder, *_ = written
+    values, _ = everything_in(folder / "mock.hdf5")
+    for row in (0, 1, N - 1):
+        number = values["object_id"][row]
+        with fits.open(folder / f"cube/{number}.fits") as hdus:
+            hdus.verify("exception")
+            assert len(hdus) == 1
+            header = hdus[0].header
+            np.testing.assert_array_equal(hdus[0].data, values["image"][row])
+        assert header["OBJECT"] == str(number)
+        assert header["OBJECT_ID"] == number
+        assert header["MAGZERO"] == 27.0
+        assert header["BANDS"] == BANDS
+        sky = values["simulation/ra"][row], values["simulation/dec"][row]
+        assert (header["RA_TARG"], header["DEC_TARG"]) == sky
+        wcs = WCS(header, naxis=2)
+        x, y = wcs.world_to_pixel_values(*sky)
+        # On the target, which is cut out to the nearest pixel.
+        assert abs(x - 31.5) < 0.5
+        assert abs(y - 31.5) < 0.5
+        east = wcs.pixel_to_world_values(x - 10, y)
+        assert (east[0] - sky[0]) * 3600 * np.cos(np.radians(sky[1])) == pytest.approx(1.68)
+        north = wcs.pixel_to_world_values(x, y + 10)
+        assert (north[1] - sky[1]) * 3600 == pytest.approx(1.68)
+
+
+def test_extensions_hold_the_same_as_cubes(written, tmp_path):
+    chunk = simulate_chunk(HSC_WIDE, 4, seed=6, chunk=0)
+    with CutoutFolder(tmp_path / "mef", "mef", HSC_WIDE, 6, overwrite=False) as folder:
+        folder.add(chunk)
+    for row in range(4):
+        with fits.open(tmp_path / f"mef/{chunk.object_id[row]}.fits") as hdus:
+            hdus.verify("exception")
+            assert [hdu.name for hdu in hdus[1:]] == [f"HSC-{band.upper()}" for band in BANDS]
+            assert hdus[0].header["OBJECT_ID"] == chunk.object_id[row]
+            for number, hdu in enumerate(hdus[1:]):
+                np.testing.assert_array_equal(hdu.data, chunk.images[row, number])
+                x, y = WCS(hdu.header).world_to_pixel_values(chunk.ra[row], chunk.dec[row])
+                np.testing.assert_allclose([x - 31.5, y - 31.5], chunk.offset[row], atol=1e-6)
+
+
+def test_cutouts_come_back_through_the_reader_unchanged(written):
+    folder, *_ = written
+    found = discover([str(folder / "cube")])
+    assert len(found.sources) == N
+    batch = read_batch(found.sources, tuple(BANDS), 64, HSC_WIDE.pixel_scale)
+    values, _ = everything_in(folder / "mock.hdf5")
+    order = np.argsort(values["object_id"])
+    assert [int(number) for number in batch.object_id] == values["object_id"][order].tolist()
+    np.testing.assert_array_equal(batch.images, values["image"][order])
+    np.testing.assert_allclose(batch.ra, values["simulation/ra"][order], atol=1e-8)
+
+
+@pytest.mark.parametrize("arguments", [("-n", 5), ("-n", 0, "-o", "x.hdf5"), ("-o", "x.hdf5")])
+def test_unusable_options_are_usage_errors(arguments, tmp_path):
+    arguments = [tmp_path / word if word == "x.hdf5" else word for word in arguments]
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_exists_is_refused_and_kept(tmp_path):
+    file, folder = tmp_path / "mine.hdf5", tmp_path / "mine"
+    file.write_text("mine")
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"mine\.hdf5: exists"):
+        TrainingFile(file, 4, HSC_WIDE, 0, overwrite=False)
+    with pytest.raises(OutputError, match="not empty"):
+        CutoutFolder(folder, "cube", HSC_WIDE, 0, overwrite=False)
+    # Not even --overwrite touches a folder that simulate did not write.
+    with pytest.raises(OutputError, match="nothing there is replaced"):
+        CutoutFolder(folder, "cube", HSC_WIDE, 0, overwrite=True)
+    with pytest.raises(OutputError, match="no folder"):
+        CutoutFolder(file, "cube", HSC_WIDE, 0, overwrite=True)
+    code, _, err = run("-n", 5, "-o", file)
+    assert code == 6
+    assert len(err.strip().splitlines()) == 1
+    assert file.read_text() == "mine"
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path):
+    path = tmp_path / "cutouts"
+    with CutoutFolder(path, "cube", HSC_WIDE, 1, overwrite=False) as folder:
+        folder.add(simulate_chunk(HSC_WIDE, 4, seed=1, chunk=0))
+    (path / "notes.txt").write_text("mine")
+    new = simulate_chunk(HSC_WIDE, 2, seed=2, chunk=0)
+    with CutoutFolder(path, "cube", HSC_WIDE, 2, overwrite=True) as folder:
+        folder.add(new)
+    names = {f"{number}.fits" for number in new.object_id} | {"truth.parquet", "notes.txt"}
+    assert {file.name for file in path.iterdir()} == names
+    assert (path / "notes.txt").read_text() == "mine"
+    assert pq.read_table(path / "truth.parquet")["object_id"].to_pylist() == list(new.object_id)
+
+
+def test_an_exception_on_the_way_leaves_nothing(tmp_path):
+    chunk = simulate_chunk(HSC_WIDE, 3, seed=1, chunk=0)
+    with (
+        pytest.raises(ZeroDivisionError),
+        TrainingFile(tmp_path / "mock.hdf5", 3, HSC_WIDE, 1, overwrite=False) as file,
+        CutoutFolder(tmp_path / "cutouts", "cube", HSC_WIDE, 1, overwrite=False) as folder,
+    ):
+        file.add(chunk)
+        folder.add(chunk)
+        assert 1 / 0
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("option", "bytes_allowed"), [("-o", 1_000_000), ("--cutouts", 50_000)])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option, bytes_allowed):
+    limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({bytes_allowed},) * 2)"
+    code, out, err = run("-n", 20, option, tmp_path / "mock", before=limit)
+    assert code == 6, err
+    assert out == ""
+    assert "cannot be written" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_missing_folder_for_the_file_is_one_line(tmp_path):
+    code, _, err = run("-n", 5, "-o", tmp_path / "nowhere/mock.hdf5")
+    assert code == 6
+    assert len(err.strip().splitlines()) == 1
+
+
+def children_of(process):
+    tasks = Path(f"/proc/{process.pid}/task")
+    return " ".join((task / "children").read_text() for task in tasks.iterdir()).split()
+
+
+def start_and_wait_for_cutouts(folder, **keywords):
+    process = start(
+        "-n",
+        100_000,
+        "-o",
+        folder / "m.hdf5",
+        "--cutouts",
+        folder / "c",
+        "--workers",
+        2,
+        **keywords,
+    )
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".c.*.tmp/*.fits")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_leaves_nothing(tmp_path, number):
+    process = start_and_wait_for_cutouts(tmp_path, start_new_session=True)
+    # A scheduler asks the program; Ctrl-C asks its whole process group.
+    send = os.killpg if number == signal.SIGINT else os.kill
+    send(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "nothing was written" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_workers_leave_with_a_killed_parent(tmp_path):
+    process = start_and_wait_for_cutouts(tmp_path)
+    workers = children_of(process)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
