@@ -232,7 +232,7 @@ def _read_file(
                 pixels[header.index] = reader_of.read(header).reshape(header.plain_shape)
             data, x_axis = pixels[header.index], 1
             if place.axis is not None:
-                data = data.take(place.index, axis=place.axis)
+                data = np.moveaxis(data, place.axis, 0)[place.index]
                 x_axis = 1 if place.axis == 0 else 2
             if min(data.shape) < MIN_SIDE:
                 raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")

@@ -101,7 +101,7 @@ def measure(
     alive = np.array([band.any() for band in valid])
     measured = valid[alive].reshape(-1, size * size).all(axis=0)
     for background in around.background:
-        places = background[measured[background]]
+        places = background if measured.all() else background[measured[background]]
         if len(places) >= _MIN_PIXELS:
             # The median of a thousand pixels is as good as one needs, and quick.
             places = places[:: max(1, len(places) // _ENOUGH_PIXELS)]

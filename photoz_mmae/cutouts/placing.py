@@ -112,18 +112,24 @@ def place(
     left, bottom = corner(target.x, size), corner(target.y, size)
     rows = slice(max(0, bottom), min(height, bottom + size))
     columns = slice(max(0, left), min(width, left + size))
+    pixels = plane.data[rows, columns]
+    factor = _flux_factor(plane)
     with np.errstate(over="ignore", invalid="ignore"):
-        # float32 stays float32; integers and float64 are scaled in float64.
-        pixels = plane.data[rows, columns] * np.asarray(_flux_factor(plane), plane.float_type)
-        finite = np.abs(pixels) <= MAX_FLUX
-    whole = bool(finite.all())
-    measured = pixels if whole else pixels[finite]
-    if measured.size and measured.min() < measured.max():
+        if factor != 1 or pixels.dtype.kind != "f":
+            # float32 stays float32; integers and float64 are scaled in float64.
+            pixels = pixels * np.asarray(factor, plane.float_type)
+        low, high = float(pixels.min()), float(pixels.max())  # NaN where a pixel is NaN
+        whole = low >= -MAX_FLUX and high <= MAX_FLUX
+        finite = np.True_ if whole else np.abs(pixels) <= MAX_FLUX
+    if not whole:
+        measured = pixels[finite]
+        low, high = (measured.min(), measured.max()) if measured.size else (0.0, 0.0)
+    if low < high:
         box = (
             slice(rows.start - bottom, rows.stop - bottom),
             slice(columns.start - left, columns.stop - left),
         )
-        image[box] = pixels if whole else np.where(finite, pixels, 0.0)
+        image[box] = pixels if whole else np.where(finite, pixels, 0)
         valid[box] = finite
     return pixels.shape != image.shape, not whole
 
