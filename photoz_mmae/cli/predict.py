@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.runs import PredictRun, load_run
+from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
 if TYPE_CHECKING:
     from photoz_mmae.cutouts.discover import Discovery
@@ -67,11 +69,16 @@ def predict(config: Path | None, **options: Any) -> int:
     changed and vanished cutouts.
     """
     run = load_run(PredictRun, config, options)
+    try:
+        with stop_on_signals(), ExitStack() as stack:
+            # Seconds, and a library whose import is cut off cannot be imported again.
+            with signals_held():
+                from photoz_mmae.survey_run.survey import predict_survey
 
-    from photoz_mmae.survey_run.survey import predict_survey
-
-    with ExitStack() as stack:
-        summary = predict_survey(run, _Report(stack))
+            summary = predict_survey(run, _Report(stack))
+    except KeyboardInterrupt as stop:
+        again = "the same command without --overwrite" if run.overwrite else "the same command"
+        raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
     return 3 if summary.changed and summary.bad > run.max_bad else 0
 

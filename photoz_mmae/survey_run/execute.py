@@ -6,17 +6,19 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.utils import silence_logging_cmgr
 
 from photoz_mmae.errors import PhotozError, UsageError
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.part import PartJob, PartSettings, predict_part
+from photoz_mmae.survey_run.stopping import signals_held
 
 WORKERS_PER_GPU = 4
 """Reading takes longer than the network there, and each process takes memory of the GPU."""
@@ -65,17 +67,28 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
     ------
     UsageError
         No scheduler answers at that address.
+    PhotozError
+        It went away.
     """
-    if scheduler is not None:
+    with silence_logging_cmgr(logging.CRITICAL):
+        if scheduler is None:
+            with dask.config.set(_QUIET), ExitStack() as stack:
+                with signals_held():
+                    cluster = stack.enter_context(_local_cluster(workers))
+                    client = stack.enter_context(Client(cluster))
+                yield client
+            return
         try:
             client = Client(scheduler)
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler at {scheduler} ({error})") from error
-        with client:
-            yield client
-        return
-    with dask.config.set(_QUIET), _local_cluster(workers) as cluster, Client(cluster) as client:
-        yield client
+        try:
+            with client:
+                yield client
+        except OSError as error:
+            raise PhotozError(
+                f"the Dask scheduler at {scheduler} is gone ({error}); the same command goes on"
+            ) from error
 
 
 @contextmanager
@@ -147,12 +160,15 @@ def execute(
         if future.status == "finished":
             finished(future.result())
         else:
-            failed.append(_failure(future, number, failures))
-            if len(failed) >= MAX_FAILED_PARTS or type(failed[-1]) is not PhotozError:
-                raise failed[-1]
-        submit(_window(client) - len(numbers))
+            failure = _failure(future, number, failures)
+            if type(failure) is not PhotozError:
+                # A model, a disk: no part would fare better.
+                raise failure
+            failed.append(failure)
+        if len(failed) < MAX_FAILED_PARTS:
+            submit(max(_window(client) - len(numbers), 0))
     if failed:
-        raise failed[0]
+        raise PhotozError("; ".join(map(str, failed)))
 
 
 def _window(client: Client) -> int:
@@ -161,6 +177,8 @@ def _window(client: Client) -> int:
 
 
 def _failure(future: Future, number: int, failures: Path) -> PhotozError:
+    if future.cancelled():
+        return PhotozError(f"part {number} was lost: the Dask scheduler is gone; start again")
     error = future.exception()
     if isinstance(error, PhotozError):
         return type(error)(f"part {number}: {error}")
@@ -172,5 +190,6 @@ def _failure(future: Future, number: int, failures: Path) -> PhotozError:
         )
     failures.mkdir(exist_ok=True)
     log = failures / f"part-{number:06d}.log"
-    log.write_text("".join(traceback.format_exception(error, tb=future.traceback())))
+    lines = traceback.format_exception(type(error), error, future.traceback())
+    log.write_text("".join(lines))
     return PhotozError(f"part {number} failed: {type(error).__name__}: {error}; see {log}")

@@ -1,28 +1,39 @@
-"""Stopping on request: SIGTERM is treated like Ctrl-C."""
+"""Stopping on request: SIGTERM is treated like Ctrl-C. For the main thread."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM or SIGINT, once; while it is handled more are ignored.
-
-    To be used in the main thread.
-    """
+    """Raise KeyboardInterrupt on SIGTERM or SIGINT, once: what follows is cleared up in peace."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        for each in before:
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    for each in before:
-        signal.signal(each, stop)
+    before = {each: signal.signal(each, stop) for each in SIGNALS}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let SIGTERM and SIGINT wait for the end of what must not be left half done."""
+    arrived: list[int] = []
+    before = {each: signal.signal(each, lambda n, _: arrived.append(n)) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])

@@ -14,7 +14,6 @@ from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
 from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
 from photoz_mmae.cutouts.discover import Discovery, discover
-from photoz_mmae.errors import StoppedError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
@@ -33,7 +32,6 @@ from photoz_mmae.survey_run.merge import FinishedPart, Merged, merge
 from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
-from photoz_mmae.survey_run.stopping import stop_on_signals
 
 STATE_KEY = "photoz_mmae.parts_sha256"
 """Key of the catalogue's metadata: a fingerprint of the part files and the rows that are gone."""
@@ -93,23 +91,16 @@ def predict_survey(run: PredictRun, report: Report) -> Summary:
     ------
     InputError, ModelError, OutputError, LockedError, UsageError
         What cannot be used, before anything is changed.
-    StoppedError
-        On SIGTERM or SIGINT; what is finished stays.
     PhotozError
         A part failed.
     """
     folder = RunFolder(run.output)
-    with stop_on_signals():
-        try:
-            folder.check_place()
-            model_folder = find_model(run.model).absolute()
-            model = load_info(model_folder)
-            device = run.device if run.scheduler else resolve_device(run.device)
-            with folder.locked():
-                return _Survey(run, folder, model_folder, model, device).go(report)
-        except KeyboardInterrupt as stop:
-            again = "the same command without --overwrite" if run.overwrite else "the same command"
-            raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
+    folder.check_place()
+    model_folder = find_model(run.model).absolute()
+    model = load_info(model_folder)
+    device = run.device if run.scheduler else resolve_device(run.device)
+    with folder.locked():
+        return _Survey(run, folder, model_folder, model, device).go(report)
 
 
 class _Survey:

@@ -144,3 +144,15 @@ def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, tmp_p
     # The lock was let go.
     assert predict(many, "--part-size", PER_PART)[0] == 0
     assert pq.read_metadata(tmp_path / "c.parquet").num_rows == PARTS * PER_PART
+
+
+def test_stopped_while_the_workers_are_starting(start, tmp_path):
+    process = start()
+    while "to do" not in (tmp_path / "log").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == 75
+    assert "the same command goes on" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
