@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.discover import Source
-from photoz_mmae.cutouts.fits import Cutout, Plane, Unusable, read_cutout
+from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure, target_aperture
+from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import file_pixel_scale, find_target, place, same_target
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
