@@ -17,6 +17,7 @@ from photoz_mmae.runs import TrainRun, load_run
     "-o",
     "--output",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Folder of the new model, such as models/mine.",
 )
 @run_option(TrainRun, "--preset", metavar="NAME", help="Network and schedule: small or paper.")
