@@ -55,7 +55,9 @@ PLAIN_INTERVAL = 10.0
     help="How much of p(z) is stored.",
 )
 @run_option(PredictRun, "--scheduler", metavar="ADDRESS", help="A Dask scheduler to work for us.")
-@run_option(PredictRun, "--workers", type=int, help="Local processes.  [default: one per core; 4 per GPU]")
+@run_option(
+    PredictRun, "--workers", type=int, help="Local processes.  [default: one per core; 4 per GPU]"
+)
 @run_option(
     PredictRun, "--max-bad", type=int, help="Exit with 3 when more rows have no redshift than this."
 )
