@@ -8,12 +8,9 @@ Layouts are recognised by content, never by the file's name:
   (`HSC-G-VAR`) are passed over; where two are the same band the first counts;
 - one file per band, named as `photoz_mmae.cutouts.bands` says.
 
-Bands that are not wanted are not read. Plain and tile-compressed images are read with fitsio,
-gzip files are inflated first; what fitsio refuses of plain images is tried with astropy, whose
-message is the reason given when it fails too.
+Bands that are not wanted are not read, and gzip files are inflated first, in memory.
 """
 
-import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,8 +22,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
 from photoz_mmae.cutouts.headers import Damaged, Header, reader, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
-from photoz_mmae.cutouts.pixels import Pixels, Unusable, opened
-from photoz_mmae.cutouts.tiles import check_axes
+from photoz_mmae.cutouts.pixels import Unusable, opened, read_pixels
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
@@ -154,9 +150,6 @@ def _read_file(
     finally:
         if headers and not cutout.planes:
             cutout.object_id = _header_id(headers) or cutout.object_id
-    for header in headers:
-        if header.is_compressed:
-            check_axes(header)
     images = [header for header in headers if header.is_science]
     if not images:
         raise Damaged("no image in the file")
@@ -168,18 +161,17 @@ def _read_file(
     if not places:
         return
     pixels: dict[int, NDArray[Any]] = {}
-    with contextlib.closing(Pixels(descriptor)) as images_of:
-        for band, place in places.items():
-            header = place.header
-            if header.index not in pixels:
-                pixels[header.index] = images_of.read(header).reshape(header.plain_shape)
-            data, x_axis = pixels[header.index], 1
-            if place.axis is not None:
-                data = np.moveaxis(data, place.axis, 0)[place.index]
-                x_axis = 1 if place.axis == 0 else 2
-            if min(data.shape) < MIN_SIDE:
-                raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")
-            cutout.planes[band] = Plane(data, header, headers[0], x_axis)
+    for band, place in places.items():
+        header = place.header
+        if header.index not in pixels:
+            pixels[header.index] = read_pixels(header, read_at).reshape(header.plain_shape)
+        data, x_axis = pixels[header.index], 1
+        if place.axis is not None:
+            data = np.moveaxis(data, place.axis, 0)[place.index]
+            x_axis = 1 if place.axis == 0 else 2
+        if min(data.shape) < MIN_SIDE:
+            raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")
+        cutout.planes[band] = Plane(data, header, headers[0], x_axis)
 
 
 def _header_id(headers: list[Header]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import math
 import os
-import warnings
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +13,31 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.headers import Damaged, Header, is_gzip, open_regular, reader
+from photoz_mmae.cutouts.headers import (
+    BLOCK,
+    CARD,
+    Damaged,
+    Header,
+    ReadAt,
+    is_gzip,
+    open_regular,
+)
 from photoz_mmae.cutouts.tiles import check_tiles
 from photoz_mmae.flags import Flag
 
 MAX_BYTES = 256 << 20
 """Decompressed bytes of one image: a cutout is smaller, a damaged header may promise anything."""
+
+_DTYPES: dict[int, np.dtype[Any]] = {
+    8: np.dtype("u1"),
+    16: np.dtype(">i2"),
+    32: np.dtype(">i4"),
+    64: np.dtype(">i8"),
+    -32: np.dtype(">f4"),
+    -64: np.dtype(">f8"),
+}
+_ORDER = b"XTENSION BITPIX NAXIS NAXIS1 NAXIS2 PCOUNT GCOUNT TFIELDS".split()
+_STRUCTURE = re.compile(rb"(%s|THEAP|TTYPE\d+|TFORM\d+|Z[A-Z]+\d*)" % b"|".join(_ORDER))
 
 
 class Unusable(Exception):
@@ -62,57 +81,85 @@ def _inflate(source: int, target: int) -> None:
         raise Damaged(f"gzip: {error}") from error
 
 
-class Pixels:
-    """Pixels of the HDUs of one open file, through fitsio, else astropy."""
+def read_pixels(header: Header, read_at: ReadAt) -> NDArray[Any]:
+    """Read one image as physical values in native byte order; blank integers become NaN.
 
-    def __init__(self, descriptor: int) -> None:
-        # cfitsio would take brackets, plus signs and more in a name for its own syntax.
-        self._descriptor = descriptor
-        self._path = f"/proc/self/fd/{descriptor}"
-        self._file: Any = None
+    A plain image is fully described by its header, which was checked, and its bytes are taken as
+    they are. A tile-compressed one is decoded by cfitsio, which gets to see that image only, in
+    a file of its own: passing by the damaged header of some table can corrupt its memory.
 
-    def read(self, header: Header) -> NDArray[Any]:
-        """Read one image as numbers in native byte order, blank integers as NaN."""
-        if math.prod(header.shape) * 8 > MAX_BYTES:
-            raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is no cutout")
-        if header.is_compressed:
-            check_tiles(header, reader(self._descriptor))
-        try:
-            if self._file is None:
-                self._file = fitsio.FITS(self._path)
-            data: NDArray[Any] = self._file[header.index].read()
-        except Exception as error:  # fitsio raises many kinds: all mean refused
-            if header.is_compressed:
-                # The last status is this one's; cfitsio repeats what went wrong before.
-                status = [line for line in str(error).splitlines() if "status" in line]
-                reason = status[-1] if status else f"{type(error).__name__}: {error}"
-                raise Damaged(f"HDU {header.index}: {reason}") from error
-            data = self._read_with_astropy(header)
-        if data is None or data.shape != header.shape or data.dtype.kind not in "iuf":
-            raise Damaged(f"HDU {header.index} is not the image that its header promises")
-        return _blank_to_nan(data, header)
+    Parameters
+    ----------
+    header : Header
+        Of an image.
+    read_at : callable
+        Reads the file that the header is from.
 
-    def _read_with_astropy(self, header: Header) -> NDArray[Any]:
-        from astropy.io import fits
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                with fits.open(self._path, memmap=False) as file:
-                    return np.asarray(file[header.index].data)
-            except Exception as error:  # whatever astropy makes of a broken file, it is the reason
-                raise Damaged(f"HDU {header.index}: {type(error).__name__}: {error}") from error
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+    Raises
+    ------
+    Damaged
+        The bytes do not make the image that the header promises.
+    Unusable
+        WRONG_SIZE: too large for a cutout.
+    """
+    if math.prod(header.shape) * 8 > MAX_BYTES or header.data_size > MAX_BYTES:
+        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is no cutout")
+    stored = _decoded(header, read_at) if header.is_compressed else _plain(header, read_at)
+    return _physical(stored, header)
 
 
-def _blank_to_nan(data: NDArray[Any], header: Header) -> NDArray[Any]:
-    blank = header.number("BLANK") if header.integer("BITPIX") > 0 else None
-    if blank is None:
-        return data
-    scale, zero = header.number("BSCALE"), header.number("BZERO")
-    scale, zero = 1.0 if scale is None else scale, zero or 0.0
-    hit = np.abs(data - (blank * scale + zero)) < 0.5 * abs(scale)
-    return np.where(hit, np.nan, data) if hit.any() else data
+def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
+    dtype = _DTYPES[header.integer("BITPIX")]
+    count = math.prod(header.shape)
+    raw = read_at(header.data_start, count * dtype.itemsize)
+    if len(raw) < count * dtype.itemsize:
+        raise Damaged(f"HDU {header.index} became shorter while it was read")
+    return np.frombuffer(raw, dtype).reshape(header.shape).astype(dtype.newbyteorder("="))
+
+
+def _decoded(header: Header, read_at: ReadAt) -> NDArray[Any]:
+    check_tiles(header, read_at)
+    # Only what the decoder needs, as it was checked: no second card of the same name.
+    structure = [key for key in header.cards if _STRUCTURE.fullmatch(key)]
+    structure.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
+    cards = [key.ljust(8) + b"= " + header.cards[key] for key in structure]
+    content = (
+        _filled([b"SIMPLE  =                    T", b"BITPIX  = 8", b"NAXIS   = 0"])
+        + _filled(cards)
+        + read_at(header.data_start, header.data_size)
+    )
+    alone = os.memfd_create("image", os.MFD_CLOEXEC)
+    try:
+        os.write(alone, content + bytes(-len(content) % BLOCK))
+        with fitsio.FITS(f"/proc/self/fd/{alone}") as file:
+            data: NDArray[Any] = file[1].read()
+    except Exception as error:  # fitsio raises many kinds: all mean that it cannot
+        # The last status is this one's; cfitsio repeats what went wrong before.
+        status = [line for line in str(error).splitlines() if "status" in line]
+        reason = status[-1] if status else f"{type(error).__name__}: {error}"
+        raise Damaged(f"HDU {header.index}: {reason}") from error
+    finally:
+        os.close(alone)
+    if data.shape != header.shape or data.dtype.kind not in "iuf":
+        raise Damaged(f"HDU {header.index} is not the image that its header promises")
+    return data
+
+
+def _filled(cards: list[bytes]) -> bytes:
+    """Return a header of these cards, filled to whole blocks."""
+    text = b"".join(card.ljust(CARD) for card in [*cards, b"END"])
+    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+
+
+def _physical(stored: NDArray[Any], header: Header) -> NDArray[Any]:
+    """Apply BSCALE, BZERO and BLANK."""
+    scale, zero = header.number("BSCALE"), header.number("BZERO") or 0.0
+    scale = 1.0 if scale is None else scale
+    blank = header.number("BLANK") if stored.dtype.kind != "f" else None
+    if scale == 1 and not zero and blank is None:
+        return stored
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = stored * np.float64(scale) + zero
+    if blank is not None:
+        values[stored == blank] = np.nan
+    return values

@@ -16,7 +16,7 @@ from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt
 
 # HCOMPRESS_1 and PLIO_1 are left out: damaged streams crash their decoders, checks or not.
 _METHODS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
-_FORMAT = re.compile(r"(\d{0,4})(?:([PQ])([BIJKAED])\(?\d*\)?|([LXBIJKAED]))")
+_FORMAT = re.compile(r"(\d{0,4})(?:([PQ])([BIJKAED])(?:\(\d+\))?|([LXBIJKAED]))")
 _WIDTHS = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8}
 _RICE_BYTES = {8: 1, 16: 2, 32: 4, -32: 4, -64: 4}
 
@@ -40,14 +40,13 @@ def check_tiles(header: Header, read_at: ReadAt) -> None:
     for key, value in fixed:
         if header.integer(key) != value:
             raise Damaged(f"HDU {header.index}: {key} is not {value}")
-    check_axes(header)
+    _check_axes(header)
     if method.startswith("RICE"):
         _check_rice(header)
     _check_columns(header, read_at)
 
 
-def check_axes(header: Header) -> None:
-    """Raise Damaged where image and tile sizes do not add up: cfitsio may not even pass by it."""
+def _check_axes(header: Header) -> None:
     axes = header.shape[::-1]
     if len(axes) > 4:
         raise Damaged(f"HDU {header.index}: a compressed image with {len(axes)} axes")

@@ -182,6 +182,45 @@ def test_a_promise_of_terabytes_is_not_believed(tmp_path: Path, axes: tuple[int,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"ZNAXIS2", b"0"),
+        (b"ZNAXIS1", b"-24"),
+        (b"ZTILE1", b"0"),
+        (b"ZTILE1", b"48"),
+        (b"ZTILE2", b"2"),
+        (b"ZBITPIX", b"8"),
+        (b"ZVAL1", b"0"),
+        (b"ZVAL2", b"8"),
+        (b"ZCMPTYPE", b"'LZW     '"),
+        (b"TFIELDS", b"9223372036854775807"),
+        (b"TFIELDS", b"1"),
+        (b"TFORM1", b"'1PB(9'"),
+        (b"THEAP", b"1"),
+        (b"NAXIS1", b"16"),
+    ],
+)
+def test_what_a_decoder_would_believe_is_checked(tmp_path: Path, key: bytes, value: bytes) -> None:
+    content = KINDS["rice"](tmp_path / "7.fits")
+    if key == b"THEAP":
+        content = content.replace(b"ZPCOUNT =", b"THEAP   =", 1)
+    at = content.index(key.ljust(8) + b"= ", content.index(b"XTENSION"))
+    content = content[: at + 10] + value.rjust(20) + b" " * 50 + content[at + 80 :]
+    (tmp_path / "7.fits").write_bytes(content)
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.flags[0] == Flag.READ_ERROR
+    assert "HDU 1" in batch.reason[0]
+
+
+def test_two_headers_run_together_are_survived(tmp_path: Path) -> None:
+    # cfitsio, made to pass by such a table, corrupts its memory.
+    content = tables(tmp_path / "7.fits")
+    at = content.index(b"END     ")
+    (tmp_path / "7.fits").write_bytes(content[:at] + b"EN" + content[at + 3 :])
+    assert read(source(tmp_path / "7.fits")).flags[0] & NO_REDSHIFT
+
+
 def test_a_sparse_file_of_gigabytes_is_no_cutout(tmp_path: Path) -> None:
     content = cube(tmp_path / "7.fits")
     for n, axis in ((1, 20000), (2, 20000)):
