@@ -29,7 +29,7 @@ def contenders() -> dict[str, Callable[[Tensor], object]]:
     assert isinstance(small, MMAE)
 
     def read_small(images: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = small.encode(images)
+        encoded = small.encode(small.embed(images))
         return small.redshift_logits(encoded), small.decode_spectrum(encoded)
 
     return {

@@ -118,8 +118,9 @@ class Engine:
                 spectrum=None,
                 spectrum_masked=None,
             )
-        mass, _, spectrum = self._read(network, images, None)
-        masked_passes = [self._read(network, images, self._hide(mask)) for mask in self._masks]
+        embedded = network.embed(images)
+        mass, _, spectrum = self._read(network, embedded, None)
+        masked_passes = [self._read(network, embedded, self._hide(mask)) for mask in self._masks]
         return Prediction(
             mass=_numpy(mass, n),
             z_point=None,
@@ -133,10 +134,10 @@ class Engine:
 
     @staticmethod
     def _read(
-        network: MMAE, images: Tensor, hidden: Tensor | None
+        network: MMAE, embedded: Tensor, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One pass: p(z) (N, K), its mean redshift (N,), the spectrum (N, P)."""
-        encoded = network.encode(images, image_hidden=hidden)
+        encoded = network.encode(embedded, image_hidden=hidden)
         mass = network.redshift_logits(encoded).softmax(dim=1)
         centres = torch.expm1(
             (network.redshift_head.edges[1:] + network.redshift_head.edges[:-1]) / 2

@@ -67,9 +67,20 @@ class MMAE(nn.Module):
         self.stretch.fit(image)
         self.flux_token.fit(image, self.stretch.noise)
 
+    def embed(self, image: Tensor) -> Tensor:
+        """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, 2 + T, W).
+
+        First the summary token, then the flux token, then the patches. Passes that hide different
+        patches of the same images share this.
+        """
+        summary = self.summary.expand(len(image), -1, -1)
+        flux = self.flux_token(image, self.stretch.noise)
+        patches = self.image_tokens(self.stretch(image))
+        return torch.cat([summary, flux, patches], dim=1)
+
     def encode(
         self,
-        image: Tensor,
+        embedded: Tensor,
         spectra: Spectra | None = None,
         image_hidden: Tensor | None = None,
         spectrum_hidden: Tensor | None = None,
@@ -78,8 +89,8 @@ class MMAE(nn.Module):
 
         Parameters
         ----------
-        image : Tensor, (N, B, S, S)
-            Flux at zero point 27.
+        embedded : Tensor, (N, 2 + T, W)
+            Images from `embed`.
         spectra : Spectra, optional
         image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
             True where a token is left out; the same number for every object.
@@ -89,12 +100,7 @@ class MMAE(nn.Module):
         Tensor, (N, 2 + visible, W)
             First the summary token, then the flux token, then the rest.
         """
-        patches = visible_tokens(self.image_tokens(self.stretch(image)), image_hidden)
-        sequence = [
-            self.summary.expand(len(image), -1, -1),
-            self.flux_token(image, self.stretch.noise),
-            patches,
-        ]
+        sequence = [embedded[:, :2], visible_tokens(embedded[:, 2:], image_hidden)]
         if spectra is not None:
             runs = self.spectrum_tokens(spectra.flux, spectra.valid)
             sequence.append(visible_tokens(runs, spectrum_hidden))

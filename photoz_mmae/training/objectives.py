@@ -120,7 +120,7 @@ class MMAEObjective:
     def redshift(self, image: Tensor) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        mass = network.redshift_logits(network.encode(image)).softmax(dim=1)
+        mass = network.redshift_logits(network.encode(network.embed(image))).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
         inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
@@ -132,7 +132,7 @@ class MMAEObjective:
         self, batch: TrainingBatch, ratio: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         hidden = self._hide_image(batch, ratio, generator)
-        encoded = self.network.encode(batch.image, image_hidden=hidden)
+        encoded = self.network.encode(self.network.embed(batch.image), image_hidden=hidden)
         every_pixel = batch.has_spectrum.unsqueeze(1).expand_as(batch.flux)
         return self._score(batch, encoded, hidden, every_pixel)
 
@@ -143,7 +143,9 @@ class MMAEObjective:
         tokens = network.settings.spectrum_tokens
         runs_hidden = draw_mask(len(batch.image), tokens, ratio, generator).to(batch.image.device)
         valid = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)
-        encoded = network.encode(batch.image, Spectra(batch.flux, valid), hidden, runs_hidden)
+        encoded = network.encode(
+            network.embed(batch.image), Spectra(batch.flux, valid), hidden, runs_hidden
+        )
         hidden_pixels = runs_hidden.repeat_interleave(network.settings.spectrum_patch_size, dim=1)
         return self._score(batch, encoded, hidden, valid & hidden_pixels[:, : batch.flux.shape[1]])
 

@@ -26,7 +26,7 @@ def images():
 
 @torch.no_grad()
 def test_shapes(network, images):
-    encoded = network.encode(images)
+    encoded = network.encode(network.embed(images))
     assert encoded.shape == (3, 2 + 64, 32)
     assert network.redshift_logits(encoded).shape == (3, 40)
     assert network.decode_spectrum(encoded).shape == (3, 259)
@@ -43,19 +43,19 @@ def test_hidden_patches_are_left_out_and_cannot_be_seen(network, images):
     tokens_changed = network.image_tokens(network.stretch(changed))
     assert torch.equal(tokens[~hidden], tokens_changed[~hidden])
     assert not torch.isclose(tokens[hidden], tokens_changed[hidden]).all(dim=-1).any()
-    assert network.encode(images, image_hidden=hidden).shape[1] == 2 + 32
+    assert network.encode(network.embed(images), image_hidden=hidden).shape[1] == 2 + 32
 
 
 @torch.no_grad()
 def test_spectrum_is_used_when_there_and_not_needed(network, images):
     flux = torch.rand(3, 259, generator=torch.Generator().manual_seed(2)) + 0.5
     valid = torch.ones(3, 259, dtype=torch.bool)
-    alone = network.redshift_logits(network.encode(images))
-    both = network.redshift_logits(network.encode(images, Spectra(flux, valid)))
+    alone = network.redshift_logits(network.encode(network.embed(images)))
+    both = network.redshift_logits(network.encode(network.embed(images), Spectra(flux, valid)))
     assert not torch.allclose(alone, both)
     hidden = torch.ones(3, SETTINGS.spectrum_tokens, dtype=torch.bool)
     unseen = network.redshift_logits(
-        network.encode(images, Spectra(flux, valid), spectrum_hidden=hidden)
+        network.encode(network.embed(images), Spectra(flux, valid), spectrum_hidden=hidden)
     )
     torch.testing.assert_close(unseen, alone)
 
@@ -67,8 +67,8 @@ def test_invalid_pixels_of_a_spectrum_do_not_matter(network, images):
     valid[:, 100:120] = False
     wild = flux.clone()
     wild[:, 100:120] = float("nan")
-    first = network.encode(images, Spectra(flux, valid))
-    second = network.encode(images, Spectra(wild, valid))
+    first = network.encode(network.embed(images), Spectra(flux, valid))
+    second = network.encode(network.embed(images), Spectra(wild, valid))
     assert torch.equal(first, second)
 
 
