@@ -41,9 +41,10 @@ lint: setup
 catalogs: setup
 	$(BIN)/python catalogs/build.py
 
-# Speed of the networks, then how hard the mock survey is for a simple method.
+# Speed of the networks and of reading, then how hard the mock survey is for a simple method.
 bench: setup
 	$(ONE_THREAD) $(BIN)/python benchmarks/network_speed.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/reading_speed.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/knn_reference.py
 
 clean:
