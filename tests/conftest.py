@@ -83,5 +83,7 @@ def _save(folder, info):
     from photoz_mmae.model.weights import TrainedModel, build_network, save_model
 
     torch.manual_seed(1)
-    save_model(folder, TrainedModel(build_network(info.network), info), "# A tiny model\n")
+    save_model(
+        folder, TrainedModel(build_network(info.network), info), lambda _: "# A tiny model\n"
+    )
     return folder

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,11 @@ def load_model(folder: Path) -> TrainedModel:
     return TrainedModel(network.eval(), info)
 
 
-def save_model(folder: Path, model: TrainedModel, card: str) -> TrainedModel:
+def save_model(folder: Path, model: TrainedModel, card: Callable[[ModelInfo], str]) -> TrainedModel:
     """Write a model folder; returns the model with the checksum of its weights filled in.
 
-    `model.json` comes last and atomically: a folder with it is a whole model.
+    `model.json` comes last and atomically: a folder with it is a whole model. `card` makes the text
+    of the model card.
     """
     state = {name: value.contiguous().cpu() for name, value in model.network.state_dict().items()}
     content = save(state)
@@ -68,7 +70,7 @@ def save_model(folder: Path, model: TrainedModel, card: str) -> TrainedModel:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in (
             (WEIGHTS_FILE, content),
-            (CARD_FILE, card.encode()),
+            (CARD_FILE, card(info).encode()),
             (INFO_FILE, info.to_json().encode()),
         ):
             temporary = folder / f".{name}.{os.getpid()}"

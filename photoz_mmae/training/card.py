@@ -15,11 +15,13 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     z_range = f"0 to {math.expm1(info.z_edges[-1]):g}" if info.z_edges else "not bounded"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
     validation = "\n".join(
-        f"| {name} | {value:.4f} |" for name, value in sorted(record.validation.items())
+        f"| {name} | {value:.4f} |"
+        for name, value in sorted(record.validation.items())
+        if name != "loss_image"  # nothing of the image is hidden here
     )
     limit = f" --limit {run.limit}" if run.limit else ""
     command = (
-        f"photoz-mmae train {run.data.name} -o {run.output.name} --preset {run.preset} "
+        f"photoz-mmae train {run.data} -o {run.output} --preset {run.preset} "
         f"--seed {run.seed}{limit}"
     )
     return f"""# Model `{info.name}`
@@ -32,7 +34,7 @@ Preset `{info.preset}`: {preset.description}.
 | output | {output}; redshift range: {z_range} |
 | Galactic dust | {info.dust}: images are taken as they come |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |
-| weights sha256 | `{info.weights_sha256 or "see model.json"}` |
+| weights sha256 | `{info.weights_sha256}` |
 
 ## Training
 

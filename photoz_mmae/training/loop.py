@@ -134,7 +134,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
         validation=stage.validate(validation_rows),
     )
     model = TrainedModel(network, _describe(run, preset, data, origin))
-    model = save_model(run.output, model, model_card(model.info, preset, run))
+    model = save_model(run.output, model, lambda info: model_card(info, preset, run))
     (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
     return model
 

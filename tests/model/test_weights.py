@@ -23,7 +23,7 @@ TINY = MMAENetwork(width=16, depth=1, heads=2, decoder_width=8, redshift_bins=20
 
 @pytest.fixture
 def folder(tmp_path, make_info):
-    save_model(tmp_path / "tiny", TrainedModel(MMAE(TINY), make_info()), "# card\n")
+    save_model(tmp_path / "tiny", TrainedModel(MMAE(TINY), make_info()), lambda _: "# card\n")
     return tmp_path / "tiny"
 
 
@@ -31,7 +31,7 @@ def test_round_trip(folder, make_info):
     torch.manual_seed(3)
     network = MMAE(TINY)
     network.fit(torch.randn(4, 5, 64, 64))
-    saved = save_model(folder, TrainedModel(network, make_info()), "# card\n")
+    saved = save_model(folder, TrainedModel(network, make_info()), lambda _: "# card\n")
     loaded = load_model(folder)
     assert loaded.info == saved.info == load_info(folder)
     for name, value in network.state_dict().items():
@@ -56,7 +56,7 @@ def test_truncated_weights_are_refused(folder, size):
 
 def test_weights_of_another_network_are_refused(folder, make_info):
     info = make_info(network=MMAENetwork(width=32, depth=1, heads=2, redshift_bins=20))
-    save_model(folder, TrainedModel(MMAE(TINY), info), "")
+    save_model(folder, TrainedModel(MMAE(TINY), info), lambda _: "")
     with pytest.raises(ModelError, match="does not fit"):
         load_model(folder)
 
