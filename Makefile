@@ -25,7 +25,7 @@ demo: setup
 	$(BIN)/photoz-mmae evaluate $(DEMO)/catalog.parquet --truth $(DEMO)/cutouts/truth.parquet
 	@echo
 	@echo "The galaxies are mock data. The catalogue is $(DEMO)/catalog.parquet; open it with"
-	@echo "  $(BIN)/python -c \"from astropy.table import Table; Table.read('$(DEMO)/catalog.parquet', format='parquet.votable').info()\""
+	@echo "  $(BIN)/python -c \"from astropy.table import Table; t = Table.read('$(DEMO)/catalog.parquet', format='parquet.votable'); t.info()\""
 	@echo "or read it with pandas, duckdb or TOPCAT."
 
 test: setup

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +18,8 @@ from pydantic.dataclasses import dataclass
 from photoz_mmae.errors import InputError, UsageError
 
 _STRICT = ConfigDict(extra="forbid")
+_ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA"}
+"""Fields that stand on the command line without a name."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -66,6 +68,11 @@ class PredictRun:
     workers: int | None = Field(default=None, ge=1)
     max_bad: int = Field(default=0, ge=0)
     overwrite: bool = False
+
+    @field_validator("cutouts", mode="before")
+    @classmethod
+    def _one_is_enough(cls, cutouts: Any) -> Any:
+        return (cutouts,) if isinstance(cutouts, str) else cutouts
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -122,22 +129,31 @@ def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -
     try:
         return kind(**values)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: "
-            + (
-                "missing; give it on the command line or in a --config file"
-                if problem["type"] == "missing"
-                else problem["msg"].removeprefix("Value error, ")
-            )
-            for problem in error.errors()
-        )
         where = f" (options and {config})" if config else ""
-        raise UsageError("; ".join(problems) + where) from error
+        raise UsageError("; ".join(_problems(error)) + where) from error
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """One sentence per field; of a field that may be one of several kinds, all in one."""
+    for name, problems in itertools.groupby(error.errors(), lambda problem: problem["loc"][0]):
+        option = "-n" if name == "n" else f"--{str(name).replace('_', '-')}"
+        said = [_problem(problem["type"], problem["msg"]) for problem in problems]
+        yield f"{_ARGUMENTS.get(str(name), option)}: {' or '.join(said)}"
+
+
+def _problem(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "missing; give it on the command line or in a --config file"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    return message.partition(",")[0].replace("Input should be", "must be")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode()
         return {key.replace("-", "_"): value for key, value in tomllib.loads(text).items()}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error})") from error

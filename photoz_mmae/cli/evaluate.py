@@ -9,8 +9,8 @@ from photoz_mmae.cli.options import config_option, run_option
 from photoz_mmae.runs import EvaluateRun, load_run
 
 
-@click.command()
-@click.argument("catalog", type=click.Path(path_type=Path))
+@click.command(short_help="A catalogue against true redshifts.")
+@click.argument("catalog", type=click.Path(path_type=Path), required=False)
 @run_option(
     EvaluateRun,
     "--truth",

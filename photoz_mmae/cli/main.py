@@ -1,7 +1,8 @@
 """`photoz-mmae`: the group of verbs, and the one place where errors become exit codes."""
 
-import os
+import errno
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -11,7 +12,9 @@ from photoz_mmae.cli.evaluate import evaluate
 from photoz_mmae.cli.predict import predict
 from photoz_mmae.cli.simulate import simulate
 from photoz_mmae.cli.train import train
-from photoz_mmae.errors import PhotozError
+from photoz_mmae.errors import OutputError, PhotozError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,11 +26,12 @@ def cli(debug: bool) -> None:
     \b
     photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
     photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
-    photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey with known truth
+    photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey
     photoz-mmae train mock.hdf5 -o models/mine          a model of your own
 
     Exit codes: 0 done; 2 usage; 3 done, but objects without redshift; 4 input; 5 model;
     6 output; 7 locked by another run; 75 stopped, the same command goes on; 1 a bug.
+    --debug, anywhere on the line, shows the traceback of an error.
     """
 
 
@@ -49,22 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except PhotozError as error:
-        if debug:
-            raise
-        code = _fail(str(error), error.exit_code)
+        code = _fail(str(error), error.exit_code, debug)
     except Exception as error:
-        if debug:
-            raise
-        code = _fail(f"bug: {type(error).__name__}: {error}; run with --debug and report it", 1)
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            code = _fail(f"cannot write: {error.strerror}", OutputError.exit_code, debug)
+        else:
+            problem = f"{type(error).__name__}: {error}"
+            code = _fail(f"bug: {problem}; run with --debug and report it", 1, debug)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
     click.echo(f"photoz-mmae: {' '.join(message.split())}", err=True)
     return code
 

@@ -1,6 +1,8 @@
 """`photoz-mmae predict`."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -26,7 +28,7 @@ PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
-@click.command()
+@click.command(short_help="Cutouts in, one catalogue of redshifts out.")
 @click.argument("cutouts", nargs=-1, type=click.Path())
 @run_option(
     PredictRun,
@@ -46,7 +48,7 @@ PLAIN_INTERVAL = 10.0
     PredictRun,
     "--masks",
     type=int,
-    help="Passes with a quarter of the image hidden, for the spreads; 0 is fastest.",
+    help="Passes with a quarter of the image hidden, for the spreads: 0 (fastest) to 64.",
 )
 @run_option(
     PredictRun,
@@ -59,7 +61,10 @@ PLAIN_INTERVAL = 10.0
     PredictRun, "--workers", type=int, help="Local processes.  [default: one per core; 4 per GPU]"
 )
 @run_option(
-    PredictRun, "--max-bad", type=int, help="Exit with 3 when more rows have no redshift than this."
+    PredictRun,
+    "--max-bad",
+    type=int,
+    help="Exit with 3 when more cutouts than this have no redshift.",
 )
 @overwrite_option
 @config_option
@@ -82,7 +87,7 @@ def predict(config: Path | None, **options: Any) -> int:
         again = "the same command without --overwrite" if run.overwrite else "the same command"
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
-    return 3 if summary.changed and summary.bad > run.max_bad else 0
+    return 3 if summary.bad - summary.bad_gone > run.max_bad else 0
 
 
 class _Report:
@@ -100,14 +105,12 @@ class _Report:
     def found(self, discovery: "Discovery") -> None:
         objects, ignored = len(discovery.sources), discovery.ignored
         others = f"; {_count(ignored, 'other file')} ignored" if ignored else ""
-        click.echo(f"found     {_count(objects, 'object')}{others}")
+        _say(f"found     {_count(objects, 'object')}{others}")
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)
-        click.echo(f"model     {model.name} ({model.sha256[:12]}), device {device}")
-        click.echo(
-            f"to do     {_count(self._total, 'object')} in {len(todo)} of {_count(parts, 'part')}"
-        )
+        _say(f"model     {model.name} ({model.sha256[:12]}), device {device}")
+        _say(f"to do     {_count(self._total, 'object')} in {len(todo)} of {_count(parts, 'part')}")
         self._start = self._last = time.monotonic()
         if todo and self._console.is_terminal:
             self._start_bar()
@@ -121,7 +124,7 @@ class _Report:
         elif self._done < self._total and time.monotonic() - self._last > PLAIN_INTERVAL:
             self._last = time.monotonic()
             left = (self._total - self._done) / rate
-            click.echo(
+            _say(
                 f"progress  {self._done} of {self._total} objects, {rate:,.0f} per second, "
                 f"{left:,.0f} s left"
             )
@@ -148,33 +151,47 @@ class _Report:
 
 
 def _print_summary(summary: "Summary") -> None:
-    if not summary.changed:
-        click.echo(
-            f"done      {summary.output} is up to date: {_count(summary.rows, 'row')}, nothing new"
-        )
-        return
     bad = ""
     if summary.bad:
         counts = ", ".join(f"{name} {n}" for name, n in sorted(summary.bad_flags.items()))
         bad = f" ({counts})"
-    click.echo(f"rows      {summary.rows}, {summary.bad} without redshift{bad}")
-    for problem in islice(_problems(summary.problems), SHOWN_PROBLEMS):
-        click.echo(f"          {problem['source']}: {problem['reason']}")
-    if summary.bad > SHOWN_PROBLEMS:
-        click.echo(f"          ... all {summary.bad} of them: {summary.problems}")
+    _say(f"rows      {summary.rows}, {summary.bad} without redshift{bad}")
+    there = (p for p in _problems(summary.problems) if "SOURCE_GONE" not in p["flags"])
+    for problem in islice(there, SHOWN_PROBLEMS):
+        source, reason = problem["source"], problem["reason"]
+        # A file that could not be read is named in the reason already, whichever of several it is.
+        _say(f"          {reason if source in reason else f'{source}: {reason}'}")
+    if summary.bad - summary.bad_gone > SHOWN_PROBLEMS:
+        _say(f"          ... all of them: {summary.problems}")
     if summary.gone:
-        click.echo(f"gone      {_count(summary.gone, 'cutout')} of the catalogue (SOURCE_GONE)")
+        without = f", {summary.bad_gone} of them without redshift" if summary.bad_gone else ""
+        _say(f"gone      {_count(summary.gone, 'cutout')} (their rows stay, SOURCE_GONE){without}")
+    if summary.unasked:
+        _say(f"others    {_count(summary.unasked, 'cutout')} of earlier runs, not given this time")
+    if summary.repeated:
+        _say(f"repeated  {_count(summary.repeated, 'row')} share their id (DUPLICATE_ID)")
+    if summary.ids_became_text:
+        _say("ids       object_id is text now: not every id is a whole number any more")
+    if not summary.changed:
+        _say(f"done      {summary.output} is up to date, nothing new")
+        return
     if summary.computed:
         rate = summary.computed / summary.seconds
         took = f"{summary.seconds:.1f} s, start of the workers included"
-        click.echo(
-            f"computed  {_count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s"
-        )
-    click.echo(f"written   {summary.output}")
-    click.echo(
+        _say(f"computed  {_count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s")
+    _say(f"written   {summary.output}")
+    _say(
         "open it   astropy.table.Table.read"
         f"({str(summary.output)!r}, format='parquet.votable'), or duckdb, pandas, TOPCAT"
     )
+
+
+def _say(line: str) -> None:
+    """Print; where nothing can be printed any more, the run matters more than its report."""
+    try:
+        click.echo(line)
+    except OSError:  # the reader is gone (head), the log's disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _problems(path: Path) -> Iterator[dict[str, Any]]:

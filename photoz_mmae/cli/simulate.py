@@ -8,9 +8,10 @@ import click
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.runs import SimulateRun, load_run
+from photoz_mmae.survey_run.stopping import stop_on_signals
 
 
-@click.command()
+@click.command(short_help="A mock survey with known redshifts.")
 @run_option(SimulateRun, "-n", "n", type=int, metavar="N", help="How many objects.")
 @run_option(SimulateRun, "--seed", type=int, help="The same seed gives the same survey.")
 @run_option(
@@ -52,7 +53,6 @@ def simulate(config: Path | None, **options: Any) -> None:
 
 
 def _simulate(run: SimulateRun) -> None:
-    import signal
     from contextlib import ExitStack, closing
     from time import monotonic
 
@@ -65,13 +65,11 @@ def _simulate(run: SimulateRun) -> None:
     from photoz_mmae.surveys import get_survey
 
     survey = get_survey(run.survey)
-    # A scheduler's SIGTERM leaves nothing half-written either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = monotonic()
     console = Console(stderr=True)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with ExitStack() as stack:
+        with stop_on_signals(), ExitStack() as stack:
             sinks: list[TrainingFile | CutoutFolder] = []
             if run.output is not None:
                 file = TrainingFile(run.output, run.n, survey, run.seed, run.overwrite)

@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.runs import TrainRun, load_run
+from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
 
-@click.command()
+@click.command(short_help="A model of your own.")
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @run_option(
     TrainRun,
@@ -36,7 +38,14 @@ def train(config: Path | None, **options: Any) -> None:
     folder ends with weights.safetensors, model.json, CARD.md and metrics.jsonl.
     """
     run = load_run(TrainRun, config, options)
+    try:
+        with stop_on_signals(), ExitStack() as stack:
+            _train(run, stack)
+    except KeyboardInterrupt as stop:
+        raise StoppedError("stopped; the same command goes on from the last whole epoch") from stop
 
+
+def _train(run: TrainRun, stack: ExitStack) -> None:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -46,7 +55,8 @@ def train(config: Path | None, **options: Any) -> None:
         TimeRemainingColumn,
     )
 
-    from photoz_mmae.training.loop import Watcher, train
+    with signals_held():  # a library whose import is cut off cannot be imported again
+        from photoz_mmae.training.loop import Watcher, train
 
     console = Console(stderr=True)
     bar = Progress(
@@ -64,7 +74,9 @@ def train(config: Path | None, **options: Any) -> None:
         nonlocal epochs
         epochs = total_epochs
         bar.update(task, total=training)
-        stack.enter_context(bar)
+        if console.is_terminal:
+            # Once training starts: an error before that is one line.
+            stack.enter_context(bar)
         resumed = f"; going on after epoch {done}" if done else ""
         console.print(
             f"{training} objects for training, {validation} for validation, preset {run.preset}, "
@@ -88,9 +100,7 @@ def train(config: Path | None, **options: Any) -> None:
             soft_wrap=True,
         )
 
-    # The bar appears once training starts: an error before that is one line.
-    with ExitStack() as stack:
-        model = train(run, Watcher(on_start, on_step, on_epoch))
+    model = train(run, Watcher(on_start, on_step, on_epoch))
     result = model.info.training.validation
     click.echo(f"{run.output}: trained; validation sigma_NMAD = {result['sigma_nmad']:.4f}")
     click.echo(f"next: photoz-mmae predict CUTOUTS -o catalog.parquet --model {run.output}/")

@@ -132,7 +132,7 @@ def _fill_row(
     """Place an object's planes in the batch and measure them; raises Unusable at the end."""
     planes = cutout.planes
     if not planes:
-        raise Unusable(Flag.MISSING_BAND, f"none of the bands {', '.join(bands)} can be told")
+        raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = planes["i"] if "i" in planes else next(iter(planes.values()))
     wcs = read_wcs(leader.header, leader.x_axis)
     target = find_target(leader, wcs)
@@ -176,6 +176,9 @@ def _require_bands(
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
     if len(dead) == len(bands):
-        raise Unusable(Flag.NO_FINITE_PIXELS, "no finite pixels that differ, or no target there")
+        raise Unusable(
+            Flag.NO_FINITE_PIXELS,
+            "no finite pixels that differ from each other where the target should be",
+        )
     if dead:
         raise Unusable(Flag.MISSING_BAND, f"no finite pixels that differ in band {', '.join(dead)}")

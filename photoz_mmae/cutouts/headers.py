@@ -178,7 +178,7 @@ def walk_headers(read_at: ReadAt) -> Iterator[Header]:
         yield header
         end = data_start + header.data_size
         if header.data_size and (end > MAX_FILE or not read_at(end - 1, 1)):
-            raise Damaged(f"truncated: HDU {index} needs {end} bytes of file")
+            raise Damaged(f"truncated: HDU {index} goes on to byte {end}, the file does not")
         start = data_start + -(-header.data_size // BLOCK) * BLOCK
         index += 1
 

@@ -24,6 +24,9 @@ _INTERVALS = {
     "coverage_68": ("z_err68_min", "z_err68_max"),
     "coverage_95": ("z_err95_min", "z_err95_max"),
 }
+HIGHEST_MEDIAN = 15.0
+"""No sample of galaxies has a higher median redshift; magnitudes and ids do."""
+
 _ROWS = 8192  # p(z) of as many objects in memory at once
 
 
@@ -112,7 +115,8 @@ def evaluate(run: EvaluateRun) -> Evaluation:
         A file or a column cannot be used, or no object is left to compare.
     """
     catalog, truth = TableFile(run.catalog), TableFile(run.truth)
-    z_phot, z_spec = catalog.numbers(run.z_phot), truth.numbers(run.z_spec)
+    z_phot = catalog.numbers(run.z_phot, "--z-phot")
+    z_spec = truth.numbers(run.z_spec, "--z-spec")
     unpaired: dict[str, int] = {}
     if run.catalog.samefile(run.truth):
         joined_by, match = "row number", np.arange(len(catalog))
@@ -134,6 +138,14 @@ def evaluate(run: EvaluateRun) -> Evaluation:
     }
     if not used.any():
         raise InputError(_nothing_left(run, rows, catalog, truth, joined_by))
+    for path, column, values in (
+        (run.catalog, run.z_phot, z_phot[used]),
+        (run.truth, run.z_spec, z_true[used]),
+    ):
+        if np.median(np.abs(values)) > HIGHEST_MEDIAN:
+            raise InputError(
+                f"{path}: column {column!r} holds no redshifts (median {np.median(values):g})"
+            )
     pdf, terms, notes = _pdf_terms(catalog, np.where(used, z_true, np.nan))
     compared = _Compared(
         z_phot[used],
@@ -193,8 +205,8 @@ def _pdf_terms(catalog: TableFile, z_true: Array) -> tuple[str | None, dict[str,
     for name, key in _PDF_COLUMNS.items():
         if name in catalog.names and key in catalog.metadata:
             break
-        if name in catalog.names:
-            notes.append(f"{name} not used: the file's metadata has no {key}")
+        if name in catalog.names + catalog.unread:
+            notes.append(f"{name} not used: the file's metadata has no {key} (Parquet alone has)")
     else:
         return None, {}, notes
     numbers = catalog.increasing_numbers(key)

@@ -48,6 +48,8 @@ class TableFile:
     Attributes
     ----------
     names : list of str
+    unread : list of str
+        Columns of more than one dimension of a FITS table.
     metadata : dict of str to str
         Key-value metadata of a Parquet file; empty for the others.
 
@@ -60,6 +62,7 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metadata: dict[str, str] = {}
+        self.unread: list[str] = []
         self._parquet: Any = None
         self._table: Any = None
         kind = _kind(path)
@@ -73,7 +76,8 @@ class TableFile:
                     for key, value in (schema.metadata or {}).items()
                 }
             else:
-                self._table = _read_csv(path) if kind == "CSV" else _read_fits(path)
+                read = _read_csv if kind == "CSV" else _read_fits
+                self._table, self.unread = read(path)
                 schema = self._table.schema
         except _UNREADABLE as error:
             raise InputError(f"{path}: not readable as {kind} ({_first_line(error)})") from error
@@ -85,15 +89,17 @@ class TableFile:
         source = self._parquet.metadata if self._parquet is not None else self._table
         return int(source.num_rows)
 
-    def numbers(self, name: str) -> Array:
+    def numbers(self, name: str, option: str = "") -> Array:
         """Read a column of numbers as float64, nulls as NaN, (N,).
+
+        `option` is the one that names another column, for the message.
 
         Raises
         ------
         InputError
             No such column, or it does not hold numbers.
         """
-        column = self._column(name)
+        column = self._column(name, option)
         try:
             return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())
         except (pa.ArrowException, TypeError) as error:
@@ -164,9 +170,10 @@ class TableFile:
             yield slice(start, start + len(lists)), values
             start += len(lists)
 
-    def _column(self, name: str) -> Any:
+    def _column(self, name: str, option: str = "") -> Any:
         if self.names.count(name) != 1:
-            raise InputError(f"{self.path}: {self._missing(name)}")
+            other = f"; {option} names another" if option else ""
+            raise InputError(f"{self.path}: {self._missing(name)}{other}")
         try:
             if self._parquet is not None:
                 column = self._parquet.read(columns=[name]).column(0)
@@ -187,6 +194,8 @@ class TableFile:
         shown = ", ".join(self.names[:_SHOWN_COLUMNS])
         more = len(self.names) - _SHOWN_COLUMNS
         rest = f" and {more} more" if more > 0 else ""
+        if len(self.names) == 1:
+            hint = "; are its columns separated by commas or tabs?"
         return f"no column {name!r}{hint} (columns: {shown}{rest})"
 
 
@@ -217,7 +226,7 @@ def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
 
 
-def _read_csv(path: Path) -> Any:
+def _read_csv(path: Path) -> tuple[Any, list[str]]:
     with _open(path) as file:
         header = file.readline(65536)
     tabs = b"\t" in header and b"," not in header
@@ -231,10 +240,10 @@ def _read_csv(path: Path) -> Any:
                 column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
             ),
         )
-    return table.rename_columns([name.lstrip("# ").strip() for name in table.column_names])
+    return table.rename_columns([n.lstrip("# ").strip() for n in table.column_names]), []
 
 
-def _read_fits(path: Path) -> Any:
+def _read_fits(path: Path) -> tuple[Any, list[str]]:
     from astropy.io.fits.verify import VerifyError
     from astropy.table import Table
 
@@ -245,9 +254,9 @@ def _read_fits(path: Path) -> Any:
         except VerifyError as error:
             raise ValueError(_first_line(error)) from error
         # Columns of more than one dimension are no redshifts and no ids.
-        return pa.table(
-            {name: _from_astropy(table[name]) for name in table.colnames if table[name].ndim == 1}
-        )
+        flat = [name for name in table.colnames if table[name].ndim == 1]
+        columns = pa.table({name: _from_astropy(table[name]) for name in flat})
+        return columns, [name for name in table.colnames if name not in flat]
 
 
 def _from_astropy(column: Any) -> Any:

@@ -1,7 +1,7 @@
 """How good redshifts are: one metric, one definition.
 
 dz = (z_phot - z_true) / (1 + z_true) throughout. All functions take arrays of finite numbers, one
-entry per object, and return NaN for none at all.
+entry per object, and return NaN for none at all; so do measures of spread for a single one.
 """
 
 from collections.abc import Callable
@@ -42,12 +42,14 @@ def sigma_nmad(dz: Array) -> float:
 
     Hoaglin, Mosteller & Tukey 1983; equals the standard deviation of a Gaussian.
     """
-    return float(1.4826 * np.median(np.abs(dz - np.median(dz)))) if dz.size else np.nan
+    if dz.size < 2:
+        return np.nan
+    return float(1.4826 * np.median(np.abs(dz - np.median(dz))))
 
 
 def sigma_iqr(dz: Array) -> float:
     """(q75 - q25) / 1.349 of dz, as in RAIL; equals the standard deviation of a Gaussian."""
-    if not dz.size:
+    if dz.size < 2:
         return np.nan
     low, high = np.percentile(dz, (25, 75))
     return float((high - low) / 1.349)
@@ -60,7 +62,7 @@ def outlier_015(dz: Array) -> float:
 
 def outlier_rail(dz: Array) -> float:
     """Share of |dz| > max(0.06, 3 sigma_IQR), the definition of RAIL and the LSST DESC."""
-    return float(np.mean(np.abs(dz) > max(0.06, 3 * sigma_iqr(dz)))) if dz.size else np.nan
+    return float(np.mean(np.abs(dz) > max(0.06, 3 * sigma_iqr(dz)))) if dz.size > 1 else np.nan
 
 
 def catastrophic(z_phot: Array, z_true: Array) -> float:
@@ -149,7 +151,7 @@ def pit_statistics(pit: Array) -> dict[str, float]:
         KS both grow with N for the same miscalibration. `pit_extreme`: share below 1e-4 or above
         0.9999 (2e-4 expected).
     """
-    if not pit.size:
+    if pit.size < 2:
         return dict.fromkeys(("pit_ks", "pit_cvm", "pit_ad", "pit_extreme"), np.nan)
     # scipy.stats takes half a second to import, and only this function needs it.
     from scipy.stats import cramervonmises, kstest

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from photoz_mmae import __version__
-from photoz_mmae.errors import OutputError
+from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.simulation.observe import MockChunk
 from photoz_mmae.simulation.render import STAMP
 from photoz_mmae.simulation.sed import N_PIXELS
@@ -35,6 +35,8 @@ class TrainingFile:
 
     Raises
     ------
+    UsageError
+        The name does not end in `.hdf5` or `.h5`.
     OutputError
         The file exists, or cannot be written.
     """
@@ -42,6 +44,8 @@ class TrainingFile:
     def __init__(self, path: Path, n: int, survey: Survey, seed: int, overwrite: bool) -> None:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; name a file, as in {path}/mock.hdf5")
+        if path.suffix not in (".hdf5", ".h5"):
+            raise UsageError(f"{path}: the training file is HDF5; name it {path.stem}.hdf5")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists; choose another name or give --overwrite")
         self._path = path

@@ -15,7 +15,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.utils import silence_logging_cmgr
 
-from photoz_mmae.errors import PhotozError, UsageError
+from photoz_mmae.errors import InputError, PhotozError, StoppedError, UsageError
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.part import PartJob, PartSettings, predict_part
 from photoz_mmae.survey_run.stopping import signals_held
@@ -66,8 +66,10 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
     Raises
     ------
     UsageError
-        No scheduler answers at that address.
-    PhotozError
+        That is no address.
+    InputError
+        No scheduler answers there.
+    StoppedError
         It went away.
     """
     with silence_logging_cmgr(logging.CRITICAL):
@@ -80,13 +82,15 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
             return
         try:
             client = Client(scheduler)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"no Dask scheduler at {scheduler} ({error})") from error
+        except OSError as error:
+            raise InputError(f"no Dask scheduler at {scheduler} ({error})") from error
+        except ValueError as error:
+            raise UsageError(f"{scheduler}: no address of a scheduler ({error})") from error
         try:
             with client:
                 yield client
         except OSError as error:
-            raise PhotozError(
+            raise StoppedError(
                 f"the Dask scheduler at {scheduler} is gone ({error}); the same command goes on"
             ) from error
 

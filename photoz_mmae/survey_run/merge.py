@@ -24,6 +24,8 @@ from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.run_folder import atomic_text
 
 ID_TYPE_KEY = "photoz_mmae.object_id_type"
+REPEATED_KEY = "photoz_mmae.rows_with_repeated_id"
+"""Keys of the catalogue's metadata."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,20 @@ class FinishedPart:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What is in the catalogue.
+class Problems:
+    """What the list of rows without redshift says.
 
     Attributes
     ----------
-    rows, bad : int
-        Number of rows, and of those without redshift.
-    bad_flags : mapping of str to int
-        How many of the rows without redshift have each of the flags of NO_REDSHIFT.
+    bad, gone : int
+        Number of rows without redshift, and of those among them whose cutouts are gone.
+    flags : mapping of str to int
+        How many of the rows have each of the flags of NO_REDSHIFT.
     """
 
-    rows: int
     bad: int
-    bad_flags: Mapping[str, int]
+    gone: int
+    flags: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Texts:
 
     id_type: pa.DataType
     repeated_ids: pa.Array
+    repeated_rows: int
     lengths: dict[str, int]
 
 
@@ -68,7 +71,7 @@ def merge(
     description: str,
     output: Path,
     problems: Path,
-) -> Merged:
+) -> None:
     """Write the catalogue, and the list of its rows without redshift.
 
     Sets DUPLICATE_ID on all rows whose id occurs more than once, and SOURCE_GONE.
@@ -93,30 +96,45 @@ def merge(
         They cannot be written, or a part file changed under our hands.
     """
     texts = _survey_texts(parts)
+    rows = sum(part.rows for part in parts)
     columns = [
         replace(column, type=texts.id_type) if column.name == "object_id" else column
         for column in columns
     ]
-    rows = sum(part.rows for part in parts)
     schema = arrow_schema(columns).with_metadata(
         {
             **metadata,
             ID_TYPE_KEY: str(texts.id_type),
+            REPEATED_KEY: str(texts.repeated_rows),
             **votable_metadata(columns, rows, texts.lengths, description),
         }
     )
-    bad_flags: Counter[str] = Counter()
     try:
-        with atomic_text(problems) as list_of_bad, atomic_parquet(output, schema) as file:
-            tables = _final_rows(parts, texts, schema, list_of_bad, bad_flags)
+        # The catalogue appears last: it says that the list is current.
+        with atomic_parquet(output, schema) as file, atomic_text(problems) as list_of_bad:
+            tables = _final_rows(parts, texts, schema, list_of_bad)
             for table in row_groups(tables):
                 file.write(table)
             if file.rows != rows:
                 raise OutputError(f"{output}: {rows} rows were expected, {file.rows} came")
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error})") from error
-    bad = bad_flags.pop("", 0)
-    return Merged(rows, bad, bad_flags)
+
+
+def count_problems(problems: Path) -> Problems:
+    """Read the list of rows without redshift that `merge` wrote."""
+    flags: Counter[str] = Counter()
+    bad = 0
+    with problems.open() as lines:
+        for line in lines:
+            flags.update(json.loads(line)["flags"])
+            bad += 1
+    reasons = [str(flag.name) for flag in NO_REDSHIFT]
+    return Problems(
+        bad=bad,
+        gone=flags[str(Flag.SOURCE_GONE.name)],
+        flags={name: flags[name] for name in reasons if flags[name]},
+    )
 
 
 def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -144,8 +162,9 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
         all_ids = integers
         del lengths["object_id"]
     counts = pc.value_counts(all_ids)
-    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    return _Texts(all_ids.type, repeated, lengths)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    rows = pc.sum(repeated.field("counts"), min_count=0).as_py()
+    return _Texts(all_ids.type, repeated.field("values"), rows, lengths)
 
 
 def _final_rows(
@@ -153,7 +172,6 @@ def _final_rows(
     texts: _Texts,
     schema: pa.Schema,
     list_of_bad: TextIO,
-    bad_flags: Counter[str],
 ) -> Iterator[pa.Table]:
     for part in parts:
         table = pq.read_table(part.file)
@@ -163,20 +181,18 @@ def _final_rows(
         flags[list(part.gone)] |= Flag.SOURCE_GONE
         table = table.set_column(table.schema.get_field_index("object_id"), "object_id", ids)
         table = table.set_column(table.schema.get_field_index("flags"), "flags", [flags])
-        _note_bad_rows(table, list_of_bad, bad_flags)
+        _note_bad_rows(table, list_of_bad)
         yield table.select(schema.names).cast(schema)
 
 
-def _note_bad_rows(table: pa.Table, list_of_bad: TextIO, bad_flags: Counter[str]) -> None:
-    """Write a line for each row without redshift; count them under "" and under their flags."""
+def _note_bad_rows(table: pa.Table, list_of_bad: TextIO) -> None:
+    """Write a line for each row without redshift."""
     bad = table.filter(pc.is_null(table["z_best"]))
     for row in bad.select(["source", "object_id", "flags", PROBLEM]).to_pylist():
-        flags = [flag for flag in Flag if flag & row["flags"]]
         problem = {
             "source": row["source"],
             "object_id": row["object_id"],
-            "flags": [str(flag.name) for flag in flags],
+            "flags": [str(flag.name) for flag in Flag if flag & row["flags"]],
             "reason": row[PROBLEM],
         }
         list_of_bad.write(json.dumps(problem) + "\n")
-        bad_flags.update(["", *(str(flag.name) for flag in flags if flag in NO_REDSHIFT)])

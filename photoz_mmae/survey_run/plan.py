@@ -33,6 +33,8 @@ class Part:
         Where its line stands in the plan.
     gone : tuple of int
         Rows whose files are not there any more.
+    unasked : int
+        Rows whose files are there, but were not asked for this time.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Part:
     offset: int
     length: int
     gone: tuple[int, ...]
+    unasked: int
 
 
 def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[Part]:
@@ -61,16 +64,16 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
     parts = []
     for _, line in sorted(_latest_lines(path).items()):
         record = records.read_line(path, *line)
-        changed, gone = _compare(record, sources, owner, new, base)
+        changed, gone, unasked = _compare(record, sources, owner, new, base)
         if changed:
-            parts.append(_append(path, record, gone))
+            parts.append(_append(path, record, gone, unasked))
         else:
-            parts.append(_part(record, *line, gone))
+            parts.append(_part(record, *line, gone, unasked))
 
     number = parts[-1].number + 1 if parts else 0
     for rows in _batched((s for i, s in enumerate(sources) if new[i]), part_size):
         record = {"part": number, "base": base, "sources": [_row(s, s.files) for s in rows]}
-        parts.append(_append(path, record, ()))
+        parts.append(_append(path, record))
         number += 1
     return parts
 
@@ -91,15 +94,21 @@ def _compare(
     owner: dict[str, int],
     new: bytearray,
     base: str,
-) -> tuple[bool, tuple[int, ...]]:
-    """Mark the part's objects as not new, bring its rows up to date; (changed, rows gone)."""
+) -> tuple[bool, tuple[int, ...], int]:
+    """Mark the part's objects as not new, bring its rows up to date.
+
+    Returns whether it changed, the rows that are gone, how many rows were not asked for.
+    """
     changed = False
+    unasked = 0
     gone = []
     for row, (_, _, *files) in enumerate(record["sources"]):
         names = [_absolute(record["base"], file) for file in files]
         index = next((owner[n] for n in names if n in owner and new[owner[n]]), None)
         if index is None:
-            if not any(_exists(name) for name in names):
+            if any(_exists(name) for name in names):
+                unasked += 1
+            else:
                 gone.append(row)
             continue
         new[index] = False
@@ -110,21 +119,25 @@ def _compare(
         if entry != record["sources"][row]:
             record["sources"][row] = entry
             changed = True
-    return changed, tuple(gone)
+    return changed, tuple(gone), unasked
 
 
 def _row(source: Source, files: Sequence[str]) -> list[int | str]:
     return [source.size, source.mtime_ns, *files]
 
 
-def _part(record: dict[str, Any], offset: int, length: int, gone: tuple[int, ...]) -> Part:
+def _part(
+    record: dict[str, Any], offset: int, length: int, gone: tuple[int, ...], unasked: int
+) -> Part:
     rows = len(record["sources"])
-    return Part(record["part"], rows, settings_sha256(record), offset, length, gone)
+    return Part(record["part"], rows, settings_sha256(record), offset, length, gone, unasked)
 
 
-def _append(path: Path, record: dict[str, Any], gone: tuple[int, ...]) -> Part:
+def _append(
+    path: Path, record: dict[str, Any], gone: tuple[int, ...] = (), unasked: int = 0
+) -> Part:
     line = records.append(path, record)
-    return _part(record, line.offset, line.length, gone)
+    return _part(record, line.offset, line.length, gone, unasked)
 
 
 def _latest_lines(path: Path) -> dict[int, tuple[int, int]]:

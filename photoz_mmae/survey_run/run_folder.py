@@ -26,7 +26,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
-from photoz_mmae.cutouts.ids import is_fits_name
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
 
@@ -54,12 +53,14 @@ class RunFolder:
         Raises
         ------
         UsageError
-            The name of a cutout: it might be one, and the next search would take it for one.
+            The name does not end in `.parquet`: it might be that of a cutout, and two names would
+            share a run folder.
         OutputError
             The folder is missing or not writable, or a folder has the output's name.
         """
-        if is_fits_name(self.output.name) or self.output.suffix == ".run":
-            raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it NAME.parquet")
+        if self.output.suffix != ".parquet":
+            name = f"{self.output.name.split('.')[0] or 'catalog'}.parquet"
+            raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it {name}")
         folder = self.output.parent
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder for the output; make it first")

@@ -28,7 +28,13 @@ from photoz_mmae.survey_run.journal import (
     read_journal,
     remove_strays,
 )
-from photoz_mmae.survey_run.merge import FinishedPart, Merged, merge
+from photoz_mmae.survey_run.merge import (
+    ID_TYPE_KEY,
+    REPEATED_KEY,
+    FinishedPart,
+    count_problems,
+    merge,
+)
 from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
@@ -57,12 +63,18 @@ class Summary:
     Attributes
     ----------
     output : Path
-    rows, bad : int
-        Rows of the catalogue, and of those without redshift.
+    rows : int
+        Of the catalogue.
+    bad, bad_gone : int
+        Rows without redshift, and those among them whose cutouts are not there any more.
     bad_flags : mapping of str to int
-        How many of the rows without redshift have each flag; empty when nothing was written.
-    gone : int
-        Rows whose cutouts are not there any more.
+        How many of the rows without redshift have each flag.
+    gone, unasked : int
+        Rows whose cutouts are not there any more, and of those that were not given this time.
+    repeated : int
+        Rows that share their id with another.
+    ids_became_text : bool
+        Until now every id was a whole number.
     computed : int
         Rows computed now.
     seconds : float
@@ -76,8 +88,12 @@ class Summary:
     output: Path
     rows: int
     bad: int
+    bad_gone: int
     bad_flags: Mapping[str, int]
     gone: int
+    unasked: int
+    repeated: int
+    ids_became_text: bool
     computed: int
     seconds: float
     problems: Path
@@ -114,7 +130,6 @@ class _Survey:
         self.device = device
         # What decides the values; everything else may differ from one command to the next.
         self.settings: dict[str, Any] = {
-            "output": folder.output.name,
             "schema_version": SCHEMA_VERSION,
             "model": model.name,
             "model_sha256": model.sha256,
@@ -150,17 +165,23 @@ class _Survey:
         records = [journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
         state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts)])
-        changed = folder.output_metadata().get(STATE_KEY) != state
+        before = folder.output_metadata()
+        changed = before.get(STATE_KEY) != state or not folder.problems.exists()
         if changed:
-            merged = self._merge(parts, records, state)
-        else:
-            merged = Merged(sum(r.rows for r in records), sum(r.bad for r in records), {})
+            self._merge(parts, records, state)
+        metadata = folder.output_metadata()
+        problems = count_problems(folder.problems)
         return Summary(
             output=run.output,
-            rows=merged.rows,
-            bad=merged.bad,
-            bad_flags=merged.bad_flags,
+            rows=sum(record.rows for record in records),
+            bad=problems.bad,
+            bad_gone=problems.gone,
+            bad_flags=problems.flags,
             gone=gone,
+            unasked=sum(part.unasked for part in parts),
+            repeated=int(metadata[REPEATED_KEY]),
+            ids_became_text=before.get(ID_TYPE_KEY, "") not in ("", metadata[ID_TYPE_KEY])
+            and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
             seconds=time.perf_counter() - start,
             problems=folder.problems,
@@ -201,7 +222,7 @@ class _Survey:
         with dask_client(run.scheduler, workers) as client:
             execute(client, jobs, settings, folder.failures, finished)
 
-    def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> Merged:
+    def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> None:
         model, folder = self.model, self.folder
         metadata = {
             "photoz_mmae.schema_version": str(SCHEMA_VERSION),
@@ -221,7 +242,7 @@ class _Survey:
             metadata[Z_LEVELS_KEY] = json.dumps(LEVELS)
         if model.z_edges is not None and self.run.pdf == "grid":
             metadata[Z_EDGES_KEY] = json.dumps(model.z_edges)
-        return merge(
+        merge(
             [
                 FinishedPart(folder.parts / record.file, record.rows, part.gone)
                 for part, record in zip(parts, records, strict=True)

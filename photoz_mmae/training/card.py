@@ -19,10 +19,14 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
         for name, value in sorted(record.validation.items())
         if name != "loss_image"  # nothing of the image is hidden here
     )
-    limit = f" --limit {run.limit}" if run.limit else ""
+    given = [
+        f" --{name.replace('_', '-')} {getattr(run, name)}"
+        for name in ("epochs", "batch_size", "learning_rate", "limit")
+        if getattr(run, name) is not None
+    ]
     command = (
         f"photoz-mmae train {run.data} -o {run.output} --preset {run.preset} "
-        f"--seed {run.seed}{limit}"
+        f"--seed {run.seed}{''.join(given)}"
     )
     return f"""# Model `{info.name}`
 
@@ -40,7 +44,7 @@ Preset `{info.preset}`: {preset.description}.
 
 Data: `{record.data}` ({record.data_description}), sha256 `{record.data_sha256}`;
 {record.objects_training} objects for training, {record.objects_validation} for validation, split at
-random with seed {record.seed}. {record.epochs} epochs in {record.seconds / 60:.0f} minutes; the
+random with seed {record.seed}. {record.epochs} epochs in {_duration(record.seconds)}; the
 weights are those of epoch {record.best_epoch}, of least validation loss.
 photoz-mmae {record.package_version}, torch {record.torch_version}. Made by
 
@@ -60,3 +64,7 @@ Objects unlike the training data above: another survey, depth, pixel scale or ta
 model that was trained on mock data says nothing reliable about real galaxies until it has been
 tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
 """
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 300 else f"{seconds / 60:.0f} minutes"

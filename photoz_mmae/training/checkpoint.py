@@ -90,10 +90,10 @@ def load_checkpoint(
         raise InputError(
             f"{path}: damaged checkpoint ({error}); --overwrite starts anew"
         ) from error
-    now = json.loads(json.dumps(settings))
-    changed = [key for key in now if now[key] != before.get(key)]
-    if changed:
-        differences = ", ".join(f"{key} {before.get(key)!r} -> {now[key]!r}" for key in changed)
+    was, now = _flat(before), _flat(json.loads(json.dumps(settings)))
+    names = [name for name in was | now if was.get(name) != now.get(name)]
+    if names:
+        differences = "; ".join(f"{n} was {was.get(n)}, is {now.get(n)}" for n in names)
         raise OutputError(
             f"{folder}: holds an unfinished training with other settings ({differences}); "
             "give the same, another output, or --overwrite"
@@ -101,6 +101,14 @@ def load_checkpoint(
     _restore(tensors, network, optimizer)
     best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
     return progress, best
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Dissolve the groups of settings: `{"training": {"epochs": 3}}` -> `{"epochs": 3}`."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _restore(

@@ -249,16 +249,16 @@ def _check_images(data: SpectraFile, preset: Preset) -> None:
 
 def _prepare_folder(run: TrainRun) -> None:
     folder = run.output
-    ours = {CHECKPOINT_FILE, METRICS_FILE}
+    ours = (CHECKPOINT_FILE, METRICS_FILE, INFO_FILE)
     try:
+        is_ours = any((folder / name).exists() for name in ours)
+        if folder.is_dir() and any(folder.iterdir()) and not is_ours:
+            raise OutputError(f"{folder}: exists and holds something else; give a new folder")
         if run.overwrite:
-            for name in [*ours, INFO_FILE]:
+            for name in ours:
                 (folder / name).unlink(missing_ok=True)
         if (folder / INFO_FILE).exists():
             raise OutputError(f"{folder}: holds a trained model already; --overwrite starts anew")
-        unfinished = any((folder / name).exists() for name in ours)
-        if folder.is_dir() and any(folder.iterdir()) and not (unfinished or run.overwrite):
-            raise OutputError(f"{folder}: exists and holds something else; give a new folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error})") from error

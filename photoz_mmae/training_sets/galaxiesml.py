@@ -79,6 +79,8 @@ class SpectraFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_file():
+            raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:

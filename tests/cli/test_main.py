@@ -1,5 +1,6 @@
 """The command line as a whole: light to load, one line per error, the exit codes of the docs."""
 
+import errno
 import subprocess
 import sys
 
@@ -81,11 +82,19 @@ def test_errors_become_one_line_and_their_exit_code(failing, error, code, capsys
     assert captured.err.strip().startswith("photoz-mmae: ")
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(failing):
+def test_debug_shows_the_traceback_wherever_it_stands(failing, capsys):
     failing(InputError("here"))
     for words in (("--debug", "fail"), ("fail", "--debug")):
-        with pytest.raises(InputError, match="here"):
-            cli.main(list(words))
+        assert run(*words) == InputError.exit_code
+        err = capsys.readouterr().err
+        assert "Traceback" in err
+        assert err.endswith("photoz-mmae: here\n")
+
+
+def test_a_full_disk_under_the_output_is_no_bug(failing, capsys):
+    failing(OSError(errno.ENOSPC, "No space left on device"))
+    assert run("fail") == OutputError.exit_code
+    assert capsys.readouterr().err == "photoz-mmae: cannot write: No space left on device\n"
 
 
 def test_unknown_options_and_verbs_are_usage_errors(capsys):

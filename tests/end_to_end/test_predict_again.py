@@ -101,7 +101,7 @@ def test_a_vanished_cutout_keeps_its_row(again, write_cube, some, tmp_path):
     code, out, _ = again()
     assert code == 0
     assert "0 objects in 0 of 3 parts" in out
-    assert "1 cutout of the catalogue (SOURCE_GONE)" in out
+    assert "gone      1 cutout (their rows stay, SOURCE_GONE)\n" in out
     rows = _rows(tmp_path)
     assert rows[2].pop("flags") == first[2]["flags"] | Flag.SOURCE_GONE
     assert rows[2]["z_best"] == first[2]["z_best"]
@@ -118,6 +118,57 @@ def test_a_vanished_cutout_keeps_its_row(again, write_cube, some, tmp_path):
     os.utime(some / "2.fits", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "0 objects in 0 of 3 parts" in again()[1]
     assert repr(_rows(tmp_path)[2]) == repr(first[2])
+
+
+def test_bad_rows_count_as_long_as_their_cutouts_are_there(again, some, tmp_path):
+    (some / "x.fits").write_text("no image")
+    (some / "y.fits").write_text("no image")
+    assert again()[0] == 3
+    # Nothing new, and nothing better either: a cron job must not turn green by itself.
+    code, out, _ = again()
+    assert (code, "nothing new" in out, "READ_ERROR 2" in out) == (3, True, True)
+    assert again("--max-bad", "2")[0] == 0
+    (some / "x.fits").unlink()
+    assert again("--max-bad", "1")[0] == 0
+    (some / "y.fits").unlink()
+    code, out, _ = again()
+    assert code == 0
+    assert "gone      2 cutouts (their rows stay, SOURCE_GONE), 2 of them without redshift" in out
+    assert [bool(row["flags"] & Flag.SOURCE_GONE) for row in _rows(tmp_path)] == [False] * 6 + [
+        True,
+        True,
+    ]
+
+
+def test_a_lost_list_of_problems_is_made_again(again, some, tmp_path):
+    (some / "x.fits").write_text("no image")
+    assert again()[0] == 3
+    before = (tmp_path / "c.run/problems.jsonl").read_text()
+    (tmp_path / "c.run/problems.jsonl").unlink()
+    assert again()[0] == 3
+    assert (tmp_path / "c.run/problems.jsonl").read_text() == before
+
+
+def test_mixed_folders_and_changed_ids_are_said(predict, write_cube, some, tmp_path):
+    assert predict(some)[0] == 0
+    assert pq.read_schema(tmp_path / "c.parquet").field("object_id").type == "int64"
+    for name in ("3", "other"):
+        write_cube(tmp_path / f"more/{name}.fits", seed=3)
+    code, out, _ = predict(tmp_path / "more")
+    assert code == 0
+    assert "others    6 cutouts of earlier runs, not given this time" in out
+    assert "repeated  2 rows share their id (DUPLICATE_ID)" in out
+    assert "ids       object_id is text now" in out
+    assert "object_id is text now" not in predict(tmp_path / "more")[1]
+
+
+def test_a_renamed_run_goes_on(predict, some, tmp_path, photoz, tiny_model):
+    assert predict(some)[0] == 0
+    (tmp_path / "c.parquet").rename(tmp_path / "d.parquet")
+    (tmp_path / "c.run").rename(tmp_path / "d.run")
+    options = ("--model", tiny_model, "-o", tmp_path / "d.parquet")
+    code, out, _ = photoz("predict", some, *options)
+    assert (code, "nothing new" in out) == (0, True)
 
 
 def test_cutouts_not_asked_for_are_not_gone(predict, some, tmp_path):

@@ -147,11 +147,18 @@ def test_models_that_cannot_be_used(predict, cutouts, tiny_model, tmp_path):
         assert len(err.splitlines()) == 1
 
 
+def test_only_parquet_comes_out(photoz, cutouts, tiny_model, tmp_path):
+    for name in ("c.csv", "c", "c.fits", "c.run"):
+        code, _, err = photoz("predict", cutouts, "-o", tmp_path / name, "--model", tiny_model)
+        assert (code, "name it c.parquet" in err) == (2, True)
+        assert not any(tmp_path.iterdir())
+
+
 def test_usage(photoz, predict, cutouts, tiny_model, tmp_path):
     assert photoz("predict", cutouts)[0] == 2
     assert predict("-x")[0] == 2
     code, _, err = predict(cutouts, "--batch-size", "0")
-    assert (code, "batch_size" in err) == (2, True)
+    assert (code, "--batch-size" in err) == (2, True)
     options = ("-o", tmp_path / "c.parquet", "--model", tiny_model, "--device", "tpu")
     code, _, err = photoz("predict", cutouts, *options)
     assert (code, "tpu" in err) == (2, True)

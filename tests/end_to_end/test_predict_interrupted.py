@@ -81,6 +81,17 @@ def _stamps(folder, records):
     return {name: (s.st_ino, s.st_mtime_ns) for name, s in stats.items()}
 
 
+def test_a_report_that_nobody_reads_stops_nothing(many, tiny_model, tmp_path):
+    program = Path(sys.executable).parent / "photoz-mmae"
+    for number, stdout in enumerate(("/dev/full", "| head -1")):
+        output = tmp_path / f"{number}.parquet"
+        command = f"{program} predict {many} -o {output} --model {tiny_model} --workers 1"
+        shell = f"set -o pipefail; {command} {'>' if number == 0 else ''} {stdout}"
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert output.exists()
+
+
 def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path):
     parts = tmp_path / "c.run/parts"
 

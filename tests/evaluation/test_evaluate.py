@@ -455,6 +455,36 @@ def test_a_list_column_is_no_redshift(tmp_path, sky, run):
     assert err.count("\n") == 1
 
 
+def test_a_column_of_ids_or_magnitudes_is_no_redshift(tmp_path, run):
+    table = write(tmp_path / "t.csv", {"z_best": [0.5, 0.6], "mag_i": [21.5, 20.1]})
+    code, _, err = run(table, "--truth", table, "--z-spec", "mag_i")
+    assert (code, "'mag_i' holds no redshifts (median 20.8)" in err) == (4, True)
+
+
+def test_missing_redshifts_name_the_option(tmp_path, run):
+    table = write(tmp_path / "t.csv", {"z_best": [0.5], "zspec": [0.5]})
+    code, _, err = run(table, "--truth", table)
+    assert (code, "--z-spec names another" in err) == (4, True)
+    (tmp_path / "s.csv").write_text("object_id;redshift\n1;0.5\n")
+    code, _, err = run(table, "--truth", tmp_path / "s.csv")
+    assert (code, "separated by commas" in err) == (4, True)
+
+
+def test_p_of_z_of_a_converted_catalogue_is_said_to_be_unused(tmp_path, evaluate_json):
+    columns = {"object_id": [1, 2], "z_best": [0.5, 0.6], "redshift": [0.5, 0.6]}
+    table = Table({**columns, "z_quantiles": [[0.4, 0.5, 0.6], [0.5, 0.6, 0.7]]})
+    table.write(tmp_path / "t.fits")
+    result = evaluate_json(tmp_path / "t.fits", "--truth", tmp_path / "t.fits")
+    assert result["pdf"] is None
+    assert result["notes"][0].startswith("z_quantiles not used")
+
+
+def test_the_catalogue_can_stand_in_the_configuration(tmp_path, run):
+    table = write(tmp_path / "t.csv", {"z_best": [0.5, 0.6], "redshift": [0.5, 0.6]})
+    (tmp_path / "c.toml").write_text(f'catalog = "{table}"\ntruth = "{table}"\n')
+    assert run("--config", tmp_path / "c.toml")[0] == 0
+
+
 def test_usage(tmp_path, run):
     table = write(tmp_path / "t.csv", {"z_best": [0.5], "redshift": [0.5]})
     code, _, err = run(table)

@@ -12,7 +12,7 @@ from scipy import stats
 from photoz_mmae.redshift import metrics
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 
-errors = arrays(np.float64, st.integers(1, 40), elements=st.floats(-3, 3))
+errors = arrays(np.float64, st.integers(2, 40), elements=st.floats(-3, 3))
 
 
 def test_hsc_loss_of_the_published_network(shared_data):
@@ -48,6 +48,13 @@ def test_scatter_moves_with_scale_and_not_with_shift(error, shift, scale):
     assert metrics.sigma_iqr(scale * error + shift) == pytest.approx(
         scale * metrics.sigma_iqr(error), abs=1e-9
     )
+
+
+def test_one_object_has_no_scatter():
+    result = metrics.point_metrics([0.5], [0.4]) | metrics.pit_statistics(np.array([0.3]))
+    assert {name for name, value in result.items() if np.isnan(value)} == {
+        "sigma_nmad", "sigma_iqr", "outlier_rail", "pit_ks", "pit_cvm", "pit_ad", "pit_extreme"
+    }  # fmt: skip
 
 
 def test_outliers_are_counted_by_hand():

@@ -255,15 +255,26 @@ def test_an_exception_on_the_way_leaves_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("option", "bytes_allowed"), [("-o", 1_000_000), ("--cutouts", 50_000)])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option, bytes_allowed):
+@pytest.mark.parametrize(
+    ("option", "name", "bytes_allowed"),
+    [("-o", "mock.hdf5", 1_000_000), ("--cutouts", "mock", 50_000)],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option, name, bytes_allowed):
     limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({bytes_allowed},) * 2)"
-    code, out, err = run("-n", 20, option, tmp_path / "mock", before=limit)
+    code, out, err = run("-n", 20, option, tmp_path / name, before=limit)
     assert code == 6, err
     assert out == ""
     assert "cannot be written" in err
     assert len(err.strip().splitlines()) == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_only_an_hdf5_file_is_ever_replaced(tmp_path):
+    table = tmp_path / "truth.csv"
+    table.write_text("object_id,redshift\n1,0.5\n")
+    code, _, err = run("-n", 5, "-o", table, "--overwrite")
+    assert (code, "truth.hdf5" in err) == (2, True)
+    assert table.read_text() == "object_id,redshift\n1,0.5\n"
 
 
 def test_a_missing_folder_for_the_file_is_one_line(tmp_path):

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from photoz_mmae.errors import ModelError, PhotozError, UsageError
+from photoz_mmae.errors import InputError, ModelError, PhotozError, UsageError
 from photoz_mmae.survey_run import execute as module
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
 from photoz_mmae.survey_run.part import PartJob, PartSettings
@@ -62,9 +62,11 @@ def test_no_scheduler_there():
 
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
-        pytest.raises(UsageError, match=r"no Dask scheduler at tcp://127.0.0.1:9"),
+        pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:9"),
         dask_client("tcp://127.0.0.1:9", 1),
     ):
+        pass
+    with pytest.raises(UsageError, match="no address"), dask_client("nowhere://x:1", 1):
         pass
 
 

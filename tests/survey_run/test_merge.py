@@ -13,7 +13,13 @@ from photoz_mmae.catalog.schema import arrow_schema, catalogue_schema
 from photoz_mmae.cutouts.ids import canonical_integer
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import Flag
-from photoz_mmae.survey_run.merge import FinishedPart, integer_ids, merge
+from photoz_mmae.survey_run.merge import (
+    REPEATED_KEY,
+    FinishedPart,
+    count_problems,
+    integer_ids,
+    merge,
+)
 from photoz_mmae.survey_run.part import PROBLEM
 
 
@@ -48,12 +54,13 @@ def write_part(tmp_path, columns):
 
 @pytest.fixture
 def merged(tmp_path, columns):
-    """Merge parts; returns what merge says and the table it wrote."""
+    """Merge parts; returns what the list of problems says and the table."""
 
     def run(*parts):
         output = tmp_path / "c.parquet"
-        said = merge(parts, columns, {"photoz_mmae.x": "1"}, "t", output, tmp_path / "problems")
-        return said, pq.read_table(output)
+        problems = tmp_path / "problems"
+        merge(parts, columns, {"photoz_mmae.x": "1"}, "t", output, problems)
+        return count_problems(problems), pq.read_table(output)
 
     return run
 
@@ -71,7 +78,8 @@ def test_rows_flags_and_problems(write_part, merged, tmp_path):
         Flag.READ_ERROR,
         Flag.DUPLICATE_ID,
     ]
-    assert (said.rows, said.bad, said.bad_flags) == (5, 2, {"READ_ERROR": 2})
+    assert (said.bad, said.gone, said.flags) == (2, 0, {"READ_ERROR": 2})
+    assert table.schema.metadata[REPEATED_KEY.encode()] == b"2"
     problems = [json.loads(line) for line in (tmp_path / "problems").open()]
     assert [problem["object_id"] for problem in problems] == [3, 4]
     assert problems[0] == {

@@ -69,6 +69,9 @@ def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
     card = (folder / "CARD.md").read_text()
     assert "mock data" in card
     assert model.info.training.data_sha256 in card
+    assert model.info.weights_sha256 in card
+    given = f"--seed 0 --epochs 1 --batch-size 16 --limit {limit}"
+    assert f"photoz-mmae train {training_file} -o {folder} --preset {preset} {given}" in card
 
 
 def test_it_learns(training_file, tmp_path):
@@ -101,6 +104,35 @@ def test_killed_training_goes_on_bit_for_bit(training_file, tmp_path):
     lines = (resumed / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
     assert not checkpoint.exists()
+
+
+def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, tmp_path, capsys):
+    options = {"epochs": 60, "limit": 40}
+    folder = tmp_path / "m"
+    words = [str(word) for word in arguments(training_file, folder, **options)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "photoz_mmae.cli.main", *words], stdout=log, stderr=log
+        )
+    while not (folder / "checkpoint.safetensors").exists():
+        assert process.poll() is None, "it ended before it could be stopped"
+    process.terminate()
+    assert process.wait() == 75
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-1].startswith("photoz-mmae: stopped; the same command goes on")
+    # A log holds lines, no half-drawn bar.
+    assert all(line.startswith("epoch ") for line in lines[1:-1])
+    assert run(*arguments(training_file, folder, **{**options, "epochs": 7})) == 6
+    assert "(epochs was 60, is 7)" in capsys.readouterr().err
+
+
+def test_overwrite_replaces_models_only(training_file, tmp_path, capsys):
+    (tmp_path / "cutouts").mkdir()
+    (tmp_path / "cutouts/1.fits").write_text("mine")
+    words = arguments(training_file, tmp_path / "cutouts", epochs=1, limit=20)
+    assert run(*words, "--overwrite") == 6
+    assert "give a new folder" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "cutouts").iterdir()] == ["1.fits"]
 
 
 def test_finished_model_is_not_overwritten(training_file, tmp_path, capsys):
