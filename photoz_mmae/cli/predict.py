@@ -180,10 +180,7 @@ def _print_summary(summary: "Summary") -> None:
         took = f"{summary.seconds:.1f} s, start of the workers included"
         _say(f"computed  {_count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s")
     _say(f"written   {summary.output}")
-    _say(
-        "open it   astropy.table.Table.read"
-        f"({str(summary.output)!r}, format='parquet.votable'), or duckdb, pandas, TOPCAT"
-    )
+    _say(f"open it   Table.read({str(summary.output)!r}, format='parquet.votable') of astropy")
 
 
 def _say(line: str) -> None:

@@ -29,6 +29,9 @@ WINDOW = 2
 SMALLEST_SHARE = 256
 """Objects that are worth a worker of their own."""
 
+SHARES = 4
+"""Parts per local worker, at least: progress shows, and none waits long for the last."""
+
 MAX_FAILED_PARTS = 3
 """So many parts failing is not the parts' fault: give up."""
 
@@ -49,13 +52,13 @@ def local_workers(wanted: int | None, gpus: int, parts: int) -> int:
 
 
 def part_size(wanted: int, objects: int, scheduler: str | None, workers: int | None) -> int:
-    """Return the size of new parts: as wanted, or smaller so that no local worker is idle.
+    """Return the size of new parts: as wanted, or smaller so that each local worker has several.
 
     Below `SMALLEST_SHARE` objects a worker takes longer to start than to do them.
     """
     if scheduler is not None:
         return wanted
-    share = -(-objects // (workers or int(CPU_COUNT)))
+    share = -(-objects // (SHARES * (workers or int(CPU_COUNT))))
     return min(wanted, max(share, SMALLEST_SHARE))
 
 

@@ -81,7 +81,7 @@ def test_how_many_workers():
     ("wanted", "objects", "scheduler", "workers", "size"),
     [
         (8192, 1_000_000, None, 4, 8192),
-        (8192, 2000, None, 4, 500),
+        (8192, 20_000, None, 4, 1250),
         (8192, 100, None, 4, 256),
         (16, 2000, None, 4, 16),
         (8192, 2000, "tcp://far:8786", None, 8192),
