@@ -1,12 +1,10 @@
 """`photoz-mmae predict`."""
 
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from photoz_mmae.survey_run.plan import Part
     from photoz_mmae.survey_run.survey import Summary
 
-SHOWN_PROBLEMS = 5
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -87,7 +84,7 @@ def predict(config: Path | None, **options: Any) -> int:
         again = "the same command without --overwrite" if run.overwrite else "the same command"
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
-    return 3 if summary.bad - summary.bad_gone > run.max_bad else 0
+    return 3 if summary.problems.bad - summary.problems.gone > run.max_bad else 0
 
 
 class _Report:
@@ -151,20 +148,17 @@ class _Report:
 
 
 def _print_summary(summary: "Summary") -> None:
-    bad = ""
-    if summary.bad:
-        counts = ", ".join(f"{name} {n}" for name, n in sorted(summary.bad_flags.items()))
-        bad = f" ({counts})"
-    _say(f"rows      {summary.rows}, {summary.bad} without redshift{bad}")
-    there = (p for p in _problems(summary.problems) if "SOURCE_GONE" not in p["flags"])
-    for problem in islice(there, SHOWN_PROBLEMS):
-        source, reason = problem["source"], problem["reason"]
+    problems = summary.problems
+    counts = ", ".join(f"{name} {n}" for name, n in sorted(problems.flags.items()))
+    bad = f" ({counts})" if counts else ""
+    _say(f"rows      {summary.rows}, {problems.bad} without redshift{bad}")
+    for source, reason in problems.examples:
         # A file that could not be read is named in the reason already, whichever of several it is.
         _say(f"          {reason if source in reason else f'{source}: {reason}'}")
-    if summary.bad - summary.bad_gone > SHOWN_PROBLEMS:
-        _say(f"          ... all of them: {summary.problems}")
+    if problems.bad - problems.gone > len(problems.examples):
+        _say(f"          ... all of them: {summary.problems_file}")
     if summary.gone:
-        without = f", {summary.bad_gone} of them without redshift" if summary.bad_gone else ""
+        without = f", {problems.gone} of them without redshift" if problems.gone else ""
         _say(f"gone      {_count(summary.gone, 'cutout')} (their rows stay, SOURCE_GONE){without}")
     if summary.unasked:
         _say(f"others    {_count(summary.unasked, 'cutout')} of earlier runs, not given this time")
@@ -189,11 +183,6 @@ def _say(line: str) -> None:
         click.echo(line)
     except OSError:  # the reader is gone (head), the log's disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _problems(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open() as lines:
-        yield from map(json.loads, lines)
 
 
 def _count(number: int, thing: str) -> str:

@@ -23,6 +23,9 @@ from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.run_folder import atomic_text
 
+EXAMPLES = 5
+"""Rows without redshift that a summary shows."""
+
 ID_TYPE_KEY = "photoz_mmae.object_id_type"
 REPEATED_KEY = "photoz_mmae.rows_with_repeated_id"
 """Keys of the catalogue's metadata."""
@@ -47,11 +50,14 @@ class Problems:
         Number of rows without redshift, and of those among them whose cutouts are gone.
     flags : mapping of str to int
         How many of the rows have each of the flags of NO_REDSHIFT.
+    examples : list of (str, str)
+        Source and reason of the first few whose cutouts are there.
     """
 
     bad: int
     gone: int
     flags: Mapping[str, int]
+    examples: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -121,20 +127,25 @@ def merge(
         raise OutputError(f"{output}: cannot be written ({error})") from error
 
 
-def count_problems(problems: Path) -> Problems:
-    """Read the list of rows without redshift that `merge` wrote."""
+def read_problems(path: Path) -> Problems | None:
+    """Read the list of rows without redshift that `merge` wrote; None when lost or damaged."""
+    gone = str(Flag.SOURCE_GONE.name)
     flags: Counter[str] = Counter()
+    examples: list[tuple[str, str]] = []
     bad = 0
-    with problems.open() as lines:
-        for line in lines:
-            flags.update(json.loads(line)["flags"])
-            bad += 1
+    try:
+        with path.open() as lines:
+            for line in lines:
+                problem = json.loads(line)
+                flags.update(problem["flags"])
+                if gone not in problem["flags"] and len(examples) < EXAMPLES:
+                    examples.append((problem["source"], problem["reason"]))
+                bad += 1
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
     reasons = [str(flag.name) for flag in NO_REDSHIFT]
-    return Problems(
-        bad=bad,
-        gone=flags[str(Flag.SOURCE_GONE.name)],
-        flags={name: flags[name] for name in reasons if flags[name]},
-    )
+    counts = {name: flags[name] for name in reasons if flags[name]}
+    return Problems(bad, flags[gone], counts, examples)
 
 
 def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -14,6 +14,7 @@ from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
 from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
 from photoz_mmae.cutouts.discover import Discovery, discover
+from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
@@ -32,8 +33,9 @@ from photoz_mmae.survey_run.merge import (
     ID_TYPE_KEY,
     REPEATED_KEY,
     FinishedPart,
-    count_problems,
+    Problems,
     merge,
+    read_problems,
 )
 from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
@@ -65,10 +67,10 @@ class Summary:
     output : Path
     rows : int
         Of the catalogue.
-    bad, bad_gone : int
-        Rows without redshift, and those among them whose cutouts are not there any more.
-    bad_flags : mapping of str to int
-        How many of the rows without redshift have each flag.
+    problems : Problems
+        Of the rows without redshift.
+    problems_file : Path
+        The list of them.
     gone, unasked : int
         Rows whose cutouts are not there any more, and of those that were not given this time.
     repeated : int
@@ -79,24 +81,20 @@ class Summary:
         Rows computed now.
     seconds : float
         From the start of the workers to the finished catalogue.
-    problems : Path
-        The list of the rows without redshift.
     changed : bool
         False when the catalogue was up to date and was not touched.
     """
 
     output: Path
     rows: int
-    bad: int
-    bad_gone: int
-    bad_flags: Mapping[str, int]
+    problems: Problems
+    problems_file: Path
     gone: int
     unasked: int
     repeated: int
     ids_became_text: bool
     computed: int
     seconds: float
-    problems: Path
     changed: bool
 
 
@@ -166,17 +164,19 @@ class _Survey:
         gone = sum(len(part.gone) for part in parts)
         state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts)])
         before = folder.output_metadata()
-        changed = before.get(STATE_KEY) != state or not folder.problems.exists()
+        problems = read_problems(folder.problems)
+        changed = before.get(STATE_KEY) != state or problems is None
         if changed:
             self._merge(parts, records, state)
+            problems = read_problems(folder.problems)
+        if problems is None:
+            raise OutputError(f"{folder.problems}: damaged while it was in use")
         metadata = folder.output_metadata()
-        problems = count_problems(folder.problems)
         return Summary(
             output=run.output,
             rows=sum(record.rows for record in records),
-            bad=problems.bad,
-            bad_gone=problems.gone,
-            bad_flags=problems.flags,
+            problems=problems,
+            problems_file=folder.problems,
             gone=gone,
             unasked=sum(part.unasked for part in parts),
             repeated=int(metadata[REPEATED_KEY]),
@@ -184,7 +184,6 @@ class _Survey:
             and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
             seconds=time.perf_counter() - start,
-            problems=folder.problems,
             changed=changed,
         )
 

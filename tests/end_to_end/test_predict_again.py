@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -140,11 +141,12 @@ def test_bad_rows_count_as_long_as_their_cutouts_are_there(again, some, tmp_path
     ]
 
 
-def test_a_lost_list_of_problems_is_made_again(again, some, tmp_path):
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text('{"torn')])
+def test_a_lost_list_of_problems_is_made_again(again, some, tmp_path, damage):
     (some / "x.fits").write_text("no image")
     assert again()[0] == 3
     before = (tmp_path / "c.run/problems.jsonl").read_text()
-    (tmp_path / "c.run/problems.jsonl").unlink()
+    damage(tmp_path / "c.run/problems.jsonl")
     assert again()[0] == 3
     assert (tmp_path / "c.run/problems.jsonl").read_text() == before
 

@@ -16,9 +16,9 @@ from photoz_mmae.flags import Flag
 from photoz_mmae.survey_run.merge import (
     REPEATED_KEY,
     FinishedPart,
-    count_problems,
     integer_ids,
     merge,
+    read_problems,
 )
 from photoz_mmae.survey_run.part import PROBLEM
 
@@ -60,7 +60,7 @@ def merged(tmp_path, columns):
         output = tmp_path / "c.parquet"
         problems = tmp_path / "problems"
         merge(parts, columns, {"photoz_mmae.x": "1"}, "t", output, problems)
-        return count_problems(problems), pq.read_table(output)
+        return read_problems(problems), pq.read_table(output)
 
     return run
 
