@@ -49,6 +49,7 @@ class TrainRun:
     learning_rate: float | None = Field(default=None, gt=0)
     device: str = "auto"
     limit: int | None = Field(default=None, ge=10)
+    dust: Literal["none", "deredden", "input"] | None = None
     overwrite: bool = False
 
 

@@ -28,6 +28,12 @@ from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 @run_option(TrainRun, "--batch-size", type=int, help="Instead of the preset's.")
 @run_option(TrainRun, "--learning-rate", type=float, help="Instead of the preset's.")
 @run_option(TrainRun, "--limit", type=int, help="Use only the first so many objects of DATA.")
+@run_option(
+    TrainRun,
+    "--dust",
+    type=click.Choice(["none", "deredden", "input"]),
+    help="Galactic dust: correct images by E(B-V), or tell the network; instead of the preset's.",
+)
 @device_option
 @overwrite_option
 @config_option
@@ -100,7 +106,10 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
             soft_wrap=True,
         )
 
-    model = train(run, Watcher(on_start, on_step, on_epoch))
+    def on_note(note: str) -> None:
+        console.print(note, highlight=False, soft_wrap=True)
+
+    model = train(run, Watcher(on_start, on_step, on_epoch, on_note))
     result = model.info.training.validation
     click.echo(f"{run.output}: trained; validation sigma_NMAD = {result['sigma_nmad']:.4f}")
     click.echo(f"next: photoz-mmae predict CUTOUTS -o catalog.parquet --model {run.output}/")

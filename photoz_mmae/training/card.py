@@ -6,6 +6,12 @@ from photoz_mmae.model.info import ModelInfo
 from photoz_mmae.model.presets import Preset
 from photoz_mmae.runs import TrainRun
 
+_DUST = {
+    "none": "images are taken as they come",
+    "deredden": "images are corrected by E(B-V), which is to be given (`predict --catalog`)",
+    "input": "the network is told E(B-V), which is to be given (`predict --catalog`)",
+}
+
 
 def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     """Text of CARD.md."""
@@ -21,7 +27,7 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     )
     given = [
         f" --{name.replace('_', '-')} {getattr(run, name)}"
-        for name in ("epochs", "batch_size", "learning_rate", "limit")
+        for name in ("epochs", "batch_size", "learning_rate", "limit", "dust")
         if getattr(run, name) is not None
     ]
     command = (
@@ -36,7 +42,7 @@ Preset `{info.preset}`: {preset.description}.
 |---|---|
 | input | {field}; flux at AB zero point {info.zero_point:g} |
 | output | {output}; redshift range: {z_range} |
-| Galactic dust | {info.dust}: images are taken as they come |
+| Galactic dust | {info.dust}: {_DUST[info.dust]} |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |
 | weights sha256 | `{info.weights_sha256}` |
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from photoz_mmae import __version__
 from photoz_mmae.errors import InputError, OutputError, StoppedError
 from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import INFO_FILE, ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, Preset, load_preset
@@ -29,6 +30,7 @@ from photoz_mmae.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from photoz_mmae.training.dust import choose_dust, prepared
 from photoz_mmae.training.objectives import MMAEObjective, Objective, PublishedObjective
 from photoz_mmae.training.schedule import make_optimizer, rate_factor
 from photoz_mmae.training_sets.galaxiesml import SpectraFile, TrainingBatch, split_rows
@@ -47,11 +49,13 @@ class Watcher:
     on_start : callable of (objects for training, for validation, epochs, epochs done already)
     on_step : callable of (epoch, objects so far in it, total loss)
     on_epoch : callable of one record of `metrics.jsonl`
+    on_note : callable of one sentence that the user should read
     """
 
     on_start: Callable[[int, int, int, int], None]
     on_step: Callable[[int, int, float], None]
     on_epoch: Callable[[dict[str, Any]], None]
+    on_note: Callable[[str], None]
 
 
 def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
@@ -68,20 +72,24 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
     data = SpectraFile(run.data)
     _check_images(data, preset)
     _prepare_folder(run)
+    dust = choose_dust(run.dust, preset, get_survey(data.survey))
+    if dust.treatment != "none":
+        data.load_ebv()
     rows = data.rows if run.limit is None else data.rows[: run.limit]
     share = preset.training.validation_share
     training_rows, validation_rows = split_rows(rows, share, run.seed)
     if len(training_rows) < 2:
         raise InputError(f"{run.data}: {len(rows)} usable objects are too few to train on")
     data_sha256 = data.sha256()
-    settings = _decisive_settings(run, preset, data_sha256)
+    settings = _decisive_settings(run, preset, dust, data_sha256)
 
     torch.manual_seed(run.seed)
-    network = build_network(preset.network)
+    network = build_network(preset.network, dust.treatment)
     objective: Objective
     if isinstance(network, MMAE):
         objective = MMAEObjective(network, preset.training)
-        network.fit(data.read(training_rows[:STRETCH_OBJECTS], objective.normalisation).image)
+        some = data.read(training_rows[:STRETCH_OBJECTS], objective.normalisation)
+        network.fit(prepared(some, dust).image)
     else:
         objective = PublishedObjective(network, preset.training)
     network.to(device)
@@ -94,7 +102,10 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
 
     epochs = preset.training.epochs
     watcher.on_start(len(training_rows), len(validation_rows), epochs, progress.epoch)
-    stage = _Stage(data, objective, optimizer, preset, device, run.seed, watcher)
+    unknown = int(np.isnan(data.ebv[rows]).sum())
+    if dust.treatment != "none" and unknown:
+        watcher.on_note(f"{unknown} of {len(rows)} objects have no usable E(B-V)")
+    stage = _Stage(data, dust, objective, optimizer, preset, device, run.seed, watcher)
     while progress.epoch < epochs:
         started = time.monotonic()
         epoch = progress.epoch + 1
@@ -133,7 +144,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
         torch_version=torch.__version__,
         validation=stage.validate(validation_rows),
     )
-    model = TrainedModel(network, _describe(run, preset, data, origin))
+    model = TrainedModel(network, _describe(run, preset, dust, data, origin))
     model = save_model(run.output, model, lambda info: model_card(info, preset, run))
     (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
     return model
@@ -145,6 +156,7 @@ class _Stage:
     def __init__(
         self,
         data: SpectraFile,
+        dust: Dust,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         preset: Preset,
@@ -153,6 +165,7 @@ class _Stage:
         watcher: Watcher,
     ) -> None:
         self._data = data
+        self._dust = dust
         self._objective = objective
         self._optimizer = optimizer
         self._schedule = preset.training
@@ -212,7 +225,7 @@ class _Stage:
             losses = self._objective.validation_losses(batch, generator)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.item()
-            points.append(self._objective.redshift(batch.image).cpu().numpy())
+            points.append(self._objective.redshift(batch.image, batch.ebv).cpu().numpy())
             truth.append(batch.redshift.cpu().numpy())
         scores = point_metrics(np.concatenate(points), np.concatenate(truth))
         return {
@@ -225,7 +238,8 @@ class _Stage:
             yield self._read(rows[start : start + self._schedule.batch_size])
 
     def _read(self, rows: NDArray[np.int64]) -> TrainingBatch:
-        return self._data.read(rows, self._objective.normalisation).to(self._device)
+        batch = self._data.read(rows, self._objective.normalisation).to(self._device)
+        return prepared(batch, self._dust)
 
 
 def _apply(preset: Preset, run: TrainRun) -> Preset:
@@ -264,19 +278,22 @@ def _prepare_folder(run: TrainRun) -> None:
         raise OutputError(f"{folder}: cannot be written ({error})") from error
 
 
-def _decisive_settings(run: TrainRun, preset: Preset, data_sha256: str) -> dict[str, Any]:
+def _decisive_settings(
+    run: TrainRun, preset: Preset, dust: Dust, data_sha256: str
+) -> dict[str, Any]:
     """Everything that a resumed training must have in common with its beginning."""
     return {
         "data_sha256": data_sha256,
         "limit": run.limit,
         "seed": run.seed,
+        "dust": dust.treatment,
         "network": dataclasses.asdict(preset.network),
         "training": dataclasses.asdict(preset.training),
     }
 
 
 def _describe(
-    run: TrainRun, preset: Preset, data: SpectraFile, origin: TrainingRecord
+    run: TrainRun, preset: Preset, dust: Dust, data: SpectraFile, origin: TrainingRecord
 ) -> ModelInfo:
     survey = get_survey(data.survey)
     network = preset.network
@@ -293,12 +310,13 @@ def _describe(
         image_size=network.image_size,
         pixel_scale=survey.pixel_scale,
         zero_point=ZERO_POINT,
-        dust="none",
+        dust=dust.treatment,
         z_edges=edges,
         wave=wave,
         network=network,
         weights_sha256="",
         training=origin,
+        extinction=dust.extinction,
     )
 
 

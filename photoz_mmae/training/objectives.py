@@ -17,6 +17,9 @@ from photoz_mmae.training_sets.galaxiesml import Normalisation, TrainingBatch
 CRPS_WEIGHT = 20.0
 """Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
 
+EBV_FORGOTTEN = 0.1
+"""Share of the objects that a network with a token for E(B-V) is not told theirs of."""
+
 
 class Objective(Protocol):
     """What the loop asks of a network's training."""
@@ -35,8 +38,8 @@ class Objective(Protocol):
     ) -> dict[str, Tensor]:
         """Give the same without spectra; the least mean `total` decides which epoch is kept."""
 
-    def redshift(self, image: Tensor) -> Tensor:
-        """Point redshifts from whole images alone: (N, B, S, S) -> (N,)."""
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,)."""
 
 
 class PublishedObjective:
@@ -57,7 +60,7 @@ class PublishedObjective:
     ) -> dict[str, Tensor]:
         return self._losses(batch, generator, dropped=True)
 
-    def redshift(self, image: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
         return self.network.redshift_of(image)
 
     def _losses(
@@ -103,7 +106,9 @@ class MMAEObjective:
 
     def losses(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         schedule = self._schedule
-        batch = replace(batch, image=_symmetries(batch.image))
+        batch = replace(
+            batch, image=_symmetries(batch.image), ebv=self._forget_ebv(batch.ebv, generator)
+        )
         without = round(schedule.spectrum_dropped * len(batch.image))
         alone = self._image_only(
             batch[:without], _draw(schedule.image_hidden, generator), generator
@@ -117,10 +122,10 @@ class MMAEObjective:
     ) -> dict[str, Tensor]:
         return self._image_only(batch, 0.0, generator)
 
-    def redshift(self, image: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        mass = network.redshift_logits(network.encode(network.embed(image))).softmax(dim=1)
+        mass = network.redshift_logits(network.encode(network.embed(image, ebv))).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
         inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
@@ -132,7 +137,8 @@ class MMAEObjective:
         self, batch: TrainingBatch, ratio: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
         hidden = self._hide_image(batch, ratio, generator)
-        encoded = self.network.encode(self.network.embed(batch.image), image_hidden=hidden)
+        embedded = self.network.embed(batch.image, batch.ebv)
+        encoded = self.network.encode(embedded, image_hidden=hidden)
         every_pixel = batch.has_spectrum.unsqueeze(1).expand_as(batch.flux)
         return self._score(batch, encoded, hidden, every_pixel)
 
@@ -143,11 +149,17 @@ class MMAEObjective:
         tokens = network.settings.spectrum_tokens
         runs_hidden = draw_mask(len(batch.image), tokens, ratio, generator).to(batch.image.device)
         valid = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)
-        encoded = network.encode(
-            network.embed(batch.image), Spectra(batch.flux, valid), hidden, runs_hidden
-        )
+        embedded = network.embed(batch.image, batch.ebv)
+        encoded = network.encode(embedded, Spectra(batch.flux, valid), hidden, runs_hidden)
         hidden_pixels = runs_hidden.repeat_interleave(network.settings.spectrum_patch_size, dim=1)
         return self._score(batch, encoded, hidden, valid & hidden_pixels[:, : batch.flux.shape[1]])
+
+    def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
+        """Leave E(B-V) out for some objects, so that not to know it is a trained case."""
+        if self.network.ebv_token is None:
+            return ebv
+        forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
+        return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
 
     def _hide_image(self, batch: TrainingBatch, ratio: float, generator: torch.Generator) -> Tensor:
         tokens = self.network.settings.image_tokens

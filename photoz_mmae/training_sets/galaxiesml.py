@@ -17,6 +17,8 @@ from torch import Tensor
 
 from photoz_mmae.errors import InputError
 from photoz_mmae.spectra import grid
+from photoz_mmae.surveys import get_survey
+from photoz_mmae.training_sets.ebv import read_ebv
 
 POOLED_PIXELS = 259
 
@@ -36,6 +38,8 @@ class TrainingBatch:
         Normalised spectrum and its inverse variance in the same units; 0 where invalid.
     has_spectrum : Tensor of bool, (N,)
     redshift : Tensor, (N,)
+    ebv : Tensor, (N,)
+        E(B-V), mag; NaN where missing, and everywhere unless `SpectraFile.load_ebv` was called.
     """
 
     image: Tensor
@@ -43,6 +47,7 @@ class TrainingBatch:
     ivar: Tensor
     has_spectrum: Tensor
     redshift: Tensor
+    ebv: Tensor
 
     def to(self, device: str) -> "TrainingBatch":
         """Return the same objects on another device."""
@@ -70,6 +75,8 @@ class SpectraFile:
         What the file says of itself; simulated ones say that they are mock data.
     survey : str
         Name of the survey the images are of.
+    ebv : array, (N,)
+        See `load_ebv`.
 
     Raises
     ------
@@ -105,6 +112,11 @@ class SpectraFile:
         self.wave = wave if self._pooled else grid.pooled_wave(wave)
         self.description = str(self._file.attrs.get("title", "a file without a title"))
         self.survey = str(self._file.attrs.get("survey", "hsc-wide"))
+        self.ebv = np.full(len(redshift), np.nan, np.float32)
+
+    def load_ebv(self) -> None:
+        """Read E(B-V) of all objects; raises InputError where the file has none."""
+        self.ebv = read_ebv(self._file, len(self.redshift), get_survey(self.survey))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -143,6 +155,7 @@ class SpectraFile:
             ivar=torch.from_numpy(ivar[back]),
             has_spectrum=torch.from_numpy(present[back]),
             redshift=torch.from_numpy(self.redshift[rows].astype(np.float32)),
+            ebv=torch.from_numpy(self.ebv[rows]),
         )
 
     def _normalise(

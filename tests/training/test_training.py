@@ -35,6 +35,7 @@ def training_file(tmp_path_factory):
         file["spectrum/ivar"] = np.full(flux.shape, 100.0, np.float32)
         file["spectrum/wave"] = np.broadcast_to(wave, flux.shape).astype(np.float32)
         file["DESI_fibermap/DESI_redshift"] = redshift
+        file["ebv"] = rng.uniform(0, 0.2, N)
     return path
 
 
