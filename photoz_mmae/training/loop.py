@@ -71,10 +71,10 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
     device = resolve_device(run.device)
     data = SpectraFile(run.data)
     _check_images(data, preset)
-    _prepare_folder(run)
     dust = choose_dust(run.dust, preset, get_survey(data.survey))
     if dust.treatment != "none":
         data.load_ebv()
+    _prepare_folder(run)
     rows = data.rows if run.limit is None else data.rows[: run.limit]
     share = preset.training.validation_share
     training_rows, validation_rows = split_rows(rows, share, run.seed)
