@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from photoz_mmae.catalog.tables import TableFile
 from photoz_mmae.catalog.writer import sync_folder, temporary_path
 from photoz_mmae.cutouts.batch import read_id
 from photoz_mmae.cutouts.discover import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.runs import PredictRun
+from photoz_mmae.tables import TableFile
 
 LONGEST_ID = 40
 """Bytes: of a longer id its checksum is kept."""
