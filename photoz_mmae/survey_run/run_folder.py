@@ -18,6 +18,7 @@ It stays after the run: bringing the catalogue up to date starts from it.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,8 @@ from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
 
 SETTINGS_KEY = "photoz_mmae.settings"
 """Key of the catalogue's metadata that holds the same settings as `run.json`."""
+
+_TABLE = re.compile(r"table-[0-9a-f]{16}|\.table-[0-9a-f]{16}\.[0-9a-f]{32}\.tmp")
 
 
 class RunFolder:
@@ -151,8 +154,8 @@ class RunFolder:
 
     def remove_tables(self, keep: Path | None = None) -> None:
         """Remove the tables of earlier runs, and what a killed writer left of one."""
-        for folder in self.path.glob("*table-*"):
-            if folder != keep:
+        for folder in self.path.iterdir():
+            if _TABLE.fullmatch(folder.name) and folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def output_metadata(self) -> dict[str, str]:
