@@ -43,12 +43,18 @@ class TrainRun:
     data: Path
     output: Path
     preset: str = "small"
+    split: Literal["sky", "published"] = "sky"
+    match_to: Path | None = None
+    limit: int | None = Field(default=None, ge=10)
     seed: int = Field(default=0, ge=0)
     epochs: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
-    limit: int | None = Field(default=None, ge=10)
+    tensorboard: bool = False
     overwrite: bool = False
 
 
