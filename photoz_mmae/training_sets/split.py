@@ -35,7 +35,7 @@ def split_blocks(
 ) -> NDArray[np.int8]:
     """Give whole blocks to validation and test, at random, until their shares are about reached.
 
-    Each part gets at least one block, the test before the validation none.
+    Each part gets at least one block; where there are only two, the test gets none.
 
     Parameters
     ----------
@@ -52,15 +52,18 @@ def split_blocks(
     order = np.random.default_rng(seed).permutation(len(names))
     for number, share in ((VALIDATION, validation_share), (TEST, test_share)):
         goal, got = share * len(blocks), 0
-        for block in order:
-            # The last block is for training; another one is taken if it brings the share closer.
-            if np.sum(part == TRAINING) > 1 and part[block] == TRAINING:
-                closer = abs(got + sizes[block] - goal) < abs(got - goal)
-                part[block] = number if closer else TRAINING
-                got += int(sizes[block]) if closer else 0
         free = order[part[order] == TRAINING]
-        if share and not got and len(free) > 1:
-            part[free[np.argmin(sizes[free])]] = number
+        # One block is for training, and one for the test that comes after the validation.
+        most = len(free) - 1 - (number == VALIDATION and test_share > 0 and len(free) > 2)
+        taken: list[int] = []
+        for block in free:
+            closer = abs(got + sizes[block] - goal) < abs(got - goal)
+            if closer and len(taken) < most:
+                taken.append(block)
+                got += int(sizes[block])
+        if share and not taken and most:
+            taken = [free[np.argmin(sizes[free])]]
+        part[taken] = number
     return part[index]
 
 
