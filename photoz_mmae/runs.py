@@ -29,10 +29,16 @@ class SimulateRun:
     n: int = Field(gt=0)
     seed: int = Field(default=0, ge=0)
     survey: str = "hsc-wide"
+    selection: str = "desi"
+    fraction_stars: float = Field(default=0.0, ge=0, le=1)
+    fraction_bad: float = Field(default=0.0, ge=0, le=1)
+    ebv: float | None = Field(default=None, ge=0, le=2)
+    spectrum_pixels: Literal[259, 7783] = 259
     output: Path | None = None
     cutouts: Path | None = None
     layout: Literal["cube", "mef"] = "cube"
     workers: int = Field(default=1, ge=1)
+    device: str = "cpu"
     overwrite: bool = False
 
 
