@@ -22,6 +22,14 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
     metavar="DIR",
     help="Folder of the new model, such as models/mine.",
 )
+@run_option(
+    TrainRun,
+    "--simulate",
+    type=int,
+    metavar="N",
+    help="Instead of DATA: N new mock objects for every epoch.",
+)
+@run_option(TrainRun, "--simulate-seed", type=int, help="Of the mock survey.")
 @run_option(TrainRun, "--preset", metavar="NAME", help="Network and schedule: small or paper.")
 @run_option(
     TrainRun,
@@ -69,7 +77,7 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 @overwrite_option
 @config_option
 def train(config: Path | None, **options: Any) -> None:
-    """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one.
+    """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one, or on --simulate N.
 
     The same command goes on with a training that was stopped. The folder ends with
     weights.safetensors, model.json, CARD.md and metrics.jsonl.

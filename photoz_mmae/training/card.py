@@ -30,6 +30,7 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
         if name.startswith("loss_") and name != "loss_image"  # nothing of the image is hidden here
     )
     seed = "" if record.data_seed is None else f", seed {record.data_seed}"
+    of_what = "" if run.data else " of its recipe"
     notes = "".join(f"\n- {note}" for note in record.notes)
     part = "test" if record.objects_test else "validation"
     average = record.settings.get("training", {}).get("ema")
@@ -48,7 +49,7 @@ Preset `{info.preset}`: {preset.description}.
 
 ## Training
 
-Data: `{record.data}` ({record.data_description}{seed}), sha256 `{record.data_sha256}`.
+Data: `{record.data}` ({record.data_description}{seed}), sha256{of_what} `{record.data_sha256}`.
 
 - Split: {record.split}, seed {record.seed}: {record.objects_training:,} objects for training,
   {record.objects_validation:,} for validation, {record.objects_test:,} for the test
@@ -87,7 +88,8 @@ tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
 
 def _command(run: TrainRun) -> str:
     given = [f"--{n.replace('_', '-')} {getattr(run, n)}" for n in _OPTIONS if _is_told(run, n)]
-    source = shlex.quote(str(run.data))
+    simulated = f"--simulate {run.simulate} --simulate-seed {run.simulate_seed}"
+    source = shlex.quote(str(run.data)) if run.data else simulated
     return " ".join(["photoz-mmae train", source, "-o", shlex.quote(str(run.output)), *given])
 
 

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from photoz_mmae import __version__
-from photoz_mmae.errors import InputError, StoppedError
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
-from photoz_mmae.model.presets import MMAENetwork, Preset, load_preset
+from photoz_mmae.model.presets import MMAENetwork, Preset
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.weights import TrainedModel, build_network, save_model
-from photoz_mmae.provenance import file_sha256
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.training.card import model_card
@@ -34,9 +33,9 @@ from photoz_mmae.training.folder import append_metrics, drop_metrics, is_finishe
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.schedule import make_average, make_optimizer, rate_factor
 from photoz_mmae.training.scores import Scored, result_table, score
+from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
+from photoz_mmae.training.source import find_source
 from photoz_mmae.training.step import Pieces, Stepper
-from photoz_mmae.training_sets.file_set import FileSet
-from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingSet
 
 STRETCH_OBJECTS = 2048
@@ -77,35 +76,23 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     ------
     InputError, OutputError, StoppedError, UsageError
     """
-    preset = _apply(load_preset(run.preset), run)
+    preset = preset_of(run)
     device = resolve_device(run.device)
-    precision = _precision(run, device)
+    precision = precision_of(run, device)
     if run.tensorboard:
         require_tensorboard()
-    file = SpectraFile(run.data)
-    _check_images(file, preset)
-    data_sha256 = file.sha256()
-    settings = _decisive_settings(run, preset, precision, data_sha256)
+    source = find_source(run, preset, device)
+    settings = decisive_settings(run, preset, precision, source.fingerprint)
     if is_finished(run, settings):
         return None
     torch.manual_seed(run.seed)
     network = build_network(preset.network)
-    objective = make_objective(network, preset.training, precision)
-    schedule = preset.training
-    data = FileSet(
-        file,
-        objective.normalisation,
-        run.split,
-        (schedule.validation_share, schedule.test_share),
-        run.seed,
-        run.limit,
-        run.match_to,
-    )
+    data = source.open(make_objective(network, preset.training).normalisation)
     for line in data.composition.lines():
         watcher.on_note(line)
-    prepare_folder(run)
     if isinstance(network, MMAE):
         network.fit(data.sample(STRETCH_OBJECTS))
+    prepare_folder(run)
     training = _Training(run, preset, settings, data, network.to(device), precision, watcher)
     training.run()
     scored = training.score("validation")
@@ -114,7 +101,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     composition, progress = data.composition, training.progress
     origin = TrainingRecord(
         data=data.name,
-        data_sha256=data_sha256,
+        data_sha256=source.fingerprint,
         data_description=data.description,
         data_seed=data.mock_seed,
         objects_training=composition.training,
@@ -278,53 +265,6 @@ class _Training:
     def _modules(self) -> dict[str, torch.nn.Module]:
         average = {} if self._average is None else {"average": self._average}
         return {"network": self._network, **average}
-
-
-def _apply(preset: Preset, run: TrainRun) -> Preset:
-    """Let the run's own numbers win over the preset's."""
-    given = {
-        name: getattr(run, name)
-        for name in ("epochs", "patience", "batch_size", "learning_rate")
-        if getattr(run, name) is not None
-    }
-    return dataclasses.replace(preset, training=dataclasses.replace(preset.training, **given))
-
-
-def _precision(run: TrainRun, device: str) -> torch.dtype:
-    if run.precision == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    return torch.bfloat16 if run.precision == "bfloat16" else torch.float32
-
-
-def _check_images(file: SpectraFile, preset: Preset) -> None:
-    bands, *size = file.image_shape
-    network, survey = preset.network, file.survey
-    if bands != network.bands or bands != len(survey.bands):
-        raise InputError(
-            f"{file.path}: images of {bands} bands; the preset wants {network.bands}, and the "
-            f"survey {survey.name} has {len(survey.bands)} ({''.join(survey.bands)})"
-        )
-    if size != [network.image_size] * 2:
-        raise InputError(
-            f"{file.path}: images of {size[0]} x {size[1]} pixels; the preset wants "
-            f"{network.image_size} x {network.image_size}"
-        )
-
-
-def _decisive_settings(
-    run: TrainRun, preset: Preset, precision: torch.dtype, data_sha256: str
-) -> dict[str, Any]:
-    """Everything that a resumed training must have in common with its beginning."""
-    return {
-        "data_sha256": data_sha256,
-        "split": run.split,
-        "match_to_sha256": file_sha256(run.match_to) if run.match_to else None,
-        "limit": run.limit,
-        "seed": run.seed,
-        "precision": str(precision).removeprefix("torch."),
-        "network": dataclasses.asdict(preset.network),
-        "training": dataclasses.asdict(preset.training),
-    }
 
 
 def _describe(

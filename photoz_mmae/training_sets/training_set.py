@@ -49,8 +49,8 @@ class TrainingBatch:
         """Return the same objects on another device."""
         return TrainingBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
-    def __getitem__(self, rows: slice) -> "TrainingBatch":
-        """Return some of the objects."""
+    def __getitem__(self, rows: slice | Tensor) -> "TrainingBatch":
+        """Return some of the objects, by a slice or by their numbers."""
         return TrainingBatch(**{name: value[rows] for name, value in vars(self).items()})
 
 
