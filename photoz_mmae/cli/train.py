@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
-from photoz_mmae.errors import StoppedError
+from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.runs import TrainRun, load_run
 from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
 
@@ -88,6 +88,8 @@ def train(config: Path | None, **options: Any) -> None:
             _train(run, stack)
     except KeyboardInterrupt as stop:
         raise StoppedError("stopped; the same command goes on from the last checkpoint") from stop
+    except MemoryError as error:
+        raise UsageError("not enough memory; a smaller --batch-size needs less") from error
 
 
 def _train(run: TrainRun, stack: ExitStack) -> None:

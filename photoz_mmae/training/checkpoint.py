@@ -90,7 +90,7 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
         raise OutputError(
             f"{folder}: cannot write the checkpoint ({error.strerror}); "
-            "the same command goes on from the one before"
+            "make room, then the same command goes on"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)

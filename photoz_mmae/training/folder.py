@@ -75,5 +75,5 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot write {METRICS_FILE} ({error.strerror}); "
-            "the same command goes on from the last checkpoint"
+            "make room, then the same command goes on"
         ) from error

@@ -1,5 +1,6 @@
 """One step of the optimiser, in as many pieces as memory asks for."""
 
+import gc
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -52,6 +53,8 @@ class Pieces:
                         "--preset needs less"
                     ) from error
             # Outside of the handler: the exception holds what filled the memory.
+            gc.collect()
+            torch.cuda.empty_cache()
             self.n *= 2
             if not self._said:
                 size = -(-objects // self.n)
@@ -143,5 +146,6 @@ def backward(objective: Objective, views: list[View], pieces: int) -> dict[str, 
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    # On the CPU it is a bare RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    # On the CPU it is a bare RuntimeError, of torch's allocator or of oneDNN.
+    said = ("DefaultCPUAllocator", "could not create a primitive")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(s in str(error) for s in said)

@@ -13,6 +13,7 @@ from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork, load_preset
 from photoz_mmae.model.weights import build_network
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.step import backward
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 N = 10
@@ -172,3 +173,13 @@ def test_accumulate_through_the_command_line(training_file, tmp_path, monkeypatc
     device = OutOfMemory(monkeypatch, 99, None)
     assert run(*arguments(training_file, tmp_path / "m", epochs=1, limit=40, accumulate=4)) == 0
     assert max(device.sizes) == 3  # of 12 without spectrum
+
+
+def test_no_memory_to_read_with_is_one_line(training_file, tmp_path, monkeypatch, capsys):
+    def read(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(SpectraFile, "read", read)
+    assert run(*arguments(training_file, tmp_path / "m", epochs=1)) == 2
+    assert "a smaller --batch-size needs less" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "m").exists()
