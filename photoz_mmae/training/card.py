@@ -51,8 +51,8 @@ Preset `{info.preset}`: {preset.description}.
 
 Data: `{record.data}` ({record.data_description}{seed}), sha256{of_what} `{record.data_sha256}`.
 
-- Split: {record.split}, seed {record.seed}: {record.objects_training:,} objects for training,
-  {record.objects_validation:,} for validation, {record.objects_test:,} for the test
+- {record.objects_training:,} objects for training, {record.objects_validation:,} for validation,
+  {record.objects_test:,} for the test; split: {record.split}
 - Training objects without: {_counts(record.lacking)}
 - Dropped: {_counts(record.dropped)}{notes}
 

@@ -68,6 +68,7 @@ class FileSet:
             part, words = split.published_split(len(file))[:n], "the published split"
         else:
             part, words, lost = self._split_sky(keep, shares)
+            words = f"{words}, seed {seed}"
             for why, rows in lost.items():
                 dropped[why] = int((keep & rows).sum())
                 keep = keep & ~rows

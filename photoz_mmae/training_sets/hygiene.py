@@ -56,7 +56,7 @@ def find_usable(file: SpectraFile, n: int) -> Usable:
         raise InputError(f"{file.path}: no object with an image has a redshift")
     dropped = {
         "with constant images": int((~varies).sum()),
-        "repeats": int(varies.sum() - keep.sum()),
+        "repeated": int(varies.sum() - keep.sum()),
     }
     return Usable(keep, has_spectrum, dropped)
 

@@ -114,7 +114,7 @@ def test_repeats_and_dead_images_are_dropped(tmp_path):
     data = open_set(path)
     used = sorted(row for part in parts_of(data) for row in part)
     assert used == sorted(set(range(N)) - {10, 12, 30, 50})
-    assert data.composition.dropped["repeats"] == 2
+    assert data.composition.dropped["repeated"] == 2
     assert data.composition.dropped["with constant images"] == 2
 
 
@@ -159,7 +159,7 @@ def test_tracts_serve_where_there_is_no_position(tmp_path, kind):
     ids = ((tract << 42) + np.arange(N)).astype(kind)
     path = write(tmp_path / "t.hdf5", object_id=ids, **{"DESI_fibermap/TARGET_RA": None})
     data = open_set(path)
-    assert data.composition.split == "HSC tracts"
+    assert data.composition.split == "HSC tracts, seed 0"
     for rows in parts_of(data):
         assert len({tract[row] for row in rows} & {tract[r] for r in parts_of(data)[1]}) in (0, 1)
     assert len({tract[row] for row in parts_of(data)[1]}) == 1
