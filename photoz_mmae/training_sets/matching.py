@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.catalog.tables import TableFile
 from photoz_mmae.errors import InputError
+from photoz_mmae.tables import TableFile
 
 NEIGHBOURS = 50
 """Training objects that the density around one is measured with, in a large sample."""
