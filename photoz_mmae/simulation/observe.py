@@ -212,8 +212,8 @@ def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> L
 
 
 def _measure(rng: np.random.Generator, survey: Survey, total: Floats) -> Floats:
-    """Magnitudes (N, B) as a pipeline's profile fits give them: 1.5 per cent and the sky's noise."""
-    flux = total * (1.0 + rng.normal(0.0, 0.015, total.shape))
+    """Magnitudes (N, B) as a pipeline's profile fits give them: 1 per cent and the sky's noise."""
+    flux = total * (1.0 + rng.normal(0.0, 0.01, total.shape))
     flux += rng.normal(0.0, 1.0, total.shape) * 10.0 * np.array(survey.negative_std) / 0.603
     return np.asarray(ZERO_POINT - 2.5 * np.log10(np.maximum(flux, 1e-3)))
 
