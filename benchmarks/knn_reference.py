@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.stream import simulate
 from photoz_mmae.simulation.write import TrainingFile
 from photoz_mmae.surveys import HSC_WIDE, ZERO_POINT
@@ -81,8 +82,9 @@ def main() -> None:
         for number, (given, n) in enumerate(((arguments.train, N_TRAIN), (arguments.test, N_TEST))):
             path, seed = given or Path(folder) / f"mock{number}.hdf5", arguments.seed + number
             if given is None:
-                with TrainingFile(path, n, HSC_WIDE, seed, overwrite=False) as file:
-                    for chunk in simulate(HSC_WIDE, n, seed, arguments.workers):
+                recipe = Recipe(HSC_WIDE, seed)
+                with TrainingFile(path, n, recipe, overwrite=False) as file:
+                    for chunk in simulate(recipe, n, arguments.workers):
                         file.add(chunk)
             paths.append(path)
         train, train_z = measure(paths[0], N_TRAIN)

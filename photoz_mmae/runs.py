@@ -20,6 +20,7 @@ from photoz_mmae.errors import InputError, UsageError
 _STRICT = ConfigDict(extra="forbid")
 _ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA"}
 """Fields that stand on the command line without a name."""
+_MISSING = "missing; give it on the command line or in a --config file"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -29,10 +30,16 @@ class SimulateRun:
     n: int = Field(gt=0)
     seed: int = Field(default=0, ge=0)
     survey: str = "hsc-wide"
+    selection: str = "desi"
+    fraction_stars: float = Field(default=0.0, ge=0, le=1)
+    fraction_bad: float = Field(default=0.0, ge=0, le=1)
+    ebv: float | None = Field(default=None, ge=0, le=2)
+    spectrum_pixels: Literal[259, 7783] = 259
     output: Path | None = None
     cutouts: Path | None = None
     layout: Literal["cube", "mef"] = "cube"
     workers: int = Field(default=1, ge=1)
+    device: str = "cpu"
     overwrite: bool = False
 
 
@@ -40,17 +47,41 @@ class SimulateRun:
 class TrainRun:
     """`photoz-mmae train`: a training file in, a model folder out."""
 
-    data: Path
     output: Path
+    simulate: int | None = Field(default=None, ge=100)
+    data: Path | None = Field(default=None, validate_default=True)
+    simulate_seed: int = Field(default=0, ge=0)
     preset: str = "small"
+    split: Literal["sky", "published"] = "sky"
+    match_to: Path | None = None
+    limit: int | None = Field(default=None, ge=10)
     seed: int = Field(default=0, ge=0)
     epochs: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
-    device: str = "auto"
-    limit: int | None = Field(default=None, ge=10)
     dust: Literal["none", "deredden", "input"] | None = None
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    tensorboard: bool = False
     overwrite: bool = False
+
+    @field_validator("data")
+    @classmethod
+    def _one_source(cls, data: Path | None, info: ValidationInfo) -> Path | None:
+        if data is None and info.data.get("simulate") is None:
+            raise ValueError(f"{_MISSING}, or give --simulate N")
+        if data is not None and info.data.get("simulate") is not None:
+            raise ValueError("give either DATA or --simulate N")
+        return data
+
+    @field_validator("split", "match_to", "limit")
+    @classmethod
+    def _for_files(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("simulate") is not None:
+            raise ValueError("is for a file; --simulate has no use for it")
+        return value
 
 
 CATALOG_COLUMNS = {"id": "object_id", "ebv": "ebv"}
@@ -168,7 +199,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _problem(kind: str, message: str) -> str:
     if kind == "missing":
-        return "missing; give it on the command line or in a --config file"
+        return _MISSING
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return message.partition(",")[0].replace("Input should be", "must be")

@@ -31,6 +31,10 @@ class Survey:
         Typical PSF full width at half maximum per band, arcsec.
     extinction : tuple of float
         A_band / E(B-V).
+    exposure : tuple of float
+        Exposure time per band, s.
+    aperture : float
+        Open area of the telescope, cm2.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Survey:
     negative_std: tuple[float, ...]
     seeing: tuple[float, ...]
     extinction: tuple[float, ...]
+    exposure: tuple[float, ...]
+    aperture: float
 
 
 HSC_WIDE = Survey(
@@ -52,6 +58,8 @@ HSC_WIDE = Survey(
     # HSC PDR2 wide (Aihara et al. 2019), median seeing.
     seeing=(0.79, 0.75, 0.60, 0.68, 0.68),
     extinction=(3.240, 2.276, 1.633, 1.263, 1.075),
+    exposure=(600.0, 600.0, 1200.0, 1200.0, 1200.0),
+    aperture=4.9e5,
 )
 
 SURVEYS = {survey.name: survey for survey in (HSC_WIDE,)}

@@ -35,8 +35,32 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
     type=click.Choice(["cube", "mef"]),
     help="Cutouts as one cube, or as one image extension per band.",
 )
-@run_option(SimulateRun, "--survey", metavar="NAME", help="Bands, noise and seeing.")
+@run_option(SimulateRun, "--survey", metavar="NAME", help="Bands, pixel scale, depth and seeing.")
+@run_option(
+    SimulateRun,
+    "--selection",
+    metavar="desi|magnitude:LIMIT",
+    help="The targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i.",
+)
+@run_option(SimulateRun, "--fraction-stars", type=float, help="Share of stars among the objects.")
+@run_option(
+    SimulateRun, "--fraction-bad", type=float, help="Share of objects with something wrong."
+)
+@run_option(
+    SimulateRun,
+    "--ebv",
+    type=float,
+    help="Galactic E(B-V) of every object, instead of 0 to 0.3 as it comes.",
+)
+@run_option(
+    SimulateRun,
+    "--spectrum-pixels",
+    type=int,
+    metavar="259|7783",
+    help="Of 24 A, or of 0.8 A as in the real file.",
+)
 @run_option(SimulateRun, "--workers", type=int, help="Processes to generate with.")
+@run_option(SimulateRun, "--device", metavar="cpu|cuda[:K]", help="Where the images are made.")
 @overwrite_option
 @config_option
 def simulate(config: Path | None, **options: Any) -> None:
@@ -59,12 +83,23 @@ def _simulate(run: SimulateRun) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from photoz_mmae.inference.engine import resolve_device
     from photoz_mmae.simulation.fits_cutouts import CutoutFolder
+    from photoz_mmae.simulation.recipe import Recipe
     from photoz_mmae.simulation.stream import simulate as stream
     from photoz_mmae.simulation.write import TrainingFile
     from photoz_mmae.surveys import get_survey
 
-    survey = get_survey(run.survey)
+    recipe = Recipe(
+        survey=get_survey(run.survey),
+        seed=run.seed,
+        selection=run.selection,
+        fraction_stars=run.fraction_stars,
+        fraction_bad=run.fraction_bad,
+        ebv=run.ebv,
+        spectrum_pixels=run.spectrum_pixels,
+    )
+    device = resolve_device(run.device)
     start = monotonic()
     console = Console(stderr=True)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -72,16 +107,16 @@ def _simulate(run: SimulateRun) -> None:
         with stop_on_signals(), ExitStack() as stack:
             sinks: list[TrainingFile | CutoutFolder] = []
             if run.output is not None:
-                file = TrainingFile(run.output, run.n, survey, run.seed, run.overwrite)
+                file = TrainingFile(run.output, run.n, recipe, run.overwrite)
                 sinks.append(stack.enter_context(file))
             if run.cutouts is not None:
-                folder = CutoutFolder(run.cutouts, run.layout, survey, run.seed, run.overwrite)
+                folder = CutoutFolder(run.cutouts, run.layout, recipe, run.overwrite)
                 sinks.append(stack.enter_context(folder))
             bar = stack.enter_context(
                 Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
             )
             task = bar.add_task("", total=run.n)
-            chunks = stack.enter_context(closing(stream(survey, run.n, run.seed, run.workers)))
+            chunks = stack.enter_context(closing(stream(recipe, run.n, run.workers, device)))
             for chunk in chunks:
                 for sink in sinks:
                     sink.add(chunk)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from photoz_mmae import __version__
 from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.observe import MockChunk
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.render import STAMP
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
@@ -38,8 +39,7 @@ class CutoutFolder:
         Created where it is missing.
     layout : {"cube", "mef"}
         A primary HDU (bands, 64, 64), or one image extension per band.
-    survey : Survey
-    seed : int
+    recipe : Recipe
         Recorded in the truth's metadata.
     overwrite : bool
         Replace the cutouts that an earlier call wrote into `path`, and no other file.
@@ -51,13 +51,13 @@ class CutoutFolder:
     """
 
     def __init__(
-        self, path: Path, layout: Literal["cube", "mef"], survey: Survey, seed: int, overwrite: bool
+        self, path: Path, layout: Literal["cube", "mef"], recipe: Recipe, overwrite: bool
     ) -> None:
         self._path = path
         self._old = _files_to_replace(path, overwrite)
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._encode = _encode_cube if layout == "cube" else _encode_extensions
-        self._survey = survey
+        self._survey = survey = recipe.survey
         kinds = [("object_id", pa.int64()), ("ra", pa.float64()), ("dec", pa.float64())]
         kinds += [("redshift", pa.float64())]
         kinds += [(f"mag_{band}", pa.float64()) for band in survey.bands]
@@ -66,7 +66,7 @@ class CutoutFolder:
             _KIND[0]: _KIND[1],
             b"photoz_mmae.title": b"Mock data: the truth of simulated cutouts",
             b"photoz_mmae.version": __version__.encode(),
-            b"photoz_mmae.seed": str(seed).encode(),
+            b"photoz_mmae.seed": str(recipe.seed).encode(),
             b"photoz_mmae.survey": survey.name.encode(),
         }
         with self._reporting():

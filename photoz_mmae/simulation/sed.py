@@ -15,7 +15,7 @@ from photoz_mmae.simulation import igm, lines
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
 REST_RANGE = (610.0, 11600.0)
-OBSERVED_RANGE = (3400.0, 11000.0)
+OBSERVED_RANGE = (3150.0, 11000.0)
 REFERENCE = 5500.0
 """Rest wavelength (Angstrom) at which every component has L_lambda = 1."""
 
@@ -64,6 +64,10 @@ class GalaxySeds:
     line_boost: NDArray[np.float64]
     warp: NDArray[np.float64]
 
+    def take(self, rows: NDArray[np.int64]) -> "GalaxySeds":
+        """Return some of the rows."""
+        return GalaxySeds(**{name: values[rows] for name, values in vars(self).items()})
+
 
 @dataclass
 class QuasarSeds:
@@ -83,89 +87,116 @@ class SedModel:
     survey : Survey
     step : float
         Grid step in ln(wavelength).
+    device : str
+        Where the tables are and spectra are made.
     """
 
-    def __init__(self, survey: Survey, step: float) -> None:
+    def __init__(self, survey: Survey, step: float, device: str) -> None:
         self._step = step
+        self._device = device
         self._shift0 = round(np.log(OBSERVED_RANGE[0] / REST_RANGE[0]) / step)
         size = round(np.log(OBSERVED_RANGE[1] / OBSERVED_RANGE[0]) / step) + 1
         self.rest = _log_grid(REST_RANGE, step)
         self.observed = self.rest[0] * np.exp(step * (self._shift0 + np.arange(size)))
         wave, templates = read_templates()
         self._infrared = (wave, templates)
-        self._templates = _tensor([np.interp(self.rest, wave, row) for row in templates])
+        self._templates = self._tensor([np.interp(self.rest, wave, row) for row in templates])
         self._uv = np.array([np.interp(2000.0, wave, row) for row in templates])
         self._uv[[INTERMEDIATE, AF_STARS, OLD]] = 0.0  # hot evolved stars do not ionise
         log_ratio = np.log(self.rest / REFERENCE)
         dust = calzetti(self.rest)
         warp = _hat_functions(np.log(self.rest), N_WARP)
-        self._galaxy_exponents = _tensor([dust, dust * log_ratio, *warp])
+        self._galaxy_exponents = self._tensor([dust, dust * log_ratio, *warp])
         # Bluewards of Lyman alpha the continuum of quasars bends down (Telfer et al. 2002).
         bend = np.log(np.minimum(self.rest, 1216.0) / 1216.0)
-        self._quasar_exponents = _tensor([dust, log_ratio, bend, *warp])
+        self._quasar_exponents = self._tensor([dust, log_ratio, bend, *warp])
         self._line_dust = calzetti(np.array(list(lines.NEBULAR.values()))) / 0.44
-        self._nebular = _tensor(
+        self._nebular = self._tensor(
             [
                 _gaussian(self.rest, wave, wave * _LINE_VELOCITY / 299792.458, step)
                 for wave in lines.NEBULAR.values()
             ]
         )
-        self._broad = _tensor(
+        self._broad = self._tensor(
             [_gaussian(self.rest, line.wave, line.sigma, step) for line in lines.QUASAR_LINES]
         )
-        self._igm = _tensor(
+        self._igm = self._tensor(
             [igm.transmission(self.observed, z) for z in np.arange(0, MAX_REDSHIFT + 0.06, _Z_STEP)]
         )
-        self._bands = _tensor(_band_matrix(survey, self.observed, step))
-        self._pixels = _tensor(_pixel_matrix(self.observed, step))
+        self._bands = self._tensor(_band_matrix(survey, self.observed, step))
+        self._pixels = self._tensor(_pixel_matrix(self.observed, step))
 
-    def galaxies(self, seds: GalaxySeds) -> Tensor:
+    def galaxies(self, seds: GalaxySeds, with_lines: bool = True) -> Tensor:
         """Rest-frame L_lambda (N, R) of galaxy components, dust-free L(5500 A) = 1."""
         exponents = np.column_stack(
             [-0.921 * seds.ebv, -0.921 * seds.ebv * seds.dust_slope, seds.warp]
         )
-        stars = _tensor(seds.share) @ self._templates  # (N, 5) @ (5, R)
-        stars *= torch.exp(_tensor(exponents) @ self._galaxy_exponents)
+        stars = self._tensor(seds.share) @ self._templates  # (N, 5) @ (5, R)
+        stars *= torch.exp(self._tensor(exponents) @ self._galaxy_exponents)
+        if with_lines:
+            stars.addmm_(self._tensor(self.line_luminosities(seds)), self._nebular)
+        return stars
+
+    def line_luminosities(self, seds: GalaxySeds) -> NDArray[np.float64]:
+        """Luminosities (N, L) of the lines of `lines.NEBULAR`: the unit of `galaxies` times A."""
         strength = lines.nebular_luminosities(
-            seds.share @ self._uv, seds.share[:, OLD] + seds.share[:, INTERMEDIATE],
+            seds.share @ self._uv,
+            seds.share[:, OLD] + seds.share[:, INTERMEDIATE],
             seds.metallicity,
-        )  # fmt: skip
+        )
         strength *= seds.line_boost[:, None] * np.exp(-0.921 * seds.ebv[:, None] * self._line_dust)
-        return stars.addmm_(_tensor(strength), self._nebular)
+        return strength
 
     def quasars(self, seds: QuasarSeds) -> Tensor:
         """Rest-frame L_lambda (N, R) of quasars without host, dust-free L(5500 A) = 1."""
         bend = np.full_like(seds.slope, 1.2)
         exponents = np.column_stack([-0.921 * seds.ebv, seds.slope, bend, seds.warp])
-        continuum = torch.exp(_tensor(exponents) @ self._quasar_exponents)
+        continuum = torch.exp(self._tensor(exponents) @ self._quasar_exponents)
         widths = np.array([line.width for line in lines.QUASAR_LINES])
-        relative = 1.0 + _tensor(seds.boost * widths) @ self._broad
+        relative = 1.0 + self._tensor(seds.boost * widths) @ self._broad
         return continuum * relative
+
+    def stars(self, temperature: NDArray[np.float64]) -> Tensor:
+        """L_lambda (N, R) of stars as black bodies, 1 at 5500 A; temperatures in K."""
+
+        def planck(wave: NDArray[np.float64]) -> NDArray[np.float64]:
+            density: NDArray[np.float64] = wave**-5.0 / np.expm1(
+                1.438777e8 / (wave * temperature[:, None])
+            )
+            return density
+
+        return self._tensor(planck(self.rest) / planck(np.array([REFERENCE])))
 
     def observe(self, rest: Tensor, z: NDArray[np.float64]) -> Tensor:
         """Redshift and absorb: (N, R) -> (N, K) on `observed`, by linear interpolation."""
         shift = self._shift0 - np.log1p(z) / self._step
         whole = np.floor(shift).astype(np.int64)
-        part = _tensor(shift - whole)[:, None]
-        index = torch.from_numpy(whole)[:, None] + torch.arange(len(self.observed) + 1)
+        part = self._tensor(shift - whole)[:, None]
+        columns = torch.arange(len(self.observed) + 1, device=self._device)
+        index = torch.from_numpy(whole).to(self._device)[:, None] + columns
         window = rest.gather(1, index.clamp_(0, rest.shape[1] - 1))  # (N, K + 1)
         spectra = torch.lerp(window[:, :-1], window[:, 1:], part)
         far = np.flatnonzero(self.observed[0] < 1216.0 * (1.0 + z))
         if len(far):
             row = z[far] / _Z_STEP
-            below = torch.from_numpy(row.astype(np.int64))
-            weight = _tensor(row % 1.0)[:, None]
-            spectra[far] *= torch.lerp(self._igm[below], self._igm[below + 1], weight)
+            below = torch.from_numpy(row.astype(np.int64)).to(self._device)
+            weight = self._tensor(row % 1.0)[:, None]
+            spectra[torch.from_numpy(far).to(self._device)] *= torch.lerp(
+                self._igm[below], self._igm[below + 1], weight
+            )
         return spectra
 
     def band_fluxes(self, observed: Tensor) -> NDArray[np.float64]:
         """AB fluxes (N, B) at zero point 27 of spectra (N, K) in 1e-17 erg/s/cm2/A."""
-        return (observed @ self._bands).numpy().astype(np.float64)
+        return (observed @ self._bands).cpu().numpy().astype(np.float64)
 
     def pixels(self, observed: Tensor) -> NDArray[np.float32]:
         """Mean flux density (N, 259) in the pixels of `WAVE`."""
-        flux: NDArray[np.float32] = (observed @ self._pixels).numpy()
+        flux: NDArray[np.float32] = (observed @ self._pixels).cpu().numpy()
         return flux
+
+    def _tensor(self, values: ArrayLike) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self._device)
 
     def infrared(
         self, seds: GalaxySeds, z: NDArray[np.float64], wave: float
@@ -179,9 +210,9 @@ class SedModel:
 
 
 @lru_cache(maxsize=4)
-def get_model(survey: Survey, step: float) -> SedModel:
+def get_model(survey: Survey, step: float, device: str = "cpu") -> SedModel:
     """Return the model of `survey` on a grid of `step`, built once per process."""
-    return SedModel(survey, step)
+    return SedModel(survey, step, device)
 
 
 @lru_cache(maxsize=1)
@@ -284,7 +315,3 @@ def _hat_functions(x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 def _log_grid(limits: tuple[float, float], step: float) -> NDArray[np.float64]:
     steps = np.arange(0.0, np.log(limits[1] / limits[0]), step, dtype=np.float64)
     return np.exp(steps) * limits[0]
-
-
-def _tensor(values: ArrayLike) -> Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))

@@ -14,13 +14,15 @@ import torch
 
 from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.observe import CHUNK, MockChunk, simulate_chunk
-from photoz_mmae.surveys import Survey
+from photoz_mmae.simulation.recipe import Recipe
 
 _stop: Event  # of a worker process: set when its parent wants no more chunks
 
 
-def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Generator[MockChunk]:
+def simulate(recipe: Recipe, n: int, workers: int = 1, device: str = "cpu") -> Generator[MockChunk]:
     """Yield `n` objects in chunks, in order; what they are does not depend on `workers`.
+
+    On a GPU this process alone does the work.
 
     Raises
     ------
@@ -30,12 +32,12 @@ def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Generator[M
         A worker process died.
     """
     sizes = [min(CHUNK, n - first) for first in range(0, n, CHUNK)]
-    if workers == 1 or len(sizes) == 1:
+    if workers == 1 or len(sizes) == 1 or device != "cpu":
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for chunk, size in enumerate(sizes):
-                yield simulate_chunk(survey, size, seed, chunk)
+                yield simulate_chunk(recipe, size, chunk, device)
         finally:
             torch.set_num_threads(threads)
         return
@@ -57,7 +59,7 @@ def simulate(survey: Survey, n: int, seed: int, workers: int = 1) -> Generator[M
     try:
         # A short queue: a chunk is 41 MB, and memory is to stay flat however slow the disk is.
         for chunk, size in enumerate(sizes):
-            waiting.append(pool.submit(_work, survey, size, seed, chunk))
+            waiting.append(pool.submit(_work, recipe, size, chunk))
             if len(waiting) > workers + 1:
                 yield next_chunk()
         while waiting:
@@ -82,8 +84,8 @@ def _start_worker(stop: Event) -> None:
     Thread(target=_leave_with_parent, daemon=True).start()
 
 
-def _work(survey: Survey, n: int, seed: int, chunk: int) -> MockChunk | None:
-    return None if _stop.is_set() else simulate_chunk(survey, n, seed, chunk)
+def _work(recipe: Recipe, n: int, chunk: int) -> MockChunk | None:
+    return None if _stop.is_set() else simulate_chunk(recipe, n, chunk)
 
 
 def _leave_with_parent() -> None:

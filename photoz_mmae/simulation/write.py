@@ -12,9 +12,9 @@ import numpy as np
 from photoz_mmae import __version__
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.simulation.observe import MockChunk
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.render import STAMP
-from photoz_mmae.simulation.sed import N_PIXELS
-from photoz_mmae.surveys import ZERO_POINT, Survey
+from photoz_mmae.surveys import ZERO_POINT
 
 
 class TrainingFile:
@@ -27,8 +27,7 @@ class TrainingFile:
     path : Path
     n : int
         Objects to come.
-    survey : Survey
-    seed : int
+    recipe : Recipe
         Recorded in the file.
     overwrite : bool
         Replace an existing file.
@@ -41,7 +40,7 @@ class TrainingFile:
         The file exists, or cannot be written.
     """
 
-    def __init__(self, path: Path, n: int, survey: Survey, seed: int, overwrite: bool) -> None:
+    def __init__(self, path: Path, n: int, recipe: Recipe, overwrite: bool) -> None:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; name a file, as in {path}/mock.hdf5")
         if path.suffix not in (".hdf5", ".h5"):
@@ -60,23 +59,27 @@ class TrainingFile:
             {
                 "title": "Mock data: a simulated survey, no observation",
                 "mock": True,
-                "survey": survey.name,
-                "bands": "".join(survey.bands),
+                "survey": recipe.survey.name,
+                "bands": "".join(recipe.survey.bands),
                 "zero_point": ZERO_POINT,
-                "pixel_scale": survey.pixel_scale,
-                "seed": seed,
+                "pixel_scale": recipe.survey.pixel_scale,
+                "seed": recipe.seed,
+                "selection": recipe.selection,
+                "fraction_stars": recipe.fraction_stars,
+                "fraction_bad": recipe.fraction_bad,
                 "photoz_mmae_version": __version__,
             }
         )
-        self._create(n, survey)
+        self._create(n, recipe)
 
-    def _create(self, n: int, survey: Survey) -> None:
+    def _create(self, n: int, recipe: Recipe) -> None:
+        survey, pixels = recipe.survey, recipe.spectrum_pixels
         bands = len(survey.bands)
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
             "image": ((n, bands, STAMP, STAMP), "f4"),
-            "spectrum/flux": ((n, N_PIXELS), "f4"),
-            "spectrum/ivar": ((n, N_PIXELS), "f4"),
-            "spectrum/wave": ((n, N_PIXELS), "f4"),
+            "spectrum/flux": ((n, pixels), "f4"),
+            "spectrum/ivar": ((n, pixels), "f4"),
+            "spectrum/wave": ((n, pixels), "f4"),
             "DESI_fibermap/MORPHTYPE": ((n,), "S4"),
             "DESI_fibermap/FLUX_R": ((n,), "f4"),
             "DESI_fibermap/FLUX_W1": ((n,), "f4"),
@@ -86,7 +89,7 @@ class TrainingFile:
             "HSC_metadata/specz_flag_homogeneous": ((n,), "?"),
             "object_id": ((n,), "i8"),
             "targetid": ((n,), "S20"),
-            "simulation/class": ((n,), "S3"),
+            "simulation/class": ((n,), "S4"),
             "simulation/ebv": ((n,), "f4"),
             "simulation/ra": ((n,), "f8"),
             "simulation/dec": ((n,), "f8"),
@@ -94,6 +97,7 @@ class TrainingFile:
         for band in survey.bands:
             layout[f"HSC_metadata/{band}_cmodel_mag"] = ((n,), "f4")
             layout[f"simulation/{band}_mag"] = ((n,), "f4")
+            layout[f"simulation/{band}_psf_fwhm"] = ((n,), "f4")
         for name, (shape, kind) in layout.items():
             self._file.create_dataset(name, shape, kind)
         self._bands = survey.bands
@@ -115,7 +119,7 @@ class TrainingFile:
             "HSC_metadata/specz_flag_homogeneous": np.ones(size, dtype=bool),
             "object_id": chunk.object_id,
             "targetid": chunk.object_id.astype("S20"),
-            "simulation/class": chunk.kind.astype("S3"),
+            "simulation/class": chunk.kind.astype("S4"),
             "simulation/ebv": chunk.ebv,
             "simulation/ra": chunk.ra,
             "simulation/dec": chunk.dec,
@@ -123,6 +127,7 @@ class TrainingFile:
         for number, band in enumerate(self._bands):
             values[f"HSC_metadata/{band}_cmodel_mag"] = chunk.cmodel_mag[:, number]
             values[f"simulation/{band}_mag"] = chunk.mag[:, number]
+            values[f"simulation/{band}_psf_fwhm"] = chunk.psf_fwhm[:, number]
         try:
             for name, rows in values.items():
                 self._file[name][self._row : self._row + size] = rows

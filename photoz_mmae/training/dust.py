@@ -1,27 +1,15 @@
-"""How a training treats Galactic dust."""
+"""How a training treats Galactic dust: as the model will in prediction."""
 
 import dataclasses
 
-from photoz_mmae.errors import UsageError
 from photoz_mmae.model.dust import Dust
-from photoz_mmae.model.presets import DustTreatment, Preset, PublishedNetwork
+from photoz_mmae.model.presets import DustTreatment
 from photoz_mmae.surveys import Survey
-from photoz_mmae.training_sets.galaxiesml import TrainingBatch
+from photoz_mmae.training_sets.training_set import TrainingBatch
 
 
-def choose_dust(wanted: DustTreatment | None, preset: Preset, survey: Survey) -> Dust:
-    """Return the treatment that was asked for, else the preset's.
-
-    Raises
-    ------
-    UsageError
-        The preset's network cannot take E(B-V).
-    """
-    treatment = wanted or preset.dust
-    if treatment == "input" and isinstance(preset.network, PublishedNetwork):
-        raise UsageError(
-            "--dust input: the published network does not take E(B-V); use none or deredden"
-        )
+def make_dust(treatment: DustTreatment, survey: Survey) -> Dust:
+    """Return the treatment with the survey's coefficients, where it needs them."""
     return Dust(treatment, survey.extinction if treatment == "deredden" else None)
 
 

@@ -8,6 +8,7 @@ from photoz_mmae.model.weights import load_model
 from photoz_mmae.redshift.metrics import point_metrics
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.simulation.observe import simulate_chunk
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.surveys import HSC_WIDE
 
 
@@ -20,7 +21,7 @@ def test_shipped_models_are_small():
 
 def test_it_finds_redshifts_of_unseen_mock_galaxies():
     model = load_model(find_model("small"))
-    mock = simulate_chunk(HSC_WIDE, 500, seed=987, chunk=0)
+    mock = simulate_chunk(Recipe(HSC_WIDE, 987), 500, chunk=0)
     mass = Engine(model, "cpu", masks=0).predict(mock.images).mass
     points = summarise(mass, np.asarray(model.info.z_edges), [str(i) for i in mock.object_id])
     scores = point_metrics(points["z_best"], mock.redshift)

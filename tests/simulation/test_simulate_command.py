@@ -19,6 +19,7 @@ from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.fits_cutouts import CutoutFolder
 from photoz_mmae.simulation.observe import simulate_chunk
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.write import TrainingFile
 from photoz_mmae.surveys import HSC_WIDE
 
@@ -39,11 +40,12 @@ LAYOUT = {
     "HSC_metadata/specz_flag_homogeneous": ((), "?"),
     "object_id": ((), "i8"),
     "targetid": ((), "S20"),
-    "simulation/class": ((), "S3"),
+    "simulation/class": ((), "S4"),
     "simulation/ebv": ((), "f4"),
     "simulation/ra": ((), "f8"),
     "simulation/dec": ((), "f8"),
     **{f"simulation/{band}_mag": ((), "f4") for band in BANDS},
+    **{f"simulation/{band}_psf_fwhm": ((), "f4") for band in BANDS},
 }
 
 # Every process that a test starts is limited to one thread, as workers are.
@@ -171,8 +173,8 @@ def test_cubes_hold_the_pixels_of_the_training_file(written):
 
 
 def test_extensions_hold_the_same_as_cubes(written, tmp_path):
-    chunk = simulate_chunk(HSC_WIDE, 4, seed=6, chunk=0)
-    with CutoutFolder(tmp_path / "mef", "mef", HSC_WIDE, 6, overwrite=False) as folder:
+    chunk = simulate_chunk(Recipe(HSC_WIDE, 6), 4, chunk=0)
+    with CutoutFolder(tmp_path / "mef", "mef", Recipe(HSC_WIDE, 6), overwrite=False) as folder:
         folder.add(chunk)
     for row in range(4):
         with fits.open(tmp_path / f"mef/{chunk.object_id[row]}.fits") as hdus:
@@ -207,20 +209,31 @@ def test_unusable_options_are_usage_errors(arguments, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_spectra_of_as_many_pixels_as_the_real_file(tmp_path):
+    path = tmp_path / "fine.hdf5"
+    code, _, err = run("-n", 2, "--spectrum-pixels", 7783, "-o", path)
+    assert code == 0, err
+    values, _ = everything_in(path)
+    assert values["spectrum/flux"].shape == values["spectrum/wave"].shape == (2, 7783)
+    code, _, err = run("-n", 2, "--spectrum-pixels", 300, "-o", tmp_path / "other.hdf5")
+    assert code == 2
+    assert err == "photoz-mmae: --spectrum-pixels: must be 259 or 7783\n"
+
+
 def test_what_exists_is_refused_and_kept(tmp_path):
     file, folder = tmp_path / "mine.hdf5", tmp_path / "mine"
     file.write_text("mine")
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"mine\.hdf5: exists"):
-        TrainingFile(file, 4, HSC_WIDE, 0, overwrite=False)
+        TrainingFile(file, 4, Recipe(HSC_WIDE, 0), overwrite=False)
     with pytest.raises(OutputError, match="not empty"):
-        CutoutFolder(folder, "cube", HSC_WIDE, 0, overwrite=False)
+        CutoutFolder(folder, "cube", Recipe(HSC_WIDE, 0), overwrite=False)
     # Not even --overwrite touches a folder that simulate did not write.
     with pytest.raises(OutputError, match="nothing there is replaced"):
-        CutoutFolder(folder, "cube", HSC_WIDE, 0, overwrite=True)
+        CutoutFolder(folder, "cube", Recipe(HSC_WIDE, 0), overwrite=True)
     with pytest.raises(OutputError, match="no folder"):
-        CutoutFolder(file, "cube", HSC_WIDE, 0, overwrite=True)
+        CutoutFolder(file, "cube", Recipe(HSC_WIDE, 0), overwrite=True)
     code, _, err = run("-n", 5, "-o", file)
     assert code == 6
     assert len(err.strip().splitlines()) == 1
@@ -230,11 +243,11 @@ def test_what_exists_is_refused_and_kept(tmp_path):
 
 def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path):
     path = tmp_path / "cutouts"
-    with CutoutFolder(path, "cube", HSC_WIDE, 1, overwrite=False) as folder:
-        folder.add(simulate_chunk(HSC_WIDE, 4, seed=1, chunk=0))
+    with CutoutFolder(path, "cube", Recipe(HSC_WIDE, 1), overwrite=False) as folder:
+        folder.add(simulate_chunk(Recipe(HSC_WIDE, 1), 4, chunk=0))
     (path / "notes.txt").write_text("mine")
-    new = simulate_chunk(HSC_WIDE, 2, seed=2, chunk=0)
-    with CutoutFolder(path, "cube", HSC_WIDE, 2, overwrite=True) as folder:
+    new = simulate_chunk(Recipe(HSC_WIDE, 2), 2, chunk=0)
+    with CutoutFolder(path, "cube", Recipe(HSC_WIDE, 2), overwrite=True) as folder:
         folder.add(new)
     names = {f"{number}.fits" for number in new.object_id} | {"truth.parquet", "notes.txt"}
     assert {file.name for file in path.iterdir()} == names
@@ -243,11 +256,11 @@ def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path):
 
 
 def test_an_exception_on_the_way_leaves_nothing(tmp_path):
-    chunk = simulate_chunk(HSC_WIDE, 3, seed=1, chunk=0)
+    chunk = simulate_chunk(Recipe(HSC_WIDE, 1), 3, chunk=0)
     with (
         pytest.raises(ZeroDivisionError),
-        TrainingFile(tmp_path / "mock.hdf5", 3, HSC_WIDE, 1, overwrite=False) as file,
-        CutoutFolder(tmp_path / "cutouts", "cube", HSC_WIDE, 1, overwrite=False) as folder,
+        TrainingFile(tmp_path / "mock.hdf5", 3, Recipe(HSC_WIDE, 1), overwrite=False) as file,
+        CutoutFolder(tmp_path / "cutouts", "cube", Recipe(HSC_WIDE, 1), overwrite=False) as folder,
     ):
         file.add(chunk)
         folder.add(chunk)

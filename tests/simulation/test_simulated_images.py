@@ -6,14 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photoz_mmae.simulation.observe import simulate_chunk
-from photoz_mmae.simulation.render import STAMP, Psfs, Sources, render
+from photoz_mmae.simulation.recipe import Recipe
+from photoz_mmae.simulation.render import STAMP, Psfs, render
+from photoz_mmae.simulation.sources import Clumps, Sources
 from photoz_mmae.surveys import HSC_WIDE, ZERO_POINT
 
 FWHM = 4.2  # pixels
+NO_CLUMPS = Clumps(np.zeros(0, dtype=np.int64), *np.zeros((3, 0)), np.zeros((0, 1)))
 ROUND = Psfs(np.array([[FWHM]]), np.array([[1.0]]), np.array([[0.0]]))
 
 
-def image_of(radius, index=1.0, ratio=1.0, angle=0.0, dx=0.0, dy=0.0, flux=100.0, large=False):
+def image_of(radius, index=1.0, ratio=1.0, angle=0.0, dx=0.0, dy=0.0, flux=100.0):
     centre = (STAMP - 1) / 2
     one = np.ones(1)
     source = Sources(
@@ -26,23 +29,23 @@ def image_of(radius, index=1.0, ratio=1.0, angle=0.0, dx=0.0, dy=0.0, flux=100.0
         angle=angle * one,
         flux=flux * np.ones((1, 1)),
     )
-    return render(source, 1, ROUND, np.zeros(1, dtype=np.int64), np.array([large]))[0, 0]
+    return render(source, NO_CLUMPS, 1, ROUND, np.zeros(1, dtype=np.int64))[0, 0].numpy()
 
 
 @pytest.mark.parametrize(
-    ("radius", "index", "ratio", "angle", "dx", "dy", "large"),
+    ("radius", "index", "ratio", "angle", "dx", "dy"),
     [
-        (6.0, 1.0, 0.5, 0.3, 0.3, -0.2, False),
-        (5.0, 4.0, 0.7, 1.2, 0.0, 0.0, False),
-        (2.0, 2.53, 0.9, 2.0, 0.4, 0.4, False),
-        (0.4, 1.0, 0.7, 0.5, 10.0, -20.0, False),
-        (26.0, 4.0, 0.7, 0.5, 0.0, 0.0, True),
-        (30.0, 1.0, 0.4, 0.5, 0.0, 0.0, True),
+        (6.0, 1.0, 0.5, 0.3, 0.3, -0.2),
+        (5.0, 4.0, 0.7, 1.2, 0.0, 0.0),
+        (2.0, 2.53, 0.9, 2.0, 0.4, 0.4),
+        (0.4, 1.0, 0.7, 0.5, 10.0, -20.0),
+        (26.0, 4.0, 0.7, 0.5, 0.0, 0.0),
+        (30.0, 1.0, 0.4, 0.5, 0.0, 0.0),
     ],
 )
-def test_galaxies_look_as_galsim_draws_them(radius, index, ratio, angle, dx, dy, large):
+def test_galaxies_look_as_galsim_draws_them(radius, index, ratio, angle, dx, dy):
     galsim = pytest.importorskip("galsim", reason="galsim is not installed")
-    ours = image_of(radius, index, ratio, angle, dx, dy, large=large)
+    ours = image_of(radius, index, ratio, angle, dx, dy)
     galaxy = galsim.Sersic(n=index, half_light_radius=radius * np.sqrt(ratio), flux=100.0)
     galaxy = galaxy.shear(q=ratio, beta=angle * galsim.radians).shift(dx, dy)
     seen = galsim.Convolve(galaxy, galsim.Moffat(beta=3, fwhm=FWHM))
@@ -81,7 +84,7 @@ def test_flux_and_centroid_are_kept(radius, index, ratio, angle, dx, dy):
 
 @pytest.fixture(scope="module")
 def chunk():
-    return simulate_chunk(HSC_WIDE, 300, seed=9, chunk=0)
+    return simulate_chunk(Recipe(HSC_WIDE, 9), 300, chunk=0)
 
 
 def test_negative_pixels_scatter_as_published(chunk):

@@ -8,8 +8,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from photoz_mmae.simulation import population
+from photoz_mmae.simulation.field import draw_field
 from photoz_mmae.simulation.observe import CHUNK, object_ids, simulate_chunk
 from photoz_mmae.simulation.population import BGS, ELG, LRG, QSO
+from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.surveys import HSC_WIDE
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "../shared/data/published"
@@ -17,7 +19,7 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "../shared/data/published"
 
 @pytest.fixture(scope="module")
 def targets():
-    return population.draw_targets(np.random.default_rng(3), 20_000)
+    return population.draw_targets(np.random.default_rng(3), 20_000, Recipe(HSC_WIDE, 3))
 
 
 def test_redshifts_are_distributed_as_published(targets):
@@ -64,15 +66,15 @@ def test_brighter_galaxies_are_larger_and_redder(targets):
 
 
 def test_field_galaxies_grow_in_number_towards_the_faint():
-    field = population.draw_field(np.random.default_rng(4), 20_000)
+    field = draw_field(np.random.default_rng(4), 20_000, HSC_WIDE, 25.5)
     counts, _ = np.histogram(field.mag, bins=np.arange(20.0, 25.6, 1.0))
     slopes = np.diff(np.log10(counts))
     assert np.all(np.abs(slopes - 0.33) < 0.1)
-    assert len(population.draw_field(np.random.default_rng(4), 0)) == 0
+    assert len(draw_field(np.random.default_rng(4), 0, HSC_WIDE, 25.5)) == 0
 
 
 def test_red_galaxies_of_the_survey_redden_with_redshift():
-    chunks = [simulate_chunk(HSC_WIDE, CHUNK, 5, number) for number in range(2)]
+    chunks = [simulate_chunk(Recipe(HSC_WIDE, 5), CHUNK, number) for number in range(2)]
     z = np.concatenate([chunk.redshift for chunk in chunks])
     mag = np.concatenate([chunk.mag for chunk in chunks])
     ebv = np.concatenate([chunk.ebv for chunk in chunks])
@@ -88,7 +90,7 @@ def test_red_galaxies_of_the_survey_redden_with_redshift():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_object_is_a_survey_too(seed):
-    chunk = simulate_chunk(HSC_WIDE, 1, seed, 0)
+    chunk = simulate_chunk(Recipe(HSC_WIDE, seed), 1, 0)
     assert chunk.images.shape == (1, 5, 64, 64)
     for name, values in vars(chunk).items():
         assert values.dtype.kind != "f" or np.isfinite(values).all(), name
@@ -96,7 +98,7 @@ def test_one_object_is_a_survey_too(seed):
 
 def test_a_chunk_depends_on_seed_and_number_alone():
     first, again, other, next_ = (
-        simulate_chunk(HSC_WIDE, 20, seed, chunk)
+        simulate_chunk(Recipe(HSC_WIDE, seed), 20, chunk)
         for seed, chunk in ((1, 0), (1, 0), (2, 0), (1, 1))
     )
     for name in vars(first):

@@ -7,14 +7,13 @@ import torch
 
 from photoz_mmae.cli.main import main
 from photoz_mmae.inference.engine import Engine
-from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import load_info
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork, load_preset
 from photoz_mmae.model.weights import TrainedModel, build_network, load_model
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.surveys import HSC_WIDE
-from photoz_mmae.training.dust import prepared
-from photoz_mmae.training.objectives import MMAEObjective, PublishedObjective
+from photoz_mmae.training.dust import make_dust, prepared
+from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 
 N = 24
@@ -73,11 +72,10 @@ def test_training_and_prediction_see_the_same(mock_file, make_info, kind, dust):
         network = MMAENetwork(width=16, depth=1, heads=2, decoder_width=8, redshift_bins=20)
     else:
         network = PublishedNetwork(width=16, depth=1, heads=2, fusion_blocks=1)
-    treatment = Dust(dust, HSC_WIDE.extinction if dust == "deredden" else None)
+    treatment = make_dust(dust, data.survey)
     torch.manual_seed(0)
     built = build_network(network, dust).eval()
-    schedule = load_preset(kind).training
-    objective = (MMAEObjective if kind == "small" else PublishedObjective)(built, schedule)
+    objective = make_objective(built, load_preset(kind).training)
     raw = data.read(np.arange(8), objective.normalisation)
     batch = prepared(raw, treatment)
     if kind == "small":
@@ -101,7 +99,12 @@ def test_missing_values_are_counted_and_said(mock_file, tmp_path, capsys):
     with h5py.File(path, "a") as file:
         file["simulation/ebv"][:3] = np.nan, -1, 99
     assert train(path, tmp_path / "m") == 0
-    assert f"3 of {N} objects have no usable E(B-V)" in capsys.readouterr().err
+    note = f"3 of {N} objects have no usable E(B-V)"
+    assert note in capsys.readouterr().err.splitlines()
+    assert f"\n- {note}\n" in (tmp_path / "m/CARD.md").read_text()
+    # Where nobody asks for it nothing is said.
+    assert train(path, tmp_path / "none", "--dust", "none") == 0
+    assert "E(B-V)" not in capsys.readouterr().err
 
 
 def test_asked_for_and_absent(mock_file, tmp_path, capsys):

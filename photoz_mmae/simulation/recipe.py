@@ -1,0 +1,65 @@
+"""What a mock survey is made from: everything that decides its objects, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from photoz_mmae.errors import UsageError
+from photoz_mmae.surveys import Survey
+
+MAGNITUDE_RANGE = (16.0, 25.5)
+"""Limits in i that `magnitude:LIMIT` may have."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A mock survey: its objects follow from this alone, whatever computes them.
+
+    Attributes
+    ----------
+    survey : Survey
+        Bands, depth, seeing, pixel scale.
+    seed : int
+    selection : str
+        `desi`: the targets of GalaxiesML-Spectra; `magnitude:LIMIT`: field galaxies brighter than
+        LIMIT in i, before Galactic reddening.
+    fraction_stars, fraction_bad : float
+        Share of the objects that are stars, and that have something wrong (see `defects`).
+    ebv : float or None
+        Galactic E(B-V) of every stamp; None draws each its own, 0 to 0.3.
+    spectrum_pixels : {259, 7783}
+        Pixels of 24 or of 0.8 Angstrom.
+
+    Raises
+    ------
+    UsageError
+        The selection is not one of these.
+    """
+
+    survey: Survey
+    seed: int
+    selection: str = "desi"
+    fraction_stars: float = 0.0
+    fraction_bad: float = 0.0
+    ebv: float | None = None
+    spectrum_pixels: Literal[259, 7783] = 259
+
+    def __post_init__(self) -> None:
+        _ = self.magnitude_limit
+
+    @property
+    def magnitude_limit(self) -> float | None:
+        """Faintest magnitude in i; None for the selection `desi`."""
+        if self.selection == "desi":
+            return None
+        kind, _, number = self.selection.partition(":")
+        low, high = MAGNITUDE_RANGE
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = float("nan")
+        if kind != "magnitude" or not low <= limit <= high:
+            raise UsageError(
+                f"--selection {self.selection}: give desi, or magnitude:LIMIT with a limit in i "
+                f"from {low:g} to {high:g}, such as magnitude:22.5"
+            )
+        return limit
