@@ -48,7 +48,7 @@ ENOUGH = 30  # effective number of draws
 KERNELS = ((GREY, 1.0), (0.12, 1.0), (0.25, 1.0), (0.5, 1.5), (1.0, 2.5), (2.0, 5.0))
 REDSHIFTS = ((0.0, 0.4), (0.4, 1.0), (1.0, 4.5))
 KINDS = ("BGS", "LRG", "ELG", "QSO")
-DRAWN_AT_ONCE, ESTIMATED_AT_ONCE = 1000, 32
+DRAWN_AT_ONCE, ESTIMATED_AT_ONCE = 1000, 8
 RESAMPLINGS = 500
 
 
