@@ -93,6 +93,9 @@ class TrainingFile:
             "simulation/ebv": ((n,), "f4"),
             "simulation/ra": ((n,), "f8"),
             "simulation/dec": ((n,), "f8"),
+            "simulation/offset_x": ((n,), "f4"),
+            "simulation/offset_y": ((n,), "f4"),
+            "simulation/defect": ((n,), "S12"),
         }
         for band in survey.bands:
             layout[f"HSC_metadata/{band}_cmodel_mag"] = ((n,), "f4")
@@ -123,6 +126,9 @@ class TrainingFile:
             "simulation/ebv": chunk.ebv,
             "simulation/ra": chunk.ra,
             "simulation/dec": chunk.dec,
+            "simulation/offset_x": chunk.offset[:, 0],
+            "simulation/offset_y": chunk.offset[:, 1],
+            "simulation/defect": chunk.defect.astype("S12"),
         }
         for number, band in enumerate(self._bands):
             values[f"HSC_metadata/{band}_cmodel_mag"] = chunk.cmodel_mag[:, number]
