@@ -72,7 +72,7 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @overwrite_option
 @config_option
 def simulate(config: Path | None, **options: Any) -> None:
-    """Generate mock data: galaxies and quasars with known redshift, as HSC and DESI see them.
+    """Generate mock data: galaxies and quasars of known redshift, as HSC or LSST and DESI see them.
 
     \b
     photoz-mmae simulate -n 20000 --seed 1 -o mock.hdf5
@@ -137,7 +137,7 @@ def _simulate(run: SimulateRun) -> None:
     if run.output is not None:
         click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
     if run.cutouts is not None:
-        click.echo(
-            f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet; "
-            f"next: photoz-mmae predict {run.cutouts} -o catalog.parquet"
-        )
+        # Files of the HSC service name no object: `predict` cannot put their bands together.
+        whole = run.layout != "hsc-das"
+        follow = f"; next: photoz-mmae predict {run.cutouts} -o catalog.parquet" if whole else ""
+        click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet{follow}")
