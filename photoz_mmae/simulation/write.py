@@ -53,8 +53,7 @@ class TrainingFile:
         try:
             self._file = h5py.File(self._temporary, "w")
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise OutputError(f"{path}: cannot be written ({reason})") from error
+            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
         self._file.attrs.update(
             {
                 "title": "Mock data: a simulated survey, no observation",
@@ -138,7 +137,7 @@ class TrainingFile:
             for name, rows in values.items():
                 self._file[name][self._row : self._row + size] = rows
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error})") from error
+            raise OutputError(f"{self._path}: cannot be written ({_reason(error)})") from error
         self._row += size
 
     def __enter__(self) -> Self:
@@ -161,4 +160,10 @@ class TrainingFile:
             self._temporary.replace(self._path)
         except (OSError, RuntimeError) as error:
             self._temporary.unlink(missing_ok=True)
-            raise OutputError(f"{self._path}: cannot be written ({error})") from error
+            raise OutputError(f"{self._path}: cannot be written ({_reason(error)})") from error
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Say what the system said, without what HDF5 adds to it."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)

@@ -309,7 +309,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, arguments, n, byte
     code, out, err = run("-n", n, *words, before=limit)
     assert code == 6, err
     assert out == ""
-    assert "cannot be written" in err
+    assert "cannot be written (File too large)" in err
     assert len(err.strip().splitlines()) == 1
     assert not any(tmp_path.iterdir())
 
