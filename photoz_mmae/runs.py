@@ -37,7 +37,7 @@ class SimulateRun:
     spectrum_pixels: Literal[259, 7783] = 259
     output: Path | None = None
     cutouts: Path | None = None
-    layout: Literal["cube", "mef"] = "cube"
+    layout: Literal["cube", "mef", "per-band", "hsc-das", "lsst"] = "cube"
     workers: int = Field(default=1, ge=1)
     device: str = "cpu"
     overwrite: bool = False
