@@ -1,0 +1,1 @@
+"""A description of a mock survey as a page of plots."""
