@@ -103,6 +103,7 @@ def _simulate(run: SimulateRun) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from photoz_mmae.inference.engine import resolve_device
     from photoz_mmae.simulation.fits_cutouts import CutoutFolder
     from photoz_mmae.simulation.recipe import Recipe
     from photoz_mmae.simulation.stream import simulate as stream
@@ -118,6 +119,7 @@ def _simulate(run: SimulateRun) -> None:
         ebv=run.ebv,
         spectrum_pixels=run.spectrum_pixels,
     )
+    device = resolve_device(run.device)
     start = monotonic()
     console = Console(stderr=True)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -134,7 +136,7 @@ def _simulate(run: SimulateRun) -> None:
                 Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
             )
             task = bar.add_task("", total=run.n)
-            chunks = stack.enter_context(closing(stream(recipe, run.n, run.workers, run.device)))
+            chunks = stack.enter_context(closing(stream(recipe, run.n, run.workers, device)))
             for chunk in chunks:
                 for sink in sinks:
                     sink.add(chunk)

@@ -16,11 +16,12 @@ BRIGHT_LIMIT = 15.0
 """Magnitude in i of the brightest field galaxies."""
 
 # Schechter functions in rest-frame r for red and blue galaxies: density in 1/Mpc^3, its power of
-# (1 + z), M* at z = 0, its brightening per unit of redshift, faint-end slope. Of the order of what
-# luminosity functions by colour give (Faber et al. 2007, ApJ 665, 265); then set so that redshifts
-# and colours of a magnitude-limited mock follow those of zCOSMOS (docs/simulation.md).
-_RED = (2.2e-3, -0.8, -21.4, 1.0, -0.5)
-_BLUE = (3.0e-3, 0.0, -20.8, 1.2, -1.25)
+# (1 + z), M* at z = 0, its brightening per unit of redshift (to z = 1), faint-end slope. Of the
+# order of what luminosity functions by colour give (Faber et al. 2007, ApJ 665, 265); then set so
+# that redshifts and colours of a magnitude-limited mock follow those of zCOSMOS.
+_RED = (1.19e-3, -0.8, -21.45, 1.0, -0.5)
+_BLUE = (3.0e-3, -0.2, -20.84, 1.2, -1.25)
+_LAST_EVOLUTION = 1.0
 
 # Shares of light at 5500 A of a typical red and blue galaxy, for their K corrections alone.
 _TYPICAL = {True: (0.2, 0.005, 0.025, 0.77, 0.0), False: (0.32, 0.26, 0.32, 0.1, 0.0)}
@@ -60,7 +61,7 @@ def _seen(survey: Survey, limit: float) -> tuple[Floats, Floats]:
     counts = []
     for red, (density, power, m_star, evolution, alpha) in ((True, _RED), (False, _BLUE)):
         offset = distance_modulus(_Z) + _k_correction(survey, red, _Z)
-        x = 10 ** (0.4 * (m_star - evolution * np.minimum(_Z, 1.5) + offset)[:, None])
+        x = 10 ** (0.4 * (m_star - evolution * np.minimum(_Z, _LAST_EVOLUTION) + offset)[:, None])
         x = x * 10 ** (-0.4 * mags)  # (Z, M), L / L*
         per_volume = density * (1 + _Z) ** power * volume_per_redshift(_Z) * width
         counts.append(per_volume[:, None] * x ** (alpha + 1.0) * np.exp(-x))

@@ -53,12 +53,12 @@ class _Luminosity(NamedTuple):
 
 
 _LUMINOSITY = {
-    BGS: _Luminosity("r", 14.0, 20.2, -21.6, -1.0, -0.80, 1.0),
-    LRG: _Luminosity("i", 16.5, 21.0, -22.4, -0.9, +0.3, 0.7),
+    BGS: _Luminosity("r", 15.0, 20.2, -21.85, -1.0, -0.80, 1.0),
+    LRG: _Luminosity("i", 16.5, 21.0, -22.55, -0.9, +0.3, 0.7),
     ELG: _Luminosity("i", 19.5, 23.2, -20.8, -1.2, -1.1, 0.3),
 }
 # Beyond this magnitude only a part of the bright galaxy sample is observed (BGS Faint).
-_BGS_BRIGHT, _BGS_FAINT_SHARE = 19.5, 0.3
+_BGS_BRIGHT, _BGS_FAINT_SHARE = 19.5, 0.2
 _QSO_RANGE = (15.5, 22.6)  # r
 _STAR_BRIGHT, _STAR_FAINT = 17.0, 22.5  # i, without a limit of the selection's own
 
@@ -207,7 +207,7 @@ def _draw_from_rows(rng: np.random.Generator, weights: Floats) -> NDArray[np.int
 
 def _red_fraction(absolute: Floats, z: Floats) -> Floats:
     """Share of red galaxies, logistic in M_r, fewer at high redshift (as Bell et al. 2004)."""
-    return 0.9 / (1.0 + np.exp((absolute + 20.6 + 0.8 * z) / 0.55)) / (1.0 + 0.35 * z)
+    return 0.68 / (1.0 + np.exp((absolute + 20.6 + 0.8 * z) / 0.55)) / (1.0 + 0.35 * z)
 
 
 def _draw_quasars(rng: np.random.Generator, n: int) -> QuasarSeds:

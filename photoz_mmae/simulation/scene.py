@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 COARSE_STEP = 1.6e-3
 """ln(wavelength) of spectra of which only the bands are needed."""
 
-_NEIGHBOURS = 2.1  # per stamp of 64 pixels of HSC, a little beyond its edges included
-_FAINTEST = 25.5
+_NEIGHBOURS = 3.8  # per stamp of 64 pixels of HSC, a little beyond its edges included
+_FAINTEST = 26.0
 _STAR_SHARE = 0.06
 _EDGE = 6.0  # pixels beyond the stamp where neighbours are too
 _CLUMPS = 6.0  # mean number in a galaxy that has them
