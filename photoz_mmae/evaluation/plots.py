@@ -1,0 +1,386 @@
+"""Figures of a mock survey: what its images, redshifts, colours, sizes and spectra look like."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from photoz_mmae.evaluation import published
+from photoz_mmae.evaluation.describe import Description
+from photoz_mmae.evaluation.spectrum_plot import plot_spectra
+from photoz_mmae.evaluation.style import (
+    CLASS_COLOURS,
+    FAINT,
+    INK,
+    band_colours,
+    new_figure,
+    redshift_scale,
+)
+from photoz_mmae.evaluation.survey_file import REDSHIFT, SurveyFile
+from photoz_mmae.evaluation.survey_statistics import half_light_radius
+from photoz_mmae.simulation.population import N_OF_Z, Z_EDGES
+from photoz_mmae.surveys import ZERO_POINT
+
+Floats = NDArray[np.float64]
+
+_ROWS, _COLUMNS = 8, 12  # of the contact sheet
+_GAP = 2  # pixels between stamps
+_POINTS = 6000  # dots in a scatter plot; more only make it black
+# What i, r and g are multiplied with to be red, green and blue: a galaxy of mean colour is grey.
+_BALANCE = (0.75, 1.0, 1.9)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its heading and what to see in it."""
+
+    title: str
+    caption: str
+    figure: Figure
+
+
+def all_plots(file: SurveyFile, description: Description) -> list[Plot]:
+    """Make every figure that the file has the data for; within `style.styled`."""
+    makers: tuple[Callable[[SurveyFile], Plot | None], ...] = (
+        plot_stamps,
+        plot_redshifts,
+        plot_colours,
+        plot_sizes,
+        plot_spectra_of_classes,
+        lambda _: plot_pixels(description),
+        plot_conditions,
+    )
+    plots = (make(file) for make in makers)
+    return [plot for plot in plots if plot is not None]
+
+
+def plot_stamps(file: SurveyFile) -> Plot | None:
+    """Draw stamps in colour, drawn at random, in order of redshift."""
+    z = file.numbers(REDSHIFT)
+    if "image" not in file or not set("gri") <= set(file.bands):
+        return None
+    from astropy.visualization import make_lupton_rgb
+
+    rows = np.sort(np.random.default_rng(0).permutation(file.n)[: _ROWS * _COLUMNS])
+    if z is not None:
+        rows = rows[np.argsort(z[rows], kind="stable")]
+    kind = file.classes()
+    stamps = np.nan_to_num(file.stamps(rows), posinf=0.0, neginf=0.0)
+    channels = [
+        stamps[:, file.bands.index(band)] * factor
+        for band, factor in zip("irg", _BALANCE, strict=True)
+    ]
+    size = stamps.shape[-1]
+    lines = -(-len(rows) // _COLUMNS)
+    step = size + _GAP
+    sheet = np.full((lines * step - _GAP, _COLUMNS * step - _GAP, 3), 255, dtype=np.uint8)
+    figure = new_figure(11.0 * lines / _COLUMNS)
+    axes = figure.add_subplot()
+    for number, row in enumerate(rows):
+        top, left = step * (number // _COLUMNS), step * (number % _COLUMNS)
+        # Row 0 of a stamp is its southern edge: north is up, east left.
+        pixels = make_lupton_rgb(
+            *(c[number, ::-1] for c in channels), minimum=-0.03, stretch=0.6, Q=7
+        )
+        sheet[top : top + size, left : left + size] = pixels
+        words = [] if z is None else [f"{z[row]:.3f}"]
+        words += [] if kind is None else [str(kind[row])]
+        axes.text(
+            left + 2,
+            top + size - 3,
+            " ".join(words),
+            color="white",
+            fontsize=6.5,
+            path_effects=[patheffects.withStroke(linewidth=1.6, foreground="black")],
+        )
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_axis_off()
+    return Plot(
+        "Images",
+        f"{len(rows)} objects drawn at random, in order of redshift, with redshift and class. "
+        f"Red, green, blue are i, r, g; each stamp is {size * file.pixel_scale:.1f} arcsec wide, "
+        "all with one stretch (asinh, Lupton et al. 2004).",
+        figure,
+    )
+
+
+def plot_redshifts(file: SurveyFile) -> Plot | None:
+    """Draw n(z), classes stacked, with the published histogram where the selection is DESI's."""
+    z = file.numbers(REDSHIFT)
+    if z is None:
+        return None
+    target = file.selection == "desi"
+    classes = _by_class(file, np.isfinite(z) & (z > 0), stars=False)
+    n = sum(map(len, classes.values()))
+    figure = new_figure(3.9)
+    high = max((float(z[rows].max()) for rows in classes.values()), default=1.0)
+    edges = Z_EDGES
+    if not target:
+        edges = np.linspace(0.0, high, 41)
+    parts = [(0.0, 1.5), (1.5, 4.0)] if target else [(0.0, float(edges[-1]))]
+    panels = figure.subplots(1, len(parts), width_ratios=[1.7, 1.0][: len(parts)], squeeze=False)
+    for axes, (low, end) in zip(panels[0], parts, strict=True):
+        base = np.zeros(len(edges) - 1)
+        for name, rows in classes.items():
+            share = np.histogram(z[rows], edges)[0] / np.diff(edges) / max(n, 1)
+            axes.bar(
+                edges[:-1],
+                share,
+                np.diff(edges),
+                base,
+                align="edge",
+                color=CLASS_COLOURS[name],
+                alpha=0.85,
+                linewidth=0,
+                label=name,
+            )
+            base += share
+        if target:
+            wanted = np.array(N_OF_Z) / sum(N_OF_Z) / np.diff(edges)
+            axes.stairs(wanted, edges, color=INK, linewidth=1.4, label="published y_test")
+            inside = (edges[:-1] >= low - 0.05) & (edges[1:] <= end + 0.01)
+            axes.set_ylim(0.0, 1.1 * max(wanted[inside].max(), base[inside].max()))
+        axes.set_xlim(low, end)
+        axes.set_xlabel("redshift")
+        axes.grid(False, axis="x")
+    panels[0, 0].set_ylabel("share of objects per unit redshift")
+    panels[0, 0].legend()
+    if target:
+        panels[0, 1].set_title("the tail, on a scale of its own", weight="normal")
+    words = "The line is the published test split of GalaxiesML-Spectra. " if target else ""
+    return Plot("Redshifts", f"{n:,} objects, classes stacked. {words}Stars are left out.", figure)
+
+
+def plot_colours(file: SurveyFile) -> Plot | None:
+    """Draw colours against redshift, with zCOSMOS where the selection is its own."""
+    z, mag = file.numbers(REDSHIFT), file.magnitudes("griz", dereddened=True)
+    dereddened = mag is not None
+    if mag is None:
+        mag = file.magnitudes("griz", dereddened=False)
+    if z is None or mag is None:
+        return None
+    colour = -np.diff(mag, axis=1)
+    classes = _by_class(file, np.isfinite(z) & (z > 0) & np.isfinite(colour).all(axis=1), False)
+    if not classes:
+        return None
+    real = file.selection == published.COLOUR_SELECTION
+    figure = new_figure(4.0)
+    high = 1.02 * max(float(z[rows].max()) for rows in classes.values())
+    shown = np.concatenate(list(classes.values()))
+    for number, axes in enumerate(figure.subplots(1, 3)):
+        _scatter(axes, z, colour[:, number], classes)
+        if real:
+            _zcosmos(axes, number)
+        low, top = np.percentile(colour[shown, number], (0.3, 99.7))
+        axes.set_ylim(low - 0.2, top + 0.3)
+        axes.set_ylabel(("g - r", "r - i", "i - z")[number] + "  (mag)")
+        redshift_scale(axes, high)
+        if number == 0:
+            _legend(axes)
+    words = "without the Galaxy's reddening" if dereddened else "as measured"
+    end = " Bars: medians and 16-84 % of zCOSMOS-bright." if real else ""
+    return Plot("Colours", f"Measured cmodel colours, {words}.{end}", figure)
+
+
+def plot_sizes(file: SurveyFile) -> Plot | None:
+    """Draw half-light radii measured on the images against magnitude in i."""
+    mag = file.magnitudes("i", dereddened=False)
+    if "image" not in file or "i" not in file.bands or mag is None:
+        return None
+    step = -(-file.n // _POINTS)
+    band, flux = file.bands.index("i"), 10 ** (-0.4 * (mag[::step, 0] - ZERO_POINT))
+    radius = np.full(file.n, np.nan)
+    measured, first = [], 0
+    for block in file.images(step):
+        images = np.nan_to_num(block[:, band], posinf=0.0, neginf=0.0)
+        measured.append(
+            half_light_radius(images, flux[first : first + len(images)], file.pixel_scale)
+        )
+        first += len(images)
+    radius[::step] = np.concatenate(measured)
+    classes = _by_class(file, np.isfinite(radius) & np.isfinite(mag[:, 0]), stars=True)
+    if not classes:
+        return None
+    figure = new_figure(4.6)
+    axes = figure.add_subplot()
+    _scatter(axes, mag[:, 0], radius, classes)
+    seeing = file.numbers("simulation/i_psf_fwhm")
+    if seeing is not None:
+        # Of a Moffat profile of beta = 3, which the simulation's PSFs have.
+        axes.axhline(
+            0.631 * float(np.nanmedian(seeing)), color=INK, linewidth=1.2, linestyle="--", zorder=4
+        )
+        axes.annotate(
+            "median PSF",
+            (0.995, 0.631 * float(np.nanmedian(seeing))),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="top",
+            xytext=(0, -3),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    shown = np.concatenate(list(classes.values()))
+    low, top = np.percentile(mag[shown, 0], (0.1, 99.9))
+    axes.set_xlim(low - 0.3, top + 0.3)
+    axes.set_yscale("log")
+    ticks = [0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 3.0, 5.0]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0.2, 5.5)
+    axes.set_xlabel("i  (cmodel, mag)")
+    axes.set_ylabel("half-light radius in i  (arcsec)")
+    _legend(axes)
+    return Plot(
+        "Sizes",
+        "Radius of the circle around the centre of the stamp that holds half of the cmodel flux in "
+        "i, measured on the image; the PSF is not taken off.",
+        figure,
+    )
+
+
+def plot_spectra_of_classes(file: SurveyFile) -> Plot | None:
+    """Draw a spectrum of each class with its lines."""
+    z = file.numbers(REDSHIFT)
+    if z is None:
+        return None
+    figure = plot_spectra(file, z, _by_class(file, np.isfinite(z), stars=True))
+    if figure is None:
+        return None
+    return Plot(
+        "Spectra",
+        "One object of each class, brighter than most of it: as observed (grey) and smoothed; "
+        "lines at their observed wavelengths, emission above, absorption below.",
+        figure,
+    )
+
+
+def plot_pixels(description: Description) -> Plot | None:
+    """Draw the pixel statistics over the published ones as bars."""
+    rows = [row for row in description.rows if row.band and row.target]
+    names = list(dict.fromkeys(row.name for row in rows))
+    bands = list(dict.fromkeys(row.band for row in rows))
+    if not rows:
+        return None
+    figure = new_figure(3.6)
+    axes = figure.add_subplot()
+    width = 0.8 / len(bands)
+    ratios = []
+    for row in rows:
+        if not np.isfinite(row.value) or row.target is None:
+            continue
+        column, place = names.index(row.name), bands.index(row.band)
+        ratios.append(row.value / row.target)
+        axes.bar(
+            column + (place - 0.5 * (len(bands) - 1)) * width,
+            ratios[-1] - 1.0,
+            0.9 * width,
+            bottom=1.0,
+            color=band_colours(len(bands))[place],
+            edgecolor=INK if row.verdict == "miss" else "none",
+            hatch="////" if row.verdict == "miss" else None,
+            label=row.band if column == 0 else None,
+        )
+        if place == 0:
+            low, high = row.low / row.target, row.high / row.target
+            axes.fill_between(
+                [column - 0.45, column + 0.45], low, high, color="#dfe7ee", zorder=0, linewidth=0
+            )
+    axes.axhline(1.0, color=INK, linewidth=1.0)
+    axes.set_xticks(range(len(names)), [name.replace(" of ", "\nof ") for name in names])
+    axes.grid(False, axis="x")
+    axes.set_ylabel("file / published")
+    axes.set_ylim(min(0.7, *ratios) - 0.05, max(1.3, *ratios) + 0.05)
+    axes.legend(ncols=len(bands), loc="upper right")
+    return Plot(
+        "Pixels",
+        "Statistics of all pixels over the published ones of the real images. Shaded: what passes; "
+        "hatched bars miss.",
+        figure,
+    )
+
+
+def plot_conditions(file: SurveyFile) -> Plot | None:
+    """Draw the width of the PSF per band and E(B-V)."""
+    seeing = {
+        band: values
+        for band in file.bands
+        if (values := file.numbers(f"simulation/{band}_psf_fwhm")) is not None
+    }
+    ebv = file.numbers("simulation/ebv")
+    if not seeing or ebv is None:
+        return None
+    figure = new_figure(3.4)
+    left, right = figure.subplots(1, 2)
+    low, high = np.percentile(np.concatenate(list(seeing.values())), (0.0, 100.0))
+    bins = np.linspace(low - 0.02, high + 0.02, 41)
+    for (band, values), colour in zip(seeing.items(), band_colours(len(seeing)), strict=True):
+        left.hist(values, bins, histtype="step", color=colour, linewidth=1.7, label=band)
+    left.set_xlabel("PSF full width at half maximum  (arcsec)")
+    left.legend()
+    right.hist(ebv, np.linspace(0.0, max(0.3, float(ebv.max())), 41), color=CLASS_COLOURS["all"])
+    right.set_xlabel("Galactic E(B-V)  (mag)")
+    for axes in (left, right):
+        axes.set_ylabel("objects")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return Plot("Seeing and dust", "Of each stamp, from the truth of the simulation.", figure)
+
+
+def _by_class(
+    file: SurveyFile, chosen: NDArray[np.bool_], stars: bool
+) -> dict[str, NDArray[np.int64]]:
+    """Rows of the chosen objects per class, in the order of the colours; `all` without classes."""
+    kind = file.classes()
+    if kind is None:
+        found = {"all": np.flatnonzero(chosen)}
+    else:
+        found = {name: np.flatnonzero(chosen & (kind == name)) for name in CLASS_COLOURS}
+    return {name: rows for name, rows in found.items() if len(rows) and (stars or name != "STAR")}
+
+
+def _scatter(axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) -> None:
+    rng = np.random.default_rng(0)
+    total = sum(map(len, classes.values()))
+    for name, rows in classes.items():
+        share = min(1.0, _POINTS / total)
+        shown = rows[rng.random(len(rows)) < share] if share < 1.0 else rows
+        axes.plot(
+            x[shown],
+            y[shown],
+            ".",
+            markersize=2.6,
+            alpha=0.45,
+            markeredgewidth=0,
+            color=CLASS_COLOURS[name],
+            label=name,
+            rasterized=True,
+        )
+
+
+def _zcosmos(axes, number: int) -> None:
+    low, median, high = published.COLOUR_PERCENTILES[:, number].T
+    middle = 0.5 * (published.COLOUR_EDGES[1:] + published.COLOUR_EDGES[:-1])
+    axes.errorbar(
+        middle,
+        median,
+        (median - low, high - median),
+        fmt="o",
+        markersize=5,
+        color=INK,
+        markerfacecolor="white",
+        linewidth=1.3,
+        label="zCOSMOS-bright",
+        zorder=5,
+    )
+
+
+def _legend(axes) -> None:
+    legend = axes.legend(markerscale=1.0)
+    for handle in legend.legend_handles:
+        handle.set_alpha(1.0)
+        if hasattr(handle, "set_markersize") and handle.get_marker() == ".":
+            handle.set_markersize(9)
