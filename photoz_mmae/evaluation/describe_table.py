@@ -19,9 +19,11 @@ _STYLES = {"pass": "green", "miss": "bold red", "": "dim"}
 
 def what_it_is(file: SurveyFile) -> str:
     """Say in one line what the file holds."""
-    kind = "mock data" if file.mock else "does not say that it is mock data"
-    seed = "" if file.seed is None else f"seed {file.seed}, "
-    return f"{kind}: {file.n:,} objects, {seed}survey {file.survey}, selection {file.selection}"
+    objects = f"{file.n:,} object{'s' if file.n > 1 else ''}"
+    about = f"{objects}, survey {file.survey}, selection {file.selection}"
+    if not file.mock:
+        return f"{about}; the file does not say that it is mock data"
+    return f"mock data, {about}" + ("" if file.seed is None else f", seed {file.seed}")
 
 
 def in_words(description: Description) -> str:
@@ -69,7 +71,8 @@ def colour_cells(description: Description) -> list[tuple[str, str, list[tuple[st
 def remarks(file: SurveyFile, description: Description) -> list[str]:
     """Say what a reader of the table must know."""
     lines = [f"not shown: {note}" for note in description.notes]
-    lines += [f"not judged: {row.name} ({row.note})" for row in description.rows if row.note]
+    unjudged = [f"not judged: {row.name} ({row.note})" for row in description.rows if row.note]
+    lines += dict.fromkeys(unjudged)  # once for all bands
     if file.n < published.OBJECTS:
         lines.append(
             f"the targets are for {published.OBJECTS:,} objects; with {file.n:,} some rows miss "
@@ -125,4 +128,6 @@ def _colour_table(description: Description) -> Table:
 
 
 def _number(value: float, style: str) -> str:
-    return style.format(value) if math.isfinite(value) else "-"
+    if not math.isfinite(value):
+        return "-"
+    return style.format(value) if abs(value) < 1e4 else f"{value:.3g}"

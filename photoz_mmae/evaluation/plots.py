@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ from photoz_mmae.evaluation.describe import Description
 from photoz_mmae.evaluation.spectrum_plot import plot_spectra
 from photoz_mmae.evaluation.style import (
     CLASS_COLOURS,
-    FAINT,
     INK,
     band_colours,
     new_figure,
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 
 _ROWS, _COLUMNS = 8, 12  # of the contact sheet
 _GAP = 2  # pixels between stamps
+_BRIGHTEST = 1e6  # flux of a pixel; what a damaged one has beyond it is white all the same
 _POINTS = 6000  # dots in a scatter plot; more only make it black
 # What i, r and g are multiplied with to be red, green and blue: a galaxy of mean colour is grey.
 _BALANCE = (0.75, 1.0, 1.9)
@@ -69,7 +71,7 @@ def plot_stamps(file: SurveyFile) -> Plot | None:
     if z is not None:
         rows = rows[np.argsort(z[rows], kind="stable")]
     kind = file.classes()
-    stamps = np.nan_to_num(file.stamps(rows), posinf=0.0, neginf=0.0)
+    stamps = np.clip(np.nan_to_num(file.stamps(rows)), -_BRIGHTEST, _BRIGHTEST)
     channels = [
         stamps[:, file.bands.index(band)] * factor
         for band, factor in zip("irg", _BALANCE, strict=True)
@@ -84,7 +86,7 @@ def plot_stamps(file: SurveyFile) -> Plot | None:
         top, left = step * (number // _COLUMNS), step * (number % _COLUMNS)
         # Row 0 of a stamp is its southern edge: north is up, east left.
         pixels = make_lupton_rgb(
-            *(c[number, ::-1] for c in channels), minimum=-0.03, stretch=0.6, Q=7
+            *(c[number, ::-1] for c in channels), minimum=-0.03, stretch=0.9, Q=9
         )
         sheet[top : top + size, left : left + size] = pixels
         words = [] if z is None else [f"{z[row]:.3f}"]
@@ -228,10 +230,10 @@ def plot_sizes(file: SurveyFile) -> Plot | None:
     low, top = np.percentile(mag[shown, 0], (0.1, 99.9))
     axes.set_xlim(low - 0.3, top + 0.3)
     axes.set_yscale("log")
-    ticks = [0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 3.0, 5.0]
+    ticks = [0.3, 0.5, 0.7, 1.0, 2.0, 3.0, 5.0]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_ylim(0.2, 5.5)
+    axes.set_ylim(0.25, 5.7)
     axes.set_xlabel("i  (cmodel, mag)")
     axes.set_ylabel("half-light radius in i  (arcsec)")
     _legend(axes)
@@ -261,7 +263,7 @@ def plot_spectra_of_classes(file: SurveyFile) -> Plot | None:
 
 def plot_pixels(description: Description) -> Plot | None:
     """Draw the pixel statistics over the published ones as bars."""
-    rows = [row for row in description.rows if row.band and row.target]
+    rows = [row for row in description.rows if row.band and row.target and not row.note]
     names = list(dict.fromkeys(row.name for row in rows))
     bands = list(dict.fromkeys(row.band for row in rows))
     if not rows:
@@ -271,8 +273,7 @@ def plot_pixels(description: Description) -> Plot | None:
     width = 0.8 / len(bands)
     ratios = []
     for row in rows:
-        if not np.isfinite(row.value) or row.target is None:
-            continue
+        assert row.target is not None  # see above
         column, place = names.index(row.name), bands.index(row.band)
         ratios.append(row.value / row.target)
         axes.bar(
@@ -281,10 +282,20 @@ def plot_pixels(description: Description) -> Plot | None:
             0.9 * width,
             bottom=1.0,
             color=band_colours(len(bands))[place],
-            edgecolor=INK if row.verdict == "miss" else "none",
-            hatch="////" if row.verdict == "miss" else None,
             label=row.band if column == 0 else None,
         )
+        if row.verdict == "miss":
+            axes.annotate(
+                "×",
+                (column + (place - 0.5 * (len(bands) - 1)) * width, ratios[-1]),
+                xytext=(0, 8 if ratios[-1] > 1.0 else -8),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=13,
+                weight="bold",
+                color=CLASS_COLOURS["LRG"],
+            )
         if place == 0:
             low, high = row.low / row.target, row.high / row.target
             axes.fill_between(
@@ -292,6 +303,7 @@ def plot_pixels(description: Description) -> Plot | None:
             )
     axes.axhline(1.0, color=INK, linewidth=1.0)
     axes.set_xticks(range(len(names)), [name.replace(" of ", "\nof ") for name in names])
+    axes.set_xlim(-0.6, max(len(names), 3) - 0.4)
     axes.grid(False, axis="x")
     axes.set_ylabel("file / published")
     axes.set_ylim(min(0.7, *ratios) - 0.05, max(1.3, *ratios) + 0.05)
@@ -299,7 +311,7 @@ def plot_pixels(description: Description) -> Plot | None:
     return Plot(
         "Pixels",
         "Statistics of all pixels over the published ones of the real images. Shaded: what passes; "
-        "hatched bars miss.",
+        "a cross marks what misses.",
         figure,
     )
 
@@ -317,16 +329,17 @@ def plot_conditions(file: SurveyFile) -> Plot | None:
     figure = new_figure(3.4)
     left, right = figure.subplots(1, 2)
     low, high = np.percentile(np.concatenate(list(seeing.values())), (0.0, 100.0))
-    bins = np.linspace(low - 0.02, high + 0.02, 41)
+    bins = np.linspace(low - 0.02, high + 0.02, 27)
     for (band, values), colour in zip(seeing.items(), band_colours(len(seeing)), strict=True):
         left.hist(values, bins, histtype="step", color=colour, linewidth=1.7, label=band)
     left.set_xlabel("PSF full width at half maximum  (arcsec)")
-    left.legend()
+    handles = [Line2D([], [], color=c, linewidth=1.7) for c in band_colours(len(seeing))]
+    left.legend(handles, list(seeing))
     right.hist(ebv, np.linspace(0.0, max(0.3, float(ebv.max())), 41), color=CLASS_COLOURS["all"])
     right.set_xlabel("Galactic E(B-V)  (mag)")
     for axes in (left, right):
         axes.set_ylabel("objects")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return Plot("Seeing and dust", "Of each stamp, from the truth of the simulation.", figure)
 
 
@@ -342,7 +355,8 @@ def _by_class(
     return {name: rows for name, rows in found.items() if len(rows) and (stars or name != "STAR")}
 
 
-def _scatter(axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) -> None:
+def _scatter(axes: Axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) -> None:
+    """Draw dots by class, at most `_POINTS` of them."""
     rng = np.random.default_rng(0)
     total = sum(map(len, classes.values()))
     for name, rows in classes.items():
@@ -352,8 +366,8 @@ def _scatter(axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) 
             x[shown],
             y[shown],
             ".",
-            markersize=2.6,
-            alpha=0.45,
+            markersize=4.0 if total < _POINTS / 2 else 3.0,
+            alpha=0.5,
             markeredgewidth=0,
             color=CLASS_COLOURS[name],
             label=name,
@@ -361,7 +375,8 @@ def _scatter(axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) 
         )
 
 
-def _zcosmos(axes, number: int) -> None:
+def _zcosmos(axes: Axes, number: int) -> None:
+    """Draw medians and 16-84 % of the colour `number` of zCOSMOS."""
     low, median, high = published.COLOUR_PERCENTILES[:, number].T
     middle = 0.5 * (published.COLOUR_EDGES[1:] + published.COLOUR_EDGES[:-1])
     axes.errorbar(
@@ -378,9 +393,13 @@ def _zcosmos(axes, number: int) -> None:
     )
 
 
-def _legend(axes) -> None:
-    legend = axes.legend(markerscale=1.0)
-    for handle in legend.legend_handles:
-        handle.set_alpha(1.0)
-        if hasattr(handle, "set_markersize") and handle.get_marker() == ".":
-            handle.set_markersize(9)
+def _legend(axes: Axes) -> None:
+    """Draw a legend whose dots one can see."""
+    handles, labels = axes.get_legend_handles_labels()
+    large = [
+        Line2D([], [], color=CLASS_COLOURS[label], marker=".", markersize=9, linestyle="")
+        if label in CLASS_COLOURS
+        else handle
+        for handle, label in zip(handles, labels, strict=True)
+    ]
+    axes.legend(large, labels)

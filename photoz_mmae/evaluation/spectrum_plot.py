@@ -56,7 +56,7 @@ def plot_spectra(
             chosen[name] = few[best], wave, flux[best], good[best]
     if not chosen:
         return None
-    figure = new_figure(0.5 + 1.9 * len(chosen))
+    figure = new_figure(0.9 + 1.9 * len(chosen))
     panels = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, (row, wave, flux, good)) in zip(panels, chosen.items(), strict=True):
         smooth = _smoothed(wave, flux, good)
@@ -65,9 +65,9 @@ def plot_spectra(
         low, high = np.nanpercentile(smooth, (0.5, 99.8))
         axes.set_ylim(min(0.0, low) - 0.06 * (high - low), high + 0.35 * (high - low))
         axes.set_xlim(wave[0], wave[-1])
-        axes.set_title(f"{name}, z = {z[row]:.4f}")
+        axes.set_title(f"{name}, z = {round(z[row], 4) + 0.0:.4f}")  # no minus before zero
         _mark(axes, name, float(z[row]))
-    figure.supylabel("flux density  (10$^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)", fontsize=10)
+    figure.supylabel("$f_λ$  (10$^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)", fontsize=10)
     panels[-1].set_xlabel("observed wavelength  (Å)")
     return figure
 
@@ -92,14 +92,15 @@ def _mark(axes: Axes, name: str, z: float) -> None:
             if not low < observed < high:
                 continue
             axes.axvline(observed, color=colour, linewidth=0.7, linestyle=":", zorder=0)
-            axes.text(
-                observed,
-                at,
+            left = label != "H"  # beside K
+            axes.annotate(
                 label,
-                transform=axes.get_xaxis_transform(),
+                (observed, at),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(-1.5 if left else 1.5, 0),
+                textcoords="offset points",
                 fontsize=8,
-                color=INK,
                 rotation=90,
-                ha="right",
+                ha="right" if left else "left",
                 va=vertical,
             )

@@ -145,9 +145,13 @@ def half_light_radius(images: NDArray[np.floating], flux: Floats, pixel_scale: f
     distance = np.hypot(pixel[:, None], pixel).ravel()
     inside = np.argsort(distance, kind="stable")
     inside = inside[distance[inside] < 0.5 * size]
-    # The circle through the k-th pixel has the area of about k pixels.
-    radius = np.sqrt(np.arange(1, len(inside) + 1) / np.pi) * pixel_scale
     growth = np.cumsum(images.reshape(len(images), -1)[:, inside], axis=1, dtype=np.float64)
-    reached = growth >= 0.5 * flux[:, None]
-    first = reached.argmax(axis=1)
-    return np.where(reached.any(axis=1) & (flux > 0), radius[first], np.nan)
+    half = 0.5 * flux
+    reached = growth >= half[:, None]
+    first = reached.argmax(axis=1)  # the pixel with which half of the flux is reached
+    row = np.arange(len(images))
+    last = np.where(first > 0, growth[row, first - 1], 0.0)
+    known = reached.any(axis=1) & (flux > 0)
+    share = np.divide(half - last, growth[row, first] - last, np.zeros_like(half), where=known)
+    # The nearest k pixels fill a circle of their area.
+    return np.where(known, np.sqrt((first + share) / np.pi) * pixel_scale, np.nan)
