@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from photoz_mmae.errors import InputError, UsageError
@@ -20,6 +20,7 @@ from photoz_mmae.errors import InputError, UsageError
 _STRICT = ConfigDict(extra="forbid")
 _ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA"}
 """Fields that stand on the command line without a name."""
+_MISSING = "missing; give it on the command line or in a --config file"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -55,16 +56,40 @@ class DescribeRun:
 class TrainRun:
     """`photoz-mmae train`: a training file in, a model folder out."""
 
-    data: Path
     output: Path
+    simulate: int | None = Field(default=None, ge=100)
+    data: Path | None = Field(default=None, validate_default=True)
+    simulate_seed: int = Field(default=0, ge=0)
     preset: str = "small"
+    split: Literal["sky", "published"] = "sky"
+    match_to: Path | None = None
+    limit: int | None = Field(default=None, ge=10)
     seed: int = Field(default=0, ge=0)
     epochs: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
-    limit: int | None = Field(default=None, ge=10)
+    tensorboard: bool = False
     overwrite: bool = False
+
+    @field_validator("data")
+    @classmethod
+    def _one_source(cls, data: Path | None, info: ValidationInfo) -> Path | None:
+        if data is None and info.data.get("simulate") is None:
+            raise ValueError(f"{_MISSING}, or give --simulate N")
+        if data is not None and info.data.get("simulate") is not None:
+            raise ValueError("give either DATA or --simulate N")
+        return data
+
+    @field_validator("split", "match_to", "limit")
+    @classmethod
+    def _for_files(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("simulate") is not None:
+            raise ValueError("is for a file; --simulate has no use for it")
+        return value
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -158,7 +183,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _problem(kind: str, message: str) -> str:
     if kind == "missing":
-        return "missing; give it on the command line or in a --config file"
+        return _MISSING
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return message.partition(",")[0].replace("Input should be", "must be")

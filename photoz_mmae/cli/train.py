@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
-from photoz_mmae.errors import StoppedError
+from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.runs import TrainRun, load_run
-from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
+from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
 
 
 @click.command(short_help="A model of your own.")
@@ -22,27 +22,74 @@ from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
     metavar="DIR",
     help="Folder of the new model, such as models/mine.",
 )
+@run_option(
+    TrainRun,
+    "--simulate",
+    type=int,
+    metavar="N",
+    help="Instead of DATA: N new mock objects for every epoch.",
+)
+@run_option(TrainRun, "--simulate-seed", type=int, help="Of the mock survey.")
 @run_option(TrainRun, "--preset", metavar="NAME", help="Network and schedule: small or paper.")
+@run_option(
+    TrainRun,
+    "--split",
+    type=click.Choice(["sky", "published"]),
+    help="Parts by blocks of the sky, or the rows of the published 70/15/15 split.",
+)
+@run_option(
+    TrainRun,
+    "--match-to",
+    type=click.Path(path_type=Path),
+    metavar="CATALOG",
+    help="Weigh objects to match this sample's colours and magnitudes.",
+)
+@run_option(TrainRun, "--limit", type=int, help="Use only the first so many objects of DATA.")
 @run_option(TrainRun, "--seed", type=int, help="Of the split, the weights and the masks.")
 @run_option(TrainRun, "--epochs", type=int, help="Instead of the preset's.")
+@run_option(
+    TrainRun,
+    "--patience",
+    type=int,
+    help="Stop after so many epochs without progress; 0: never. Instead of the preset's.",
+)
 @run_option(TrainRun, "--batch-size", type=int, help="Instead of the preset's.")
 @run_option(TrainRun, "--learning-rate", type=float, help="Instead of the preset's.")
-@run_option(TrainRun, "--limit", type=int, help="Use only the first so many objects of DATA.")
+@run_option(
+    TrainRun,
+    "--accumulate",
+    type=int,
+    metavar="N",
+    help="Compute each batch in N pieces, for less memory.",
+)
+@run_option(
+    TrainRun,
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Of matrix products; auto: bfloat16 on a GPU, float32 on the CPU.",
+)
+@click.option(
+    "--tensorboard/--no-tensorboard",
+    default=None,
+    help="Write event files to DIR/tensorboard, too.",
+)
 @device_option
 @overwrite_option
 @config_option
 def train(config: Path | None, **options: Any) -> None:
-    """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one.
+    """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one, or on --simulate N.
 
-    The same command goes on with a training that was stopped, from its last whole epoch. The
-    folder ends with weights.safetensors, model.json, CARD.md and metrics.jsonl.
+    The same command goes on with a training that was stopped. The folder ends with
+    weights.safetensors, model.json, CARD.md and metrics.jsonl.
     """
     run = load_run(TrainRun, config, options)
     try:
         with stop_on_signals(), ExitStack() as stack:
             _train(run, stack)
     except KeyboardInterrupt as stop:
-        raise StoppedError("stopped; the same command goes on from the last whole epoch") from stop
+        raise StoppedError("stopped; the same command goes on from the last checkpoint") from stop
+    except MemoryError as error:
+        raise UsageError("not enough memory; a smaller --batch-size needs less") from error
 
 
 def _train(run: TrainRun, stack: ExitStack) -> None:
@@ -57,6 +104,7 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
 
     with signals_held():  # a library whose import is cut off cannot be imported again
         from photoz_mmae.training.loop import Watcher, train
+        from photoz_mmae.training_sets.training_set import counted
 
     console = Console(stderr=True)
     bar = Progress(
@@ -68,22 +116,23 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
         console=console,
     )
     task = bar.add_task("epoch", total=None, loss=float("nan"))
+    noted = NotedSignals()
     epochs = 0
 
-    def on_start(training: int, validation: int, total_epochs: int, done: int) -> None:
+    def on_note(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    def on_start(objects: int, total_epochs: int, done: int, steps: int) -> None:
         nonlocal epochs
         epochs = total_epochs
-        bar.update(task, total=training)
+        bar.update(task, total=objects)
+        # From here on a signal stops between two steps, with a checkpoint.
+        stack.enter_context(noted)
         if console.is_terminal:
             # Once training starts: an error before that is one line.
             stack.enter_context(bar)
-        resumed = f"; going on after epoch {done}" if done else ""
-        console.print(
-            f"{training} objects for training, {validation} for validation, preset {run.preset}, "
-            f"{epochs} epochs{resumed}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        resumed = f"; going on after epoch {done}, step {steps}" if done or steps else ""
+        on_note(f"preset {run.preset}, {counted(epochs, 'epoch')}{resumed}")
 
     def on_step(epoch: int, objects: int, loss: float) -> None:
         bar.update(task, description=f"epoch {epoch}/{epochs}", completed=objects, loss=loss)
@@ -91,16 +140,22 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
     def on_epoch(record: dict[str, Any]) -> None:
         training, validation = record["training"], record["validation"]
         best = "  best so far" if record["best_epoch"] == record["epoch"] else ""
-        console.print(
+        on_note(
             f"epoch {record['epoch']:3d}  loss {training['loss_total']:.4f}  "
             f"validation {validation['loss_total']:.4f}  "
             f"sigma_NMAD {validation['sigma_nmad']:.4f}  "
-            f"|dz|>0.15 {validation['outlier_015']:.2%}  {record['seconds']:.0f} s{best}",
-            highlight=False,
-            soft_wrap=True,
+            f"|dz|>0.15 {validation['outlier_015']:.2%}  {record['seconds']:.0f} s{best}"
         )
 
-    model = train(run, Watcher(on_start, on_step, on_epoch))
-    result = model.info.training.validation
-    click.echo(f"{run.output}: trained; validation sigma_NMAD = {result['sigma_nmad']:.4f}")
+    model = train(run, Watcher(on_note, on_start, on_step, on_epoch, lambda: noted.arrived))
+    if model is None:
+        click.echo(f"{run.output}: nothing to do: the model was trained with these settings")
+        return
+    record = model.info.training
+    part = "test" if record.objects_test else "validation"
+    result = record.results[0].sigma_nmad
+    click.echo(
+        f"{run.output}: trained; {part} sigma_NMAD = "
+        f"{'unknown' if result is None else f'{result:.4f}'}"
+    )
     click.echo(f"next: photoz-mmae predict CUTOUTS -o catalog.parquet --model {run.output}/")

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Z_EDGES_KEY, Z_LEVELS_KEY
 from photoz_mmae.errors import InputError
-from photoz_mmae.evaluation.tables import ID_COLUMN, TableFile
 from photoz_mmae.redshift import metrics
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 from photoz_mmae.runs import EvaluateRun
+from photoz_mmae.tables import ID_COLUMN, TableFile
 
 Array = NDArray[np.float64]
 

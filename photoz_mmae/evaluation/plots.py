@@ -185,7 +185,7 @@ def plot_colours(file: SurveyFile) -> Plot | None:
             _legend(axes)
     words = "without the Galaxy's reddening" if dereddened else "as measured"
     end = " Bars: medians and 16-84 % of zCOSMOS-bright." if real else ""
-    return Plot("Colours", f"Measured cmodel colours, {words}.{end}", figure)
+    return Plot("Colours", f"Colours of cmodel magnitudes, {words}.{end}", figure)
 
 
 def plot_sizes(file: SurveyFile) -> Plot | None:
@@ -359,6 +359,7 @@ def _scatter(axes: Axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int
     """Draw dots by class, at most `_POINTS` of them."""
     rng = np.random.default_rng(0)
     total = sum(map(len, classes.values()))
+    size = 8.0 if total < 300 else 4.0 if total < 3000 else 3.0
     for name, rows in classes.items():
         share = min(1.0, _POINTS / total)
         shown = rows[rng.random(len(rows)) < share] if share < 1.0 else rows
@@ -366,7 +367,7 @@ def _scatter(axes: Axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int
             x[shown],
             y[shown],
             ".",
-            markersize=4.0 if total < _POINTS / 2 else 3.0,
+            markersize=size,
             alpha=0.5,
             markeredgewidth=0,
             color=CLASS_COLOURS[name],

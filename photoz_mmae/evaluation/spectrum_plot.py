@@ -34,7 +34,7 @@ _LINES = {"QSO": (_BROAD, ()), "STAR": ((), _STELLAR)}
 
 _CANDIDATES = 200  # spectra read per class to choose from
 _QUANTILE = 0.9  # of the signal to noise among them: a good one, no freak
-_SMOOTH = 24.0  # Angstrom, sigma: one coarse pixel
+_SMOOTH = 24.0  # Angstrom, full width at half maximum: one coarse pixel
 
 
 def plot_spectra(
@@ -53,14 +53,14 @@ def plot_spectra(
         order = np.argsort(np.median(signal, axis=1))
         best = order[round(_QUANTILE * (len(few) - 1))]
         if good[best].any():
-            chosen[name] = few[best], wave, flux[best], good[best]
+            chosen[name] = few[best], wave, flux[best], np.where(good[best], ivar[best], 0.0)
     if not chosen:
         return None
     figure = new_figure(0.9 + 1.9 * len(chosen))
     panels = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (name, (row, wave, flux, good)) in zip(panels, chosen.items(), strict=True):
-        smooth = _smoothed(wave, flux, good)
-        axes.plot(wave, np.where(good, flux, np.nan), color="#c9ced5", linewidth=0.6)
+    for axes, (name, (row, wave, flux, ivar)) in zip(panels, chosen.items(), strict=True):
+        smooth = _smoothed(wave, flux, ivar)
+        axes.plot(wave, np.where(ivar > 0, flux, np.nan), color="#d5dae0", linewidth=0.6)
         axes.plot(wave, smooth, color=CLASS_COLOURS[name], linewidth=1.3)
         low, high = np.nanpercentile(smooth, (0.5, 99.8))
         axes.set_ylim(min(0.0, low) - 0.06 * (high - low), high + 0.35 * (high - low))
@@ -72,12 +72,12 @@ def plot_spectra(
     return figure
 
 
-def _smoothed(wave: Floats, flux: Floats, good: NDArray[np.bool_]) -> Floats:
-    """Smooth a spectrum (P,); bad pixels do not count."""
+def _smoothed(wave: Floats, flux: Floats, ivar: Floats) -> Floats:
+    """Smooth a spectrum (P,), every pixel with its inverse variance as weight."""
     sigma = max(0.7, _SMOOTH / 2.355 / float(np.median(np.diff(wave))))
-    weight = gaussian_filter1d(good.astype(np.float64), sigma)
-    total = gaussian_filter1d(np.where(good, flux, 0.0), sigma)
-    return np.asarray(np.divide(total, weight, out=np.full(len(flux), np.nan), where=weight > 0.05))
+    weight = gaussian_filter1d(ivar, sigma)
+    total = gaussian_filter1d(np.where(ivar > 0, flux * ivar, 0.0), sigma)
+    return np.asarray(np.divide(total, weight, out=np.full(len(flux), np.nan), where=weight > 0))
 
 
 def _mark(axes: Axes, name: str, z: float) -> None:
@@ -91,7 +91,7 @@ def _mark(axes: Axes, name: str, z: float) -> None:
             low, high = axes.get_xlim()
             if not low < observed < high:
                 continue
-            axes.axvline(observed, color=colour, linewidth=0.7, linestyle=":", zorder=0)
+            axes.axvline(observed, color=colour, linewidth=0.7, linestyle=":", zorder=3)
             left = label != "H"  # beside K
             axes.annotate(
                 label,

@@ -25,6 +25,17 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Result:
+    """Point metrics of `n` objects; None where they are too few for one."""
+
+    objects: str
+    n: int
+    sigma_nmad: float | None
+    bias_median: float | None
+    outlier_015: float | None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class TrainingRecord:
     """Where a model comes from.
 
@@ -32,7 +43,15 @@ class TrainingRecord:
     ----------
     data, data_sha256, data_description : str
         File name, checksum, and what it says of itself (mock data says so).
-    objects_training, objects_validation : int
+    data_seed : int or None
+        Seed of mock data.
+    objects_training, objects_validation, objects_test : int
+    split : str
+        How they were told apart, in words.
+    dropped, lacking : dict of str to int
+        Objects that were not used, why; training objects without redshift or spectrum.
+    notes : tuple of str
+        What else is to be known of the data.
     seed, epochs : int
     best_epoch : int
         The epoch whose weights were kept: the one of least validation loss.
@@ -40,7 +59,11 @@ class TrainingRecord:
         Wall-clock time of the training.
     package_version, torch_version : str
     validation : dict of str to float
-        Metrics on the validation objects, image only.
+        Losses and metrics on the validation objects, image only.
+    results : tuple of Result
+        On the test objects, or where there are none on those of validation; image only.
+    settings : dict
+        All that decides the weights; the same settings train the same model.
     """
 
     data: str
@@ -55,6 +78,14 @@ class TrainingRecord:
     package_version: str
     torch_version: str
     validation: dict[str, float]
+    data_seed: int | None = None
+    objects_test: int = 0
+    split: str = "at random"
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    lacking: dict[str, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    results: tuple[Result, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_STRICT)

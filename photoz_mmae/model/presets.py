@@ -87,8 +87,13 @@ class Schedule:
         Share of the objects (`published`: probability for the whole batch) without spectrum.
     image_weight, spectrum_weight : float
         Of the reconstruction losses, beside 1 for the redshift.
-    validation_share : float
-        Share of the file's objects that is kept for validation.
+    validation_share, test_share : float
+        Shares of the objects that are kept for validation and for the test.
+    patience : int
+        Training ends after so many epochs without a lower validation loss; 0: it never does.
+    ema : float
+        Decay per step of the weights' moving average, which is what is validated and saved;
+        0: none is taken.
     """
 
     epochs: int
@@ -103,6 +108,9 @@ class Schedule:
     image_weight: float
     spectrum_weight: float
     validation_share: float
+    test_share: float
+    patience: int
+    ema: float
 
 
 Network = PublishedNetwork | MMAENetwork

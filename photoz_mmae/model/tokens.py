@@ -75,7 +75,9 @@ class FluxToken(nn.Module):
         noise : Tensor, (B,)
             The stretch's noise unit per pixel.
         """
-        flux = torch.einsum("nbij,aij->nba", image, self.weights)
+        # Colours need more digits than reduced precision has.
+        with torch.autocast(image.device.type, enabled=False):
+            flux = torch.einsum("nbij,aij->nba", image, self.weights)
         # Noise of neighbouring pixels is correlated in a coadd: their sum is noisier than white.
         sigma = 2 * noise.view(-1, 1) * self.weights.square().sum(dim=(1, 2)).sqrt()  # (B, A)
         total = flux.sum(dim=1, keepdim=True).clamp(min=3 * sigma.square().sum(dim=0).sqrt())

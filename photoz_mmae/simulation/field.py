@@ -19,8 +19,8 @@ BRIGHT_LIMIT = 15.0
 # (1 + z), M* at z = 0, its brightening per unit of redshift (to z = 1), faint-end slope. Of the
 # order of what luminosity functions by colour give (Faber et al. 2007, ApJ 665, 265); then set so
 # that redshifts and colours of a magnitude-limited mock follow those of zCOSMOS.
-_RED = (1.19e-3, -0.8, -21.45, 1.0, -0.5)
-_BLUE = (3.0e-3, -0.2, -20.84, 1.2, -1.25)
+_RED = (1.19e-3, -0.8, -21.38, 1.0, -0.5)
+_BLUE = (3.0e-3, -0.4, -20.86, 1.2, -1.25)
 _LAST_EVOLUTION = 1.0
 
 # Shares of light at 5500 A of a typical red and blue galaxy, for their K corrections alone.

@@ -11,7 +11,7 @@ from photoz_mmae.simulation.fibre import Light
 from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
 from photoz_mmae.simulation.population import CLASSES, QSO, STAR, Targets
 from photoz_mmae.simulation.recipe import Recipe
-from photoz_mmae.simulation.scene import place
+from photoz_mmae.simulation.scene import COARSE_STEP, place
 from photoz_mmae.simulation.sed import GalaxySeds, SedModel, get_model, load_curves
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
@@ -152,35 +152,8 @@ def light_of(
     """Compute what targets send: band fluxes per component, fibre spectrum, infrared."""
     model = get_model(survey, _FINE_STEP, device)
     galaxies, z, n = targets.galaxies, targets.z, len(targets)
-    fine = n_pixels == fibre.FINE_PIXELS
-    spectra = [
-        _galaxy_light(model, galaxies.bulge, galaxies.z, fine),
-        _galaxy_light(model, galaxies.disk, galaxies.z, fine),
-    ]
-    quasar, star = np.flatnonzero(targets.kind == QSO), np.flatnonzero(targets.kind == STAR)
-    points = [
-        (rows, Light(model.observe(rest, z[rows])))
-        for rows, rest in (
-            (quasar, model.quasars(targets.quasars)),
-            (star, model.stars(targets.temperature)),
-        )
-        if len(rows)
-    ]
-    fluxes = [model.band_fluxes(light.total) for light in spectra]
-    point = np.zeros_like(fluxes[0])
-    for rows, light in points:
-        point[rows] = model.band_fluxes(light.total)
-    weights = np.stack(
-        [
-            targets.host_share * galaxies.bulge_share,
-            targets.host_share * (1.0 - galaxies.bulge_share),
-            1.0 - targets.host_share,
-        ]
-    )  # (3, N)
-    parts = np.stack([fluxes[0], fluxes[1], point]) * weights[:, :, None]  # (3, N, B)
-    seen = parts.sum(axis=0)[np.arange(n), galaxies.band]
-    norm = 10 ** (-0.4 * (galaxies.mag - ZERO_POINT)) / seen
-    parts *= norm[:, None]
+    spectra, points = _spectra(model, targets, fine=n_pixels == fibre.FINE_PIXELS)
+    parts, weights, norm = _band_fluxes(model, targets, spectra, points)
     radii = np.stack([galaxies.bulge_radius, galaxies.disk_radius, np.zeros(n)])
     scale = (weights * norm * fibre.caught(radii)).astype(np.float32)[:, :, None]  # (3, N, 1)
     spectrum = sum(
@@ -188,6 +161,7 @@ def light_of(
     )
     for rows, light in points:
         spectrum[rows] += fibre.pixels(model, light, z[rows], n_pixels) * scale[2, rows]
+    quasar, star = targets.kind == QSO, targets.kind == STAR
     legacy = np.empty((n, 3), dtype=np.float32)
     legacy[:, 0] = parts.sum(axis=0)[:, survey.bands.index("r")] * 10 ** (-0.4 * 4.5)
     for column, wave in ((1, 3.368e4), (2, 4.618e4)):
@@ -201,6 +175,60 @@ def light_of(
     return TargetLight(list(parts), spectrum, legacy)
 
 
+def band_fluxes_of(targets: Targets, survey: Survey) -> Floats:
+    """Total band fluxes (N, B) of targets before the Galaxy's dust: quick, no spectra."""
+    model = get_model(survey, COARSE_STEP)
+    parts, _, _ = _band_fluxes(model, targets, *_spectra(model, targets, fine=False))
+    total: Floats = parts.sum(axis=0)
+    return total
+
+
+def _spectra(
+    model: SedModel, targets: Targets, fine: bool
+) -> tuple[list[Light], list[tuple[NDArray[np.int64], Light]]]:
+    """Observed spectra of bulges and disks (N rows each), and of points, with their rows."""
+    galaxies, z = targets.galaxies, targets.z
+    spectra = [
+        _galaxy_light(model, galaxies.bulge, galaxies.z, fine),
+        _galaxy_light(model, galaxies.disk, galaxies.z, fine),
+    ]
+    quasar, star = np.flatnonzero(targets.kind == QSO), np.flatnonzero(targets.kind == STAR)
+    points = [
+        (rows, Light(model.observe(rest, z[rows])))
+        for rows, rest in (
+            (quasar, model.quasars(targets.quasars)),
+            (star, model.stars(targets.temperature)),
+        )
+        if len(rows)
+    ]
+    return spectra, points
+
+
+def _band_fluxes(
+    model: SedModel,
+    targets: Targets,
+    spectra: list[Light],
+    points: list[tuple[NDArray[np.int64], Light]],
+) -> tuple[Floats, Floats, Floats]:
+    """Band fluxes (3, N, B) of bulge, disk and point; the weight (3, N) and norm (N,) of each."""
+    galaxies = targets.galaxies
+    fluxes = [model.band_fluxes(light.total) for light in spectra]
+    point = np.zeros_like(fluxes[0])
+    for rows, light in points:
+        point[rows] = model.band_fluxes(light.total)
+    weights = np.stack(
+        [
+            targets.host_share * galaxies.bulge_share,
+            targets.host_share * (1.0 - galaxies.bulge_share),
+            1.0 - targets.host_share,
+        ]
+    )  # (3, N)
+    parts = np.stack([fluxes[0], fluxes[1], point]) * weights[:, :, None]  # (3, N, B)
+    seen = parts.sum(axis=0)[np.arange(len(targets)), galaxies.band]
+    norm = 10 ** (-0.4 * (galaxies.mag - ZERO_POINT)) / seen
+    return parts * norm[:, None], weights, norm
+
+
 def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> Light:
     """Observe a component; for fine spectra its lines apart from the continuum too."""
     total = model.observe(model.galaxies(seds), z)
@@ -211,10 +239,19 @@ def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> L
     return Light(total, continuum, model.line_luminosities(seds) * (1.0 + z)[:, None])
 
 
+def flux_error(survey: Survey, flux: Floats) -> Floats:
+    """Give the standard error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise.
+
+    An observer, who does not know the true fluxes (N, B), has it from the measured ones.
+    """
+    sky = 10.0 * np.array(survey.negative_std) / 0.603
+    error: Floats = np.hypot(0.01 * flux, sky)
+    return error
+
+
 def _measure(rng: np.random.Generator, survey: Survey, total: Floats) -> Floats:
-    """Magnitudes (N, B) as a pipeline's profile fits give them: 2 per cent and the sky's noise."""
-    flux = total * (1.0 + rng.normal(0.0, 0.02, total.shape))
-    flux += rng.normal(0.0, 1.0, total.shape) * 10.0 * np.array(survey.negative_std) / 0.603
+    """Magnitudes (N, B) as a pipeline would measure them."""
+    flux = total + rng.normal(0.0, 1.0, total.shape) * flux_error(survey, total)
     return np.asarray(ZERO_POINT - 2.5 * np.log10(np.maximum(flux, 1e-3)))
 
 

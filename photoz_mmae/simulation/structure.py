@@ -23,18 +23,20 @@ SUN_R = 4.64
 
 # Set together with the luminosity functions of `field`, so that the colours of a magnitude-limited
 # mock, their spread, and how well they tell redshifts are those of zCOSMOS (docs/simulation.md).
-_ACTIVITY, _ACTIVITY_WITH_MASS, _ACTIVITY_WITH_Z = 0.355, -0.068, 0.27
-_ACTIVITY_SCATTER = 0.176
-_YOUNG_FLOOR, _YOUNG_RANGE, _YOUNG_SCATTER = 0.080, 0.434, 0.035  # dex
-_MIX = (30.3, 46.2, 5.95)  # of intermediate, A and F, and old stars in disks
+_ACTIVITY, _ACTIVITY_WITH_MASS, _ACTIVITY_WITH_Z = 0.355, -0.062, 0.248
+_ACTIVITY_SCATTER = 0.172
+_YOUNG_FLOOR, _YOUNG_RANGE, _YOUNG_SCATTER = 0.079, 0.431, 0.042  # the last in dex
+_MIX = (31.7, 50.5, 6.2)  # of intermediate, A and F, and old stars in disks
 _OLD_LESS_IN_ACTIVE = 0.5
-_OLD_IN_DISKS, _OLD_IN_BULGES = 0.436, 0.86  # of red galaxies
+_OLD_IN_DISKS, _OLD_IN_BULGES = 0.458, 0.86  # of red galaxies
 _OLD_FADING = -0.046  # with redshift
-_FROSTING = 0.0019
-_DUST, _DUST_SCATTER, _DUST_WITH_MASS = 0.159, 0.374, 0.224
-_DUST_SLOPE, _DUST_SLOPE_SCATTER = -0.44, 0.08
-_LINES, _LINE_SCATTER = 1.22, 0.15  # factor, dex
-_WARP = 0.0067
+_FROSTING = 0.0027
+_DUST, _DUST_SCATTER, _DUST_WITH_MASS = 0.152, 0.381, 0.213
+_DUST_SLOPE, _DUST_SLOPE_SCATTER = -0.47, 0.063
+_LINES, _LINE_SCATTER = 1.24, 0.15  # factor, dex
+_OXYGEN = 8.80  # 12 + log(O/H) at 10^10.3 solar masses
+_WARP = 0.0054
+_BREAK_NODE, _BREAK_FILLING = 8, 0.03  # ln of a factor around 3740 A on the templates
 _LARGEST_KPC = 14.0  # of spheroids
 
 
@@ -102,9 +104,10 @@ def build_galaxies(
     # 0: hardly any young stars; 1: nothing else
     activity = np.clip(rng.normal(activity, _ACTIVITY_SCATTER), 0.06, 0.95)
     activity[starburst] = rng.uniform(0.55, 0.95, starburst.sum())
-    oxygen = 8.72 + 0.28 * (log_mass - 10.3) - 0.10 * np.minimum(z, 2.0)
+    oxygen = _OXYGEN + 0.28 * (log_mass - 10.3) - 0.10 * np.minimum(z, 2.0)
     oxygen = np.clip(oxygen + rng.normal(0.0, 0.1, n), 7.9, 8.92)
     warp = rng.normal(0.0, _WARP, (n, N_WARP))
+    warp[:, _BREAK_NODE] += _BREAK_FILLING
     slope = rng.normal(_DUST_SLOPE, _DUST_SLOPE_SCATTER, n)
     boost = _LINES * 10 ** rng.normal(0.0, _LINE_SCATTER, n)
     dust = rng.lognormal(np.log(_DUST), _DUST_SCATTER, n)

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,3 +38,32 @@ def signals_held() -> Iterator[None]:
             signal.signal(each, handler)
     if arrived:
         signal.raise_signal(arrived[0])
+
+
+class NotedSignals:
+    """A context in which SIGTERM or SIGINT is noted, for whom it suits to stop a little later.
+
+    The second one does what it did before the context.
+
+    Attributes
+    ----------
+    arrived : bool
+    """
+
+    def __init__(self) -> None:
+        self.arrived = False
+
+    def __enter__(self) -> Self:
+        self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.arrived = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)

@@ -1,10 +1,19 @@
 """The model card: what a model is, what it was trained on, how good it is, what it is not for."""
 
 import math
+import shlex
+from collections.abc import Mapping
 
-from photoz_mmae.model.info import ModelInfo
+from photoz_mmae.model.info import ModelInfo, Result
 from photoz_mmae.model.presets import Preset
 from photoz_mmae.runs import TrainRun
+from photoz_mmae.training_sets.training_set import counted
+
+_OPTIONS = (
+    "preset", "split", "match_to", "limit", "seed", "epochs", "patience", "batch_size",
+    "learning_rate", "precision",
+)  # fmt: skip
+"""Those that decide what comes out."""
 
 
 def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
@@ -14,20 +23,18 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     field = f'{bands} images of {size} x {size} px of {info.pixel_scale}", alone'
     z_range = f"0 to {math.expm1(info.z_edges[-1]):g}" if info.z_edges else "not bounded"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
-    validation = "\n".join(
+    point = "median of p(z)" if info.z_edges else "the network's"
+    losses = "\n".join(
         f"| {name} | {value:.4f} |"
         for name, value in sorted(record.validation.items())
-        if name != "loss_image"  # nothing of the image is hidden here
+        if name.startswith("loss_") and name != "loss_image"  # nothing of the image is hidden here
     )
-    given = [
-        f" --{name.replace('_', '-')} {getattr(run, name)}"
-        for name in ("epochs", "batch_size", "learning_rate", "limit")
-        if getattr(run, name) is not None
-    ]
-    command = (
-        f"photoz-mmae train {run.data} -o {run.output} --preset {run.preset} "
-        f"--seed {run.seed}{''.join(given)}"
-    )
+    seed = "" if record.data_seed is None else f", seed {record.data_seed}"
+    of_what = "" if run.data else " of its recipe"
+    notes = "".join(f"\n- {note}" for note in record.notes)
+    part = "test" if record.objects_test else "validation"
+    average = record.settings.get("training", {}).get("ema")
+    kept = "the weights' moving average" if average else "the weights"
     return f"""# Model `{info.name}`
 
 Preset `{info.preset}`: {preset.description}.
@@ -42,21 +49,34 @@ Preset `{info.preset}`: {preset.description}.
 
 ## Training
 
-Data: `{record.data}` ({record.data_description}), sha256 `{record.data_sha256}`;
-{record.objects_training} objects for training, {record.objects_validation} for validation, split at
-random with seed {record.seed}. {record.epochs} epochs in {_duration(record.seconds)}; the
-weights are those of epoch {record.best_epoch}, of least validation loss.
-photoz-mmae {record.package_version}, torch {record.torch_version}. Made by
+Data: `{record.data}` ({record.data_description}{seed}), sha256{of_what} `{record.data_sha256}`.
 
-    {command}
+- {record.objects_training:,} objects for training, {record.objects_validation:,} for validation,
+  {record.objects_test:,} for the test; split: {record.split}
+- Training objects without: {_counts(record.lacking)}
+- Dropped: {_counts(record.dropped)}{notes}
 
-## Results on the validation objects, image only
+{counted(record.epochs, "epoch")} in {_duration(record.seconds)}; kept: {kept} after epoch
+{record.best_epoch}, of least validation loss. Made by
 
-Point: {"median of p(z)" if info.z_edges else "the network's"}; sigma_NMAD about the median of dz.
+    {_command(run)}
 
-| metric | value |
+with photoz-mmae {record.package_version}, torch {record.torch_version}.
+
+## Results on the {part} objects, image only
+
+Point: {point}; dz = (z_phot - z) / (1 + z); sigma_NMAD
+about the median of dz; bias is that median.
+
+| objects | n | sigma_NMAD | bias | &#124;dz&#124; > 0.15 |
+|---|---|---|---|---|
+{chr(10).join(_row(result) for result in record.results)}
+
+Losses on the validation objects:
+
+| loss | value |
 |---|---|
-{validation}
+{losses}
 
 ## Must not be used for
 
@@ -64,6 +84,34 @@ Objects unlike the training data above: another survey, depth, pixel scale or ta
 model that was trained on mock data says nothing reliable about real galaxies until it has been
 tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
 """
+
+
+def _command(run: TrainRun) -> str:
+    given = [f"--{n.replace('_', '-')} {getattr(run, n)}" for n in _OPTIONS if _is_told(run, n)]
+    simulated = f"--simulate {run.simulate} --simulate-seed {run.simulate_seed}"
+    source = shlex.quote(str(run.data)) if run.data else simulated
+    return " ".join(["photoz-mmae train", source, "-o", shlex.quote(str(run.output)), *given])
+
+
+def _is_told(run: TrainRun, name: str) -> bool:
+    """Preset and seed always, the others where they are not what they are by default."""
+    value = getattr(run, name)
+    return name in ("preset", "seed") or (value is not None and value != getattr(TrainRun, name))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "none"
+
+
+def _row(result: Result) -> str:
+    def number(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    share = "-" if result.outlier_015 is None else f"{result.outlier_015:.2%}".replace("%", " %")
+    return (
+        f"| {result.objects} | {result.n:,} | {number(result.sigma_nmad, 4)} "
+        f"| {number(result.bias_median, 4)} | {share} |"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,14 +1,15 @@
-"""A training that was stopped goes on from its last epoch: one safetensors file, no pickle."""
+"""A training that was stopped goes on from its last checkpoint: one safetensors file, no pickle."""
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from photoz_mmae.errors import InputError, OutputError
@@ -23,52 +24,86 @@ class Progress:
     Attributes
     ----------
     epoch : int
-        Epochs that are done.
+        Epochs that are done, their validation too.
+    step : int
+        Steps that are done of the next one.
+    sums : dict of str to float
+        Of the losses over those steps.
     best_epoch : int
         The one of least validation loss; counted from 1.
     best_loss : float
     seconds : float
         Wall-clock time so far.
+    pieces : int
+        In how many a batch is computed.
     """
 
     epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     best_loss: float = float("inf")
     seconds: float = 0.0
+    pieces: int = 1
 
 
 def save_checkpoint(
     folder: Path,
     settings: dict[str, Any],
     progress: Progress,
-    network: nn.Module,
-    best: dict[str, Tensor],
+    states: Mapping[str, Mapping[str, Tensor]],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write everything needed to go on, atomically; raises OutputError."""
-    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
+    """Write everything needed to go on, atomically.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : dict
+        What a training that goes on must have in common with this one.
+    progress : Progress
+    states : mapping of str to state dict
+        `network`, `best`, and others by name.
+    optimizer : torch.optim.Optimizer
+
+    Raises
+    ------
+    OutputError
+        It cannot be written; the checkpoint before is still there.
+    """
+    tensors = {
+        f"{group}/{name}": value for group, state in states.items() for name, value in state.items()
+    }
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     # Clones, since safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     metadata = {"settings": json.dumps(settings), "progress": json.dumps(asdict(progress))}
-    temporary = folder / f".{CHECKPOINT_FILE}.{os.getpid()}"
+    temporary = folder / f".{CHECKPOINT_FILE}.tmp"
     try:
-        save_file(tensors, temporary, metadata)
+        with temporary.open("wb") as stream:
+            stream.write(save(tensors, metadata))
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(folder / CHECKPOINT_FILE)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"{folder}: cannot write the checkpoint ({error})") from error
+        raise OutputError(
+            f"{folder}: cannot write the checkpoint ({error.strerror}); "
+            "make room, then the same command goes on"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def load_checkpoint(
     folder: Path,
     settings: dict[str, Any],
-    network: nn.Module,
+    modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Restore network and optimiser; returns the progress and the best weights, or None.
+    """Restore modules and optimiser; returns the progress and the best weights, or None.
 
     Raises
     ------
@@ -80,6 +115,7 @@ def load_checkpoint(
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
+    damaged = f"{path}: damaged checkpoint ({{}}); --overwrite starts anew"
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata()
@@ -87,20 +123,36 @@ def load_checkpoint(
         before = json.loads(metadata["settings"])
         progress = Progress(**json.loads(metadata["progress"]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: damaged checkpoint ({error}); --overwrite starts anew"
-        ) from error
-    was, now = _flat(before), _flat(json.loads(json.dumps(settings)))
-    names = [name for name in was | now if was.get(name) != now.get(name)]
-    if names:
-        differences = "; ".join(f"{n} was {was.get(n)}, is {now.get(n)}" for n in names)
+        raise InputError(damaged.format(error)) from error
+    differences = differing(before, settings)
+    if differences:
         raise OutputError(
             f"{folder}: holds an unfinished training with other settings ({differences}); "
             "give the same, another output, or --overwrite"
         )
-    _restore(tensors, network, optimizer)
-    best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
-    return progress, best
+
+    def group(name: str) -> dict[str, Tensor]:
+        start = f"{name}/"
+        return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}
+
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(group(name))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in group("optimizer").items():
+            index, name = key.split("/")
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    except (RuntimeError, ValueError) as error:
+        raise InputError(damaged.format(error)) from error
+    return progress, group("best")
+
+
+def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
+    """`epochs was 60, is 7; ...`, empty where settings are the same."""
+    was, now = _flat(before), _flat(json.loads(json.dumps(settings)))
+    names = [name for name in was | now if was.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {was.get(name)}, is {now.get(name)}" for name in names)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -109,17 +161,3 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat
-
-
-def _restore(
-    tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    network.load_state_dict(
-        {name[8:]: value for name, value in tensors.items() if name.startswith("network/")}
-    )
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,27 +1,26 @@
-"""Training from a file to a model folder: epochs, validation, checkpoints."""
+"""Training from a data set to a model folder: steps, epochs, validation, checkpoints."""
 
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_mmae import __version__
-from photoz_mmae.errors import InputError, OutputError, StoppedError
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.inference.engine import resolve_device
-from photoz_mmae.model.info import INFO_FILE, ModelInfo, TrainingRecord
+from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
-from photoz_mmae.model.presets import MMAENetwork, Preset, load_preset
+from photoz_mmae.model.presets import MMAENetwork, Preset
+from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.weights import TrainedModel, build_network, save_model
-from photoz_mmae.redshift.metrics import point_metrics
 from photoz_mmae.runs import TrainRun
-from photoz_mmae.surveys import ZERO_POINT, get_survey
+from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.training.card import model_card
 from photoz_mmae.training.checkpoint import (
     CHECKPOINT_FILE,
@@ -29,13 +28,21 @@ from photoz_mmae.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from photoz_mmae.training.objectives import MMAEObjective, Objective, PublishedObjective
-from photoz_mmae.training.schedule import make_optimizer, rate_factor
-from photoz_mmae.training_sets.galaxiesml import SpectraFile, TrainingBatch, split_rows
+from photoz_mmae.training.events import Events, require_tensorboard
+from photoz_mmae.training.folder import append_metrics, drop_metrics, is_finished, prepare_folder
+from photoz_mmae.training.objectives import make_objective
+from photoz_mmae.training.schedule import make_average, make_optimizer, rate_factor
+from photoz_mmae.training.scores import Scored, result_table, score
+from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
+from photoz_mmae.training.source import find_source
+from photoz_mmae.training.step import Pieces, Stepper
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingSet
 
-METRICS_FILE = "metrics.jsonl"
 STRETCH_OBJECTS = 2048
 """Training objects that the stretch is measured on."""
+
+CHECKPOINT_SECONDS = 180.0
+"""A kill costs at most so much work, and a step."""
 
 
 @dataclasses.dataclass
@@ -44,94 +51,75 @@ class Watcher:
 
     Attributes
     ----------
-    on_start : callable of (objects for training, for validation, epochs, epochs done already)
+    on_note : callable of str
+        A line for the user.
+    on_start : callable of (objects for training, epochs, epochs done, steps done of the next)
     on_step : callable of (epoch, objects so far in it, total loss)
     on_epoch : callable of one record of `metrics.jsonl`
+    should_stop : callable
+        Asked between steps: whether to write a checkpoint and leave.
     """
 
+    on_note: Callable[[str], None]
     on_start: Callable[[int, int, int, int], None]
     on_step: Callable[[int, int, float], None]
     on_epoch: Callable[[dict[str, Any]], None]
+    should_stop: Callable[[], bool] = lambda: False
 
 
-def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
-    """Train as `run` says and write the model folder.
+def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
+    """Train as `run` says and write the model folder; None where the model is there already.
 
-    The same call goes on with a training that was stopped, from its last whole epoch.
+    The same call goes on with a training that was stopped, from its last checkpoint.
 
     Raises
     ------
-    InputError, OutputError, StoppedError
+    InputError, OutputError, StoppedError, UsageError
     """
-    preset = _apply(load_preset(run.preset), run)
+    preset = preset_of(run)
     device = resolve_device(run.device)
-    data = SpectraFile(run.data)
-    _check_images(data, preset)
-    _prepare_folder(run)
-    rows = data.rows if run.limit is None else data.rows[: run.limit]
-    share = preset.training.validation_share
-    training_rows, validation_rows = split_rows(rows, share, run.seed)
-    if len(training_rows) < 2:
-        raise InputError(f"{run.data}: {len(rows)} usable objects are too few to train on")
-    data_sha256 = data.sha256()
-    settings = _decisive_settings(run, preset, data_sha256)
-
+    precision = precision_of(run, device)
+    if run.tensorboard:
+        require_tensorboard()
+    source = find_source(run, preset, device)
+    settings = decisive_settings(run, preset, precision, source.fingerprint)
+    if is_finished(run, settings):
+        return None
     torch.manual_seed(run.seed)
     network = build_network(preset.network)
-    objective: Objective
+    data = source.open(make_objective(network, preset.training).normalisation)
+    for line in data.composition.lines():
+        watcher.on_note(line)
     if isinstance(network, MMAE):
-        objective = MMAEObjective(network, preset.training)
-        network.fit(data.read(training_rows[:STRETCH_OBJECTS], objective.normalisation).image)
-    else:
-        objective = PublishedObjective(network, preset.training)
-    network.to(device)
-    optimizer = make_optimizer(network, preset.training)
-    progress, best = Progress(), _snapshot(network)
-    restored = load_checkpoint(run.output, settings, network, optimizer)
-    if restored:
-        progress, best = restored
-    _truncate_metrics(run.output, progress.epoch)
-
-    epochs = preset.training.epochs
-    watcher.on_start(len(training_rows), len(validation_rows), epochs, progress.epoch)
-    stage = _Stage(data, objective, optimizer, preset, device, run.seed, watcher)
-    while progress.epoch < epochs:
-        started = time.monotonic()
-        epoch = progress.epoch + 1
-        training_losses = stage.train_epoch(epoch, training_rows)
-        validation = stage.validate(validation_rows)
-        if validation["loss_total"] < progress.best_loss:
-            progress.best_epoch, progress.best_loss = epoch, validation["loss_total"]
-            best = _snapshot(network)
-        progress.epoch = epoch
-        progress.seconds += time.monotonic() - started
-        record = {
-            "epoch": epoch,
-            "seconds": round(progress.seconds, 1),
-            "training": training_losses,
-            "validation": validation,
-            "best_epoch": progress.best_epoch,
-        }
-        # First the record, then the checkpoint: a kill between them makes the epoch again, and
-        # its record is dropped; the other way round it would be missing.
-        _append_metrics(run.output, record)
-        save_checkpoint(run.output, settings, progress, network, best, optimizer)
-        watcher.on_epoch(record)
-
-    network.load_state_dict(best)
+        network.fit(data.sample(STRETCH_OBJECTS))
+    prepare_folder(run)
+    training = _Training(run, preset, settings, data, network.to(device), precision, watcher)
+    training.run()
+    scored = training.score("validation")
+    tested = training.score("test") if data.composition.test else scored
+    part: HeldOut = "test" if data.composition.test else "validation"
+    composition, progress = data.composition, training.progress
     origin = TrainingRecord(
-        data=run.data.name,
-        data_sha256=data_sha256,
+        data=data.name,
+        data_sha256=source.fingerprint,
         data_description=data.description,
-        objects_training=len(training_rows),
-        objects_validation=len(validation_rows),
+        data_seed=data.mock_seed,
+        objects_training=composition.training,
+        objects_validation=composition.validation,
+        objects_test=composition.test,
+        split=composition.split,
+        dropped=composition.dropped,
+        lacking=composition.lacking,
+        notes=tuple(composition.notes),
         seed=run.seed,
-        epochs=epochs,
+        epochs=progress.epoch,
         best_epoch=progress.best_epoch,
         seconds=round(progress.seconds, 1),
         package_version=__version__,
         torch_version=torch.__version__,
-        validation=stage.validate(validation_rows),
+        validation=scored.metrics(),
+        results=tuple(result_table(tested, data.classes(part))),
+        settings=json.loads(json.dumps(settings)),
     )
     model = TrainedModel(network, _describe(run, preset, data, origin))
     model = save_model(run.output, model, lambda info: model_card(info, preset, run))
@@ -139,150 +127,153 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel:
     return model
 
 
-class _Stage:
-    """One epoch of training, one pass of validation."""
+class _Training:
+    """A training under way: restored from its checkpoint, or begun."""
 
     def __init__(
         self,
-        data: SpectraFile,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        run: TrainRun,
         preset: Preset,
-        device: str,
-        seed: int,
+        settings: dict[str, Any],
+        data: TrainingSet,
+        network: MMAE | PublishedMMAE,
+        precision: torch.dtype,
         watcher: Watcher,
     ) -> None:
-        self._data = data
-        self._objective = objective
-        self._optimizer = optimizer
-        self._schedule = preset.training
-        self._device = device
-        self._seed = seed
-        self._watcher = watcher
-
-    def train_epoch(self, epoch: int, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Every training object once, in an order of this epoch's own; returns mean losses."""
-        # Everything random in an epoch starts from its number, so that a resumed training makes
-        # the same steps as one that was never stopped.
-        seeds = np.random.SeedSequence([self._seed, epoch]).generate_state(3).tolist()
-        torch.manual_seed(seeds[0])
-        generator = torch.Generator().manual_seed(seeds[1])
-        order = np.random.default_rng(seeds[2]).permutation(rows)
-        size = min(self._schedule.batch_size, len(rows))
-        starts = range(0, len(order) - size + 1, size)
-        network = self._objective.network.train()
-        sums: dict[str, float] = {}
-        for step, start in enumerate(starts):
-            batch = self._read(order[start : start + size])
-            factor = rate_factor(
-                (epoch - 1) * len(starts) + step,
-                self._schedule.epochs * len(starts),
-                self._schedule.warmup,
-            )
-            losses = self._objective.losses(batch, generator)
-            self._step(network, losses["total"], factor)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-            self._watcher.on_step(epoch, start + size, losses["total"].item())
-        return {f"loss_{name}": value / len(starts) for name, value in sums.items()}
-
-    def _step(self, network: torch.nn.Module, loss: Tensor, factor: float) -> None:
-        if not torch.isfinite(loss):
-            raise StoppedError(
-                "the training loss is not finite; a lower --learning-rate helps, then the same "
-                "command goes on from the last whole epoch"
-            )
-        for group in self._optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-            group["lr"] = factor * group["initial_lr"]
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self._schedule.clip_norm)
-        self._optimizer.step()
-
-    @torch.no_grad()
-    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Losses and point metrics on whole images alone."""
-        self._objective.network.eval()
-        generator = torch.Generator().manual_seed(0)
-        sums: dict[str, float] = {}
-        points, truth = [], []
-        for batch in self._in_batches(rows):
-            share = len(batch.image) / len(rows)
-            losses = self._objective.validation_losses(batch, generator)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + share * value.item()
-            points.append(self._objective.redshift(batch.image).cpu().numpy())
-            truth.append(batch.redshift.cpu().numpy())
-        scores = point_metrics(np.concatenate(points), np.concatenate(truth))
-        return {
-            **{f"loss_{name}": value for name, value in sums.items()},
-            **{name: scores[name] for name in ("sigma_nmad", "bias_median", "outlier_015")},
-        }
-
-    def _in_batches(self, rows: NDArray[np.int64]) -> Iterator[TrainingBatch]:
-        for start in range(0, len(rows), self._schedule.batch_size):
-            yield self._read(rows[start : start + self._schedule.batch_size])
-
-    def _read(self, rows: NDArray[np.int64]) -> TrainingBatch:
-        return self._data.read(rows, self._objective.normalisation).to(self._device)
-
-
-def _apply(preset: Preset, run: TrainRun) -> Preset:
-    """Let the run's own numbers win over the preset's."""
-    given = {
-        name: getattr(run, name)
-        for name in ("epochs", "batch_size", "learning_rate")
-        if getattr(run, name) is not None
-    }
-    return dataclasses.replace(preset, training=dataclasses.replace(preset.training, **given))
-
-
-def _check_images(data: SpectraFile, preset: Preset) -> None:
-    network = preset.network
-    wanted = (network.bands, network.image_size, network.image_size)
-    if data.image_shape != wanted:
-        raise InputError(
-            f"{data.path}: images of shape {data.image_shape}; the preset wants {wanted}"
+        self._run, self._schedule, self._settings = run, preset.training, settings
+        self._data, self._watcher = data, watcher
+        self._device = str(next(network.parameters()).device)
+        self._network = network
+        self._average = make_average(network, self._schedule.ema)
+        # What is validated and saved, in full precision as in prediction.
+        averaged = None if self._average is None else self._average.module
+        self._result = cast(MMAE | PublishedMMAE, averaged or network)
+        self._scoring = make_objective(self._result, self._schedule)
+        self._optimizer = make_optimizer(network, self._schedule)
+        self.progress, self._best = Progress(), _snapshot(self._result)
+        restored = load_checkpoint(run.output, settings, self._modules(), self._optimizer)
+        if restored:
+            self.progress, self._best = restored
+        drop_metrics(run.output, self.progress.epoch)
+        self._pieces = Pieces(max(run.accumulate, self.progress.pieces), watcher.on_note)
+        self._stepper = Stepper(
+            make_objective(network, self._schedule, precision),
+            self._optimizer,
+            self._average,
+            self._pieces,
+            self._schedule.clip_norm,
         )
+        objects = data.composition.training
+        self._batch_size = min(self._schedule.batch_size, objects)
+        self._steps = objects // self._batch_size
+        self._since = self._saved = time.monotonic()
+        self._events: Events | None = None
 
+    def run(self) -> None:
+        """Make the epochs that are left; the network ends with the best weights."""
+        progress, epochs = self.progress, self._schedule.epochs
+        objects = self._data.composition.training
+        self._watcher.on_start(objects, epochs, progress.epoch, progress.step)
+        if self._run.tensorboard:
+            self._events = Events(self._run.output, progress.epoch * self._steps + progress.step)
+        try:
+            while progress.epoch < epochs and not self._has_stalled():
+                self._make_epoch(progress.epoch + 1)
+        finally:
+            if self._events:
+                self._events.close()
+        self._network.load_state_dict(self._best)
+        self._result.load_state_dict(self._best)
 
-def _prepare_folder(run: TrainRun) -> None:
-    folder = run.output
-    ours = (CHECKPOINT_FILE, METRICS_FILE, INFO_FILE)
-    try:
-        is_ours = any((folder / name).exists() for name in ours)
-        if folder.is_dir() and any(folder.iterdir()) and not is_ours:
-            raise OutputError(f"{folder}: exists and holds something else; give a new folder")
-        if run.overwrite:
-            for name in ours:
-                (folder / name).unlink(missing_ok=True)
-        if (folder / INFO_FILE).exists():
-            raise OutputError(f"{folder}: holds a trained model already; --overwrite starts anew")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error})") from error
+    def score(self, part: HeldOut, look_up: Callable[[], None] = lambda: None) -> Scored:
+        """Score the objects of a part."""
+        size = self._schedule.batch_size
+        return score(self._scoring, self._data, part, size, self._device, self._pieces, look_up)
 
+    def _has_stalled(self) -> bool:
+        patience = self._schedule.patience
+        if not patience or self.progress.epoch - self.progress.best_epoch < patience:
+            return False
+        self._watcher.on_note(
+            f"stopped early: no lower validation loss since epoch {self.progress.best_epoch}"
+        )
+        return True
 
-def _decisive_settings(run: TrainRun, preset: Preset, data_sha256: str) -> dict[str, Any]:
-    """Everything that a resumed training must have in common with its beginning."""
-    return {
-        "data_sha256": data_sha256,
-        "limit": run.limit,
-        "seed": run.seed,
-        "network": dataclasses.asdict(preset.network),
-        "training": dataclasses.asdict(preset.training),
-    }
+    def _make_epoch(self, epoch: int) -> None:
+        """Make the steps that are left of an epoch, validate, record."""
+        progress = self.progress
+        for batch in self._data.epoch(epoch, self._batch_size, progress.step):
+            self._look_up()
+            before = (epoch - 1) * self._steps + progress.step
+            factor = rate_factor(before, self._schedule.epochs * self._steps, self._schedule.warmup)
+            seed = (self._run.seed, epoch, progress.step)
+            losses = self._stepper.step(batch.to(self._device), factor, seed)
+            progress.step += 1
+            for name, value in losses.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            if self._events:
+                self._events.add_step(before + 1, losses)
+            self._watcher.on_step(epoch, progress.step * self._batch_size, losses["total"])
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save()
+        validation = self.score("validation", self._look_up).metrics()
+        if validation["loss_total"] < progress.best_loss:
+            progress.best_epoch, progress.best_loss = epoch, validation["loss_total"]
+            self._best = _snapshot(self._result)
+        training = {f"loss_{name}": value / progress.step for name, value in progress.sums.items()}
+        progress.epoch, progress.step, progress.sums = epoch, 0, {}
+        self._count_time()
+        record = {
+            "epoch": epoch,
+            "seconds": round(progress.seconds, 1),
+            "training": training,
+            "validation": validation,
+            "best_epoch": progress.best_epoch,
+        }
+        # First the record, then the checkpoint: a kill between them makes the epoch's end again,
+        # and its record is dropped; the other way round it would be missing.
+        append_metrics(self._run.output, record)
+        self._save()
+        if self._events:
+            self._events.add_epoch(epoch * self._steps, record)
+        self._watcher.on_epoch(record)
+
+    def _look_up(self) -> None:
+        """Leave, with a checkpoint, if that is wanted."""
+        if self._watcher.should_stop():
+            self._save()
+            raise StoppedError("stopped; the same command goes on from here")
+
+    def _save(self) -> None:
+        self._count_time()
+        self.progress.pieces = self._pieces.n
+        states = {name: module.state_dict() for name, module in self._modules().items()}
+        save_checkpoint(
+            self._run.output,
+            self._settings,
+            self.progress,
+            {**states, "best": self._best},
+            self._optimizer,
+        )
+        self._saved = time.monotonic()
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._since
+        self._since = now
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        average = {} if self._average is None else {"average": self._average}
+        return {"network": self._network, **average}
 
 
 def _describe(
-    run: TrainRun, preset: Preset, data: SpectraFile, origin: TrainingRecord
+    run: TrainRun, preset: Preset, data: TrainingSet, origin: TrainingRecord
 ) -> ModelInfo:
-    survey = get_survey(data.survey)
-    network = preset.network
+    survey, network = data.survey, preset.network
     edges = wave = None
     if isinstance(network, MMAENetwork):
-        top = np.log1p(network.redshift_max)
+        top = math.log1p(network.redshift_max)
         edges = tuple(np.linspace(0, top, network.redshift_bins + 1).tolist())
         wave = tuple(data.wave.tolist())
     return ModelInfo(
@@ -304,19 +295,3 @@ def _describe(
 
 def _snapshot(network: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _truncate_metrics(folder: Path, epoch: int) -> None:
-    """Drop the records of epochs that will be made again."""
-    path = folder / METRICS_FILE
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(lines[:epoch]))
-
-
-def _append_metrics(folder: Path, record: dict[str, Any]) -> None:
-    try:
-        with (folder / METRICS_FILE).open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write {METRICS_FILE} ({error})") from error

@@ -1,4 +1,4 @@
-"""The losses, one function each."""
+"""The losses, one function each: what each object costs, (N,)."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,22 @@ SPECTRUM_FLOOR = 0.1
 
 
 def hsc_loss(z_phot: Tensor, z_spec: Tensor, gamma: float = 0.15) -> Tensor:
-    """Mean loss of point redshifts (arXiv:1704.05988): 1 - 1 / (1 + (dz / gamma)^2)."""
+    """Loss of point redshifts (arXiv:1704.05988): 1 - 1 / (1 + (dz / gamma)^2), (N,)."""
     dz = (z_phot - z_spec) / (1 + z_spec)
-    return (1 - 1 / (1 + (dz / gamma).square())).mean()
+    return 1 - 1 / (1 + (dz / gamma).square())
 
 
 def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error where `mask`, broadcast to the target, is true; 0 if it is nowhere."""
+    """Mean squared error of each object where `mask`, broadcast to the target, is true, (N,).
+
+    0 where it is true nowhere.
+    """
     weight = mask.expand_as(target).to(target.dtype)
-    return ((prediction - target).square() * weight).sum() / weight.sum().clamp(min=1)
+    return _mean((prediction - target).square(), weight)
 
 
 def bin_cross_entropy(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor:
-    """Cross entropy with the two bins nearest to the true ln(1+z), shared linearly.
+    """Cross entropy with the two bins nearest to the true ln(1+z), shared linearly, (N,).
 
     Sharing makes the target move smoothly with redshift: no staircase.
 
@@ -39,11 +42,11 @@ def bin_cross_entropy(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor
     upper_share = (position - lower).to(logits.dtype)
     log_mass = log_softmax(logits, dim=1)
     near = log_mass.gather(1, torch.stack([lower, lower + 1], dim=1))  # (N, 2)
-    return -(near[:, 0] * (1 - upper_share) + near[:, 1] * upper_share).mean()
+    return -(near[:, 0] * (1 - upper_share) + near[:, 1] * upper_share)
 
 
 def crps(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor:
-    """Continuous ranked probability score in ln(1+z), exact for uniform density inside bins.
+    """Continuous ranked probability score in ln(1+z), exact for uniform density inside bins, (N,).
 
     The integral over ln(1+z) of (CDF - step)^2 (Gneiting & Raftery 2007, eq. 20), which is
     E|x - y| - E|x - x'| / 2; here by the trapezium of the squared difference in each bin, split at
@@ -64,11 +67,11 @@ def crps(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor:
         return (a.square() + a * b + b.square()) / 3
 
     integral = below * squared(cdf_lower, middle) + (1 - below) * squared(1 - middle, 1 - cdf_upper)
-    return (integral.sum(dim=1) * width).mean()
+    return integral.sum(dim=1) * width
 
 
 def spectrum_loss(prediction: Tensor, flux: Tensor, ivar: Tensor, mask: Tensor) -> Tensor:
-    """Huber loss of (prediction - flux) in units of noise and floor, where `mask` is true.
+    """Huber loss of (prediction - flux) in units of noise and floor, where `mask` is true, (N,).
 
     Parameters
     ----------
@@ -79,5 +82,12 @@ def spectrum_loss(prediction: Tensor, flux: Tensor, ivar: Tensor, mask: Tensor) 
     weight = (mask & (ivar > 0)).to(flux.dtype)
     sigma = (1 / ivar.clamp(min=1e-12) + SPECTRUM_FLOOR**2).sqrt()
     residual = (prediction - flux) / sigma
-    loss = huber_loss(residual, torch.zeros_like(residual), reduction="none", delta=3.0)
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+    return _mean(
+        huber_loss(residual, torch.zeros_like(residual), reduction="none", delta=3.0), weight
+    )
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over all but the first axis; 0 where all weights are."""
+    values, weight = values.flatten(1), weight.flatten(1)
+    return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)

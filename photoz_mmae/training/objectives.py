@@ -1,6 +1,11 @@
-"""What each network is trained for: a batch in, the losses out."""
+"""What each network is trained for: a batch in, the losses out.
 
-from dataclasses import replace
+Everything random about a batch is decided first, for all of it: `views` says who sees what. A view
+can then be cut into pieces that are computed one after the other; their losses add up.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -12,31 +17,104 @@ from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
-from photoz_mmae.training_sets.galaxiesml import Normalisation, TrainingBatch
+from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
 """Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
 
 
+@dataclass
+class Shares:
+    """How much each of N objects counts in the mean losses of its batch.
+
+    Attributes
+    ----------
+    image, spectrum, redshift : Tensor, (N,)
+        Each adds up to 1 over the batch, over those that have a spectrum or a redshift; all 0 where
+        none has.
+    """
+
+    image: Tensor
+    spectrum: Tensor
+    redshift: Tensor
+
+    def __getitem__(self, rows: slice) -> "Shares":
+        """Return those of some of the objects."""
+        return Shares(**{name: value[rows] for name, value in vars(self).items()})
+
+
+@dataclass
+class View:
+    """N objects with what the network is shown of them.
+
+    Attributes
+    ----------
+    batch : TrainingBatch
+    shares : Shares
+        In the batch that the objects are part of.
+    image_hidden, spectrum_hidden : Tensor of bool, (N, T)
+        Tokens that are hidden.
+    spectrum_shown : bool
+        False: no spectrum is shown at all.
+    """
+
+    batch: TrainingBatch
+    shares: Shares
+    image_hidden: Tensor
+    spectrum_hidden: Tensor
+    spectrum_shown: bool
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def __getitem__(self, rows: slice) -> "View":
+        """Return some of the objects."""
+        return View(
+            self.batch[rows],
+            self.shares[rows],
+            self.image_hidden[rows],
+            self.spectrum_hidden[rows],
+            self.spectrum_shown,
+        )
+
+    def pieces(self, n: int) -> Iterator["View"]:
+        """Cut into up to `n` pieces."""
+        size = -(-len(self) // n)
+        for start in range(0, len(self), max(1, size)):
+            yield self[start : start + size]
+
+
 class Objective(Protocol):
     """What the loop asks of a network's training."""
-
-    normalisation: Normalisation
 
     @property
     def network(self) -> torch.nn.Module:
         """What is trained."""
 
-    def losses(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Losses by name; `total` is what is minimised."""
+    @property
+    def normalisation(self) -> Normalisation:
+        """How it wants spectra."""
 
-    def validation_losses(
-        self, batch: TrainingBatch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Give the same without spectra; the least mean `total` decides which epoch is kept."""
+    def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        """Decide what is shown of each object of a training batch."""
+
+    def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        """Show no spectra; the least mean `total` decides which epoch is kept."""
+
+    def losses(self, view: View) -> dict[str, Tensor]:
+        """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
     def redshift(self, image: Tensor) -> Tensor:
         """Point redshifts from whole images alone: (N, B, S, S) -> (N,)."""
+
+
+def make_objective(
+    network: MMAE | PublishedMMAE, schedule: Schedule, precision: torch.dtype = torch.float32
+) -> Objective:
+    """Choose the objective of a network; `precision` is that of its matrix products."""
+    if isinstance(network, MMAE):
+        return MMAEObjective(network, schedule, precision)
+    return PublishedObjective(network, schedule, precision)
 
 
 class PublishedObjective:
@@ -44,52 +122,51 @@ class PublishedObjective:
 
     normalisation: Normalisation = "paper"
 
-    def __init__(self, network: PublishedMMAE, schedule: Schedule) -> None:
+    def __init__(self, network: PublishedMMAE, schedule: Schedule, precision: torch.dtype) -> None:
         self.network = network
         self._schedule = schedule
+        self._precision = precision
 
-    def losses(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+    def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         dropped = torch.rand((), generator=generator).item() < self._schedule.spectrum_dropped
-        return self._losses(batch, generator, dropped)
+        return [self._view(batch, generator, dropped)]
 
-    def validation_losses(
-        self, batch: TrainingBatch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        return self._losses(batch, generator, dropped=True)
+    def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        return [self._view(batch, generator, dropped=True)]
+
+    def losses(self, view: View) -> dict[str, Tensor]:
+        schedule, settings, batch = self._schedule, self.network.settings, view.batch
+        # As published, a dropped spectrum is a spectrum of zeros.
+        spectrum = batch.flux if view.spectrum_shown else torch.zeros_like(batch.flux)
+        with _autocast(batch.image, self._precision):
+            output = self.network(batch.image, spectrum, view.image_hidden, view.spectrum_hidden)
+        image = losses.masked_mse(
+            to_patches(output.image.float(), settings.patch_size),
+            to_patches(batch.image, settings.patch_size),
+            view.image_hidden.unsqueeze(-1),
+        )
+        spectrum_loss = torch.zeros_like(image)
+        if view.spectrum_shown:
+            hidden = view.spectrum_hidden.repeat_interleave(settings.spectrum_patch_size, dim=1)
+            used = hidden.shape[1]
+            spectrum_loss = losses.masked_mse(
+                output.spectrum.float()[:, :used], batch.flux[:, :used], hidden
+            )
+        redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
+        return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
     def redshift(self, image: Tensor) -> Tensor:
         return self.network.redshift_of(image)
 
-    def _losses(
-        self, batch: TrainingBatch, generator: torch.Generator, dropped: bool
-    ) -> dict[str, Tensor]:
+    def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
         schedule, settings = self._schedule, self.network.settings
-        n, device = len(batch.image), batch.image.device
-        image_hidden = draw_mask(n, settings.image_tokens, schedule.image_hidden[0], generator).to(
-            device
+        return View(
+            batch,
+            _shares(batch),
+            _hide(batch, settings.image_tokens, schedule.image_hidden[0], generator),
+            _hide(batch, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator),
+            spectrum_shown=not dropped,
         )
-        spectrum_hidden = draw_mask(
-            n, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator
-        ).to(device)
-        # As published, a dropped spectrum is a spectrum of zeros.
-        spectrum = torch.zeros_like(batch.flux) if dropped else batch.flux
-        output = self.network(batch.image, spectrum, image_hidden, spectrum_hidden)
-        image = losses.masked_mse(
-            to_patches(output.image, settings.patch_size),
-            to_patches(batch.image, settings.patch_size),
-            image_hidden.unsqueeze(-1),
-        )
-        if dropped:
-            spectrum_loss = output.spectrum.new_zeros(())
-        else:
-            hidden_pixels = spectrum_hidden.repeat_interleave(settings.spectrum_patch_size, dim=1)
-            used = hidden_pixels.shape[1]
-            spectrum_loss = losses.masked_mse(
-                output.spectrum[:, :used], batch.flux[:, :used], hidden_pixels
-            )
-        redshift = losses.hsc_loss(output.redshift, batch.redshift)
-        total = schedule.image_weight * image + schedule.spectrum_weight * spectrum_loss + redshift
-        return {"total": total, "image": image, "spectrum": spectrum_loss, "redshift": redshift}
 
 
 class MMAEObjective:
@@ -97,25 +174,55 @@ class MMAEObjective:
 
     normalisation: Normalisation = "relative"
 
-    def __init__(self, network: MMAE, schedule: Schedule) -> None:
+    def __init__(self, network: MMAE, schedule: Schedule, precision: torch.dtype) -> None:
         self.network = network
         self._schedule = schedule
+        self._precision = precision
 
-    def losses(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+    def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
-        batch = replace(batch, image=_symmetries(batch.image))
-        without = round(schedule.spectrum_dropped * len(batch.image))
-        alone = self._image_only(
-            batch[:without], _draw(schedule.image_hidden, generator), generator
-        )
-        both = self._with_spectrum(batch[without:], generator)
-        share = without / len(batch.image)
-        return {name: share * alone[name] + (1 - share) * both[name] for name in alone}
+        batch, shares = replace(batch, image=_symmetries(batch.image)), _shares(batch)
+        cut = round(schedule.spectrum_dropped * len(batch))
+        views = []
+        for rows, shown in ((slice(cut), False), (slice(cut, None), True)):
+            image_ratio = _draw(schedule.image_hidden, generator)
+            spectrum_ratio = _draw(schedule.spectrum_hidden, generator)
+            view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
+            views.append(replace(view, spectrum_shown=shown))
+        return [view for view in views if len(view)]
 
-    def validation_losses(
-        self, batch: TrainingBatch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        return self._image_only(batch, 0.0, generator)
+    def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        return [self._view(batch, _shares(batch), 0.0, 1.0, generator)]
+
+    def losses(self, view: View) -> dict[str, Tensor]:
+        network, batch = self.network, view.batch
+        pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
+        spectra = Spectra(batch.flux, pixels)
+        with _autocast(batch.image, self._precision):
+            embedded = network.embed(batch.image)
+            if view.spectrum_shown:
+                encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+                run = network.settings.spectrum_patch_size
+                hidden = view.spectrum_hidden.repeat_interleave(run, dim=1)
+                pixels = pixels & hidden[:, : pixels.shape[1]]
+            else:
+                encoded = network.encode(embedded, image_hidden=view.image_hidden)
+            spectrum = network.decode_spectrum(encoded)
+            hides = bool(view.image_hidden.any())
+            patches = network.decode_patches(encoded) if hides else None
+        spectrum_loss = losses.spectrum_loss(spectrum.float(), batch.flux, batch.ivar, pixels)
+        image_loss = torch.zeros_like(spectrum_loss)
+        if patches is not None:
+            target = to_patches(network.stretch(batch.image), network.settings.patch_size)
+            image_loss = losses.masked_mse(patches.float(), target, view.image_hidden.unsqueeze(-1))
+        edges = network.redshift_head.edges
+        logits = network.redshift_logits(encoded.float())
+        crps = losses.crps(logits, batch.redshift, edges)
+        redshift = losses.bin_cross_entropy(logits, batch.redshift, edges) + CRPS_WEIGHT * crps
+        return {
+            **_sum(self._schedule, view.shares, image_loss, spectrum_loss, redshift),
+            "crps": (view.shares.redshift * crps).sum(),
+        }
 
     def redshift(self, image: Tensor) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
@@ -128,59 +235,58 @@ class MMAEObjective:
         width = edges[1] - edges[0]
         return torch.expm1(edges[index] + inside * width).squeeze(1).float()
 
-    def _image_only(
-        self, batch: TrainingBatch, ratio: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        hidden = self._hide_image(batch, ratio, generator)
-        encoded = self.network.encode(self.network.embed(batch.image), image_hidden=hidden)
-        every_pixel = batch.has_spectrum.unsqueeze(1).expand_as(batch.flux)
-        return self._score(batch, encoded, hidden, every_pixel)
-
-    def _with_spectrum(self, batch: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        network, schedule = self.network, self._schedule
-        hidden = self._hide_image(batch, _draw(schedule.image_hidden, generator), generator)
-        ratio = _draw(schedule.spectrum_hidden, generator)
-        tokens = network.settings.spectrum_tokens
-        runs_hidden = draw_mask(len(batch.image), tokens, ratio, generator).to(batch.image.device)
-        valid = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)
-        encoded = network.encode(
-            network.embed(batch.image), Spectra(batch.flux, valid), hidden, runs_hidden
+    def _view(
+        self,
+        batch: TrainingBatch,
+        shares: Shares,
+        image_ratio: float,
+        spectrum_ratio: float,
+        generator: torch.Generator,
+    ) -> View:
+        settings = self.network.settings
+        return View(
+            batch,
+            shares,
+            _hide(batch, settings.image_tokens, image_ratio, generator),
+            _hide(batch, settings.spectrum_tokens, spectrum_ratio, generator),
+            spectrum_shown=False,
         )
-        hidden_pixels = runs_hidden.repeat_interleave(network.settings.spectrum_patch_size, dim=1)
-        return self._score(batch, encoded, hidden, valid & hidden_pixels[:, : batch.flux.shape[1]])
 
-    def _hide_image(self, batch: TrainingBatch, ratio: float, generator: torch.Generator) -> Tensor:
-        tokens = self.network.settings.image_tokens
-        return draw_mask(len(batch.image), tokens, ratio, generator).to(batch.image.device)
 
-    def _score(
-        self, batch: TrainingBatch, encoded: Tensor, hidden: Tensor, pixels: Tensor
-    ) -> dict[str, Tensor]:
-        """Compare what is read from the encoded tokens with the truth.
+def _sum(
+    schedule: Schedule, shares: Shares, image: Tensor, spectrum: Tensor, redshift: Tensor
+) -> dict[str, Tensor]:
+    """Losses of each object (N,) to the view's part of the batch's means and of their total."""
+    parts = {
+        "image": (shares.image * image).sum(),
+        "spectrum": (shares.spectrum * spectrum).sum(),
+        "redshift": (shares.redshift * redshift).sum(),
+    }
+    total = (
+        parts["redshift"]
+        + schedule.image_weight * parts["image"]
+        + schedule.spectrum_weight * parts["spectrum"]
+    )
+    return {"total": total, **parts}
 
-        `hidden` (N, T) are the image's tokens, `pixels` (N, P) those of the spectrum, to score.
-        """
-        network, schedule = self.network, self._schedule
-        edges = network.redshift_head.edges
-        logits = network.redshift_logits(encoded)
-        cross_entropy = losses.bin_cross_entropy(logits, batch.redshift, edges)
-        crps = losses.crps(logits, batch.redshift, edges)
-        spectrum = losses.spectrum_loss(
-            network.decode_spectrum(encoded), batch.flux, batch.ivar, pixels
-        )
-        image = encoded.new_zeros(())
-        if hidden.any():
-            target = to_patches(network.stretch(batch.image), network.settings.patch_size)
-            image = losses.masked_mse(network.decode_patches(encoded), target, hidden.unsqueeze(-1))
-        redshift = cross_entropy + CRPS_WEIGHT * crps
-        total = redshift + schedule.image_weight * image + schedule.spectrum_weight * spectrum
-        return {
-            "total": total,
-            "image": image,
-            "spectrum": spectrum,
-            "redshift": redshift,
-            "crps": crps,
-        }
+
+def _shares(batch: TrainingBatch) -> Shares:
+    def normalised(weight: Tensor) -> Tensor:
+        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+    return Shares(
+        image=normalised(batch.weight),
+        spectrum=normalised(batch.weight * batch.has_spectrum),
+        redshift=normalised(batch.weight * batch.has_redshift),
+    )
+
+
+def _autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
+    return torch.autocast(image.device.type, precision, enabled=precision != torch.float32)
+
+
+def _hide(batch: TrainingBatch, tokens: int, ratio: float, generator: torch.Generator) -> Tensor:
+    return draw_mask(len(batch), tokens, ratio, generator).to(batch.image.device)
 
 
 def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:

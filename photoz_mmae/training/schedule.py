@@ -1,9 +1,10 @@
-"""How the learning rate goes, and which parameters it is lower for."""
+"""How the learning rate goes, which parameters it is lower for, and the weights' average."""
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from photoz_mmae.model.presets import Schedule
 
@@ -24,6 +25,13 @@ def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
     )
 
 
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set the learning rates to `factor` times those the optimiser was made with."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = factor * group["initial_lr"]
+
+
 def rate_factor(step: int, steps: int, warmup: float) -> float:
     """Share of the learning rate at a step: a linear rise, then a cosine to 0.
 
@@ -35,3 +43,19 @@ def rate_factor(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def make_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    """Exponential moving average of the weights; None for a decay of 0.
+
+    While few steps are made the decay is lower, (1 + n) / (10 + n), so that the random beginning is
+    soon forgotten.
+    """
+    if not decay:
+        return None
+
+    def average(mean: Tensor, value: Tensor, steps: Tensor | int) -> Tensor:
+        n = int(steps)
+        return mean.lerp(value, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(network, avg_fn=average)

@@ -4,53 +4,28 @@ The layout is that of `DESI_HSC_64x64_v2.hdf5`, with 7783 pixels of 0.8 A per sp
 pixels of 24 A that they are pooled into; simulated surveys are written in the same layout.
 """
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from photoz_mmae.errors import InputError
+from photoz_mmae.errors import InputError, UsageError
+from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
+from photoz_mmae.surveys import get_survey
+from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 POOLED_PIXELS = 259
 
-Normalisation = Literal["paper", "relative"]
-"""`paper`: mean 0 and rms 1, as published. `relative`: over the mean, never subtracted."""
-
-
-@dataclass
-class TrainingBatch:
-    """N objects of a training file.
-
-    Attributes
-    ----------
-    image : Tensor, (N, B, S, S)
-        Flux at zero point 27; pixels that are not finite are 0, as in prediction.
-    flux, ivar : Tensor, (N, 259)
-        Normalised spectrum and its inverse variance in the same units; 0 where invalid.
-    has_spectrum : Tensor of bool, (N,)
-    redshift : Tensor, (N,)
-    """
-
-    image: Tensor
-    flux: Tensor
-    ivar: Tensor
-    has_spectrum: Tensor
-    redshift: Tensor
-
-    def to(self, device: str) -> "TrainingBatch":
-        """Return the same objects on another device."""
-        return TrainingBatch(**{name: value.to(device) for name, value in vars(self).items()})
-
-    def __getitem__(self, rows: slice) -> "TrainingBatch":
-        """Return some of the objects."""
-        return TrainingBatch(**{name: value[rows] for name, value in vars(self).items()})
+_POSITIONS = (
+    ("DESI_fibermap/TARGET_RA", "DESI_fibermap/TARGET_DEC"),
+    ("HSC_metadata/ra", "HSC_metadata/dec"),
+    ("ra", "dec"),
+    ("simulation/ra", "simulation/dec"),
+)
 
 
 class SpectraFile:
@@ -62,19 +37,21 @@ class SpectraFile:
 
     Attributes
     ----------
-    rows : array of int
-        The objects that can be used: those with a redshift.
+    redshift : array, (N,)
+        NaN where there is none: not finite, negative, or ZWARN is not 0.
     wave : array, (259,)
         Observed wavelengths in Angstrom.
     description : str
         What the file says of itself; simulated ones say that they are mock data.
-    survey : str
-        Name of the survey the images are of.
+    mock_seed : int or None
+        Seed of a simulated file.
+    survey : Survey
+        What the images are of.
 
     Raises
     ------
     InputError
-        The file is missing, not HDF5, or lacks a dataset.
+        The file is missing, not HDF5, lacks a dataset, or its datasets do not fit together.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,21 +67,36 @@ class SpectraFile:
         self._ivar = self._dataset("spectrum/ivar", 2)
         redshift = self._dataset("DESI_fibermap/DESI_redshift", 1)[:].astype(np.float64)
         lengths = {len(self._image), len(self._flux), len(self._ivar), len(redshift)}
-        if len(lengths) > 1:
+        if len(lengths) > 1 or self._flux.shape != self._ivar.shape:
             raise InputError(f"{path}: datasets of different lengths: {sorted(lengths)}")
-        self.redshift = redshift
-        self.rows = np.flatnonzero(np.isfinite(redshift) & (redshift >= 0))
-        if not len(self.rows):
+        good = np.isfinite(redshift) & (redshift >= 0)
+        warnings = self.column("DESI_fibermap/ZWARN")
+        if warnings is not None:
+            good &= warnings == 0
+        if not good.any():
             raise InputError(f"{path}: no object has a redshift")
+        self.redshift = np.where(good, redshift, np.nan)
         pixels = self._flux.shape[1]
         if pixels != POOLED_PIXELS and pixels // grid.POOL != POOLED_PIXELS:
             raise InputError(f"{path}: spectra of {pixels} pixels; 259 or 7783 are known")
         self._pooled = pixels == POOLED_PIXELS
         wave = self._dataset("spectrum/wave")
+        if wave.shape[-1:] != (pixels,):
+            raise InputError(
+                f"{path}: 'spectrum/wave' has shape {wave.shape}, flux {pixels} pixels"
+            )
         wave = np.asarray(wave[0] if wave.ndim == 2 else wave[:], dtype=np.float64)
         self.wave = wave if self._pooled else grid.pooled_wave(wave)
         self.description = str(self._file.attrs.get("title", "a file without a title"))
-        self.survey = str(self._file.attrs.get("survey", "hsc-wide"))
+        seed = self._file.attrs.get("seed") if self._file.attrs.get("mock", False) else None
+        self.mock_seed = None if seed is None else int(seed)
+        try:
+            self.survey = get_survey(str(self._file.attrs.get("survey", "hsc-wide")))
+        except UsageError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self.redshift)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -114,10 +106,57 @@ class SpectraFile:
 
     def sha256(self) -> str:
         """Checksum of the whole file."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(self.path)
 
-    def read(self, rows: NDArray[np.int64], normalisation: Normalisation) -> TrainingBatch:
+    def column(self, name: str) -> NDArray[Any] | None:
+        """Read a dataset of one number or text per object, (N,); None where there is none.
+
+        Raises
+        ------
+        InputError
+            It has another length.
+        """
+        if not isinstance(self._file.get(name), h5py.Dataset):
+            return None
+        values = np.asarray(self._file[name][()])
+        if values.shape != (len(self._image),):
+            raise InputError(
+                f"{self.path}: datasets of different lengths: {name!r} has shape {values.shape}, "
+                f"'image' {len(self._image)} objects"
+            )
+        return values
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """Right ascension and declination in degrees, (N, 2); the first pair of datasets counts."""
+        for names in _POSITIONS:
+            pair = [self.column(name) for name in names]
+            if pair[0] is not None and pair[1] is not None:
+                return np.stack([pair[0], pair[1]], axis=1).astype(np.float64)
+        return None
+
+    def classes(self) -> NDArray[np.str_] | None:
+        """Class of each object (N,); mock data have it."""
+        names = self.column("simulation/class")
+        return None if names is None else np.char.decode(names.astype("S"), "utf-8", "replace")
+
+    def scan(self, start: int, stop: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of the objects have an image that is not constant in every band, which a spectrum.
+
+        Returns
+        -------
+        two arrays of bool, (stop - start,)
+        """
+        image = np.nan_to_num(self._image[start:stop], nan=0.0, posinf=0.0, neginf=0.0)
+        varies = np.ptp(image, axis=(2, 3)) > 0  # (N, B)
+        ivar = self._ivar[start:stop]
+        return varies.any(axis=1), np.any(np.isfinite(ivar) & (ivar > 0), axis=1)
+
+    def read(
+        self,
+        rows: NDArray[np.int64],
+        normalisation: Normalisation,
+        weights: NDArray[np.float64] | None = None,
+    ) -> TrainingBatch:
         """Read some objects, in the order asked for.
 
         Parameters
@@ -125,39 +164,23 @@ class SpectraFile:
         rows : array of int, (N,)
             Row numbers of the file, none twice.
         normalisation : {"paper", "relative"}
+        weights : array, (N,), optional
+            How much each counts; 1 otherwise.
         """
         # HDF5 wants increasing row numbers.
         order = np.argsort(rows)
         back = np.empty_like(order)
         back[order] = np.arange(len(rows))
         ordered = rows[order]
-        image = np.nan_to_num(self._image[ordered], nan=0.0, posinf=0.0, neginf=0.0)
-        flux, ivar, present = self._normalise(
-            self._flux[ordered].astype(np.float64),
-            self._ivar[ordered].astype(np.float64),
+        redshift = self.redshift[rows]
+        return make_batch(
+            self._image[ordered][back],
+            self._flux[ordered][back],
+            self._ivar[ordered][back],
+            redshift,
+            np.ones(len(rows)) if weights is None else weights,
             normalisation,
         )
-        return TrainingBatch(
-            image=torch.from_numpy(image[back].astype(np.float32, copy=False)),
-            flux=torch.from_numpy(flux[back]),
-            ivar=torch.from_numpy(ivar[back]),
-            has_spectrum=torch.from_numpy(present[back]),
-            redshift=torch.from_numpy(self.redshift[rows].astype(np.float32)),
-        )
-
-    def _normalise(
-        self, flux: grid.Float, ivar: grid.Float, normalisation: Normalisation
-    ) -> tuple[grid.Float, grid.Float, NDArray[np.bool_]]:
-        """(N, 7783 or 259) twice -> (N, 259) twice, and which objects have a spectrum."""
-        if normalisation == "paper":
-            normed = grid.paper_normalise(flux, ivar)
-            valid = (ivar > 0).astype(np.float32)
-            if not self._pooled:
-                normed, valid = grid.pool_mean(normed), grid.pool_mean(valid)
-            return normed, valid, np.any(ivar > 0, axis=1)
-        if not self._pooled:
-            flux, ivar = grid.pool_weighted(flux, ivar)
-        return grid.relative_to_mean(flux, ivar)
 
     def _dataset(self, name: str, dimensions: int | None = None) -> Any:
         if not isinstance(self._file.get(name), h5py.Dataset):
@@ -171,10 +194,52 @@ class SpectraFile:
         return dataset
 
 
-def split_rows(
-    rows: NDArray[np.int64], validation_share: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split at random, once for a seed: rows for training, rows for validation."""
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    n_validation = max(1, round(validation_share * len(rows)))
-    return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
+def make_batch(
+    image: NDArray[Any],
+    flux: NDArray[Any],
+    ivar: NDArray[Any],
+    redshift: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    normalisation: Normalisation,
+) -> TrainingBatch:
+    """Make a batch of arrays as a file or the simulation has them.
+
+    Parameters
+    ----------
+    image : array, (N, B, S, S)
+    flux, ivar : array, (N, 7783 or 259)
+    redshift : array, (N,)
+        NaN where there is none.
+    weight : array, (N,)
+    normalisation : {"paper", "relative"}
+    """
+    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    flux, ivar, present = _normalise(
+        flux.astype(np.float64), ivar.astype(np.float64), normalisation
+    )
+    known = np.isfinite(redshift)
+    return TrainingBatch(
+        image=torch.from_numpy(image.astype(np.float32, copy=False)),
+        flux=torch.from_numpy(flux),
+        ivar=torch.from_numpy(ivar),
+        has_spectrum=torch.from_numpy(present),
+        redshift=torch.from_numpy(np.where(known, redshift, 0).astype(np.float32)),
+        has_redshift=torch.from_numpy(known),
+        weight=torch.from_numpy(weight.astype(np.float32)),
+    )
+
+
+def _normalise(
+    flux: grid.Float, ivar: grid.Float, normalisation: Normalisation
+) -> tuple[grid.Float, grid.Float, NDArray[np.bool_]]:
+    """(N, 7783 or 259) twice -> (N, 259) twice, and which objects have a spectrum."""
+    pooled = flux.shape[1] == POOLED_PIXELS
+    if normalisation == "paper":
+        normed = grid.paper_normalise(flux, ivar)
+        valid = (ivar > 0).astype(np.float32)
+        if not pooled:
+            normed, valid = grid.pool_mean(normed), grid.pool_mean(valid)
+        return normed, valid, np.any(ivar > 0, axis=1)
+    if not pooled:
+        flux, ivar = grid.pool_weighted(flux, ivar)
+    return grid.relative_to_mean(flux, ivar)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from benchmark_files import load_benchmark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photoz_mmae.simulation.observe import simulate_chunk
+from photoz_mmae.simulation.observe import flux_error, simulate_chunk
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.render import STAMP, Psfs, render
 from photoz_mmae.simulation.sources import Clumps, Sources
@@ -32,26 +33,59 @@ def image_of(radius, index=1.0, ratio=1.0, angle=0.0, dx=0.0, dy=0.0, flux=100.0
     return render(source, NO_CLUMPS, 1, ROUND, np.zeros(1, dtype=np.int64))[0, 0].numpy()
 
 
+@pytest.fixture(scope="module")
+def rendering():
+    pytest.importorskip("galsim", reason="galsim is not installed")
+    return load_benchmark("rendering")
+
+
+def test_galaxies_of_the_population_look_as_galsim_draws_them(rendering):
+    flux, residual = rendering.compare(rendering.draw_stamps(40, seed=3), band=2)
+    assert np.abs(flux).max() < 0.01
+    assert residual.max() < 1e-3
+
+
 @pytest.mark.parametrize(
     ("radius", "index", "ratio", "angle", "dx", "dy"),
     [
         (6.0, 1.0, 0.5, 0.3, 0.3, -0.2),
-        (5.0, 4.0, 0.7, 1.2, 0.0, 0.0),
         (2.0, 2.53, 0.9, 2.0, 0.4, 0.4),
-        (0.4, 1.0, 0.7, 0.5, 10.0, -20.0),
+        (0.4, 1.0, 0.7, 0.5, 10.0, -20.0),  # a neighbour
+        (23.9, 4.0, 0.7, 1.2, 0.0, 0.0),  # the largest in a small box
         (26.0, 4.0, 0.7, 0.5, 0.0, 0.0),
         (30.0, 1.0, 0.4, 0.5, 0.0, 0.0),
     ],
 )
-def test_galaxies_look_as_galsim_draws_them(radius, index, ratio, angle, dx, dy):
-    galsim = pytest.importorskip("galsim", reason="galsim is not installed")
+def test_any_galaxy_looks_as_galsim_draws_it(rendering, radius, index, ratio, angle, dx, dy):
+    import galsim
+
     ours = image_of(radius, index, ratio, angle, dx, dy)
-    galaxy = galsim.Sersic(n=index, half_light_radius=radius * np.sqrt(ratio), flux=100.0)
+    galaxy = galsim.Sersic(
+        n=index, half_light_radius=radius * np.sqrt(ratio), flux=100.0, gsparams=rendering.TIGHT
+    )
     galaxy = galaxy.shear(q=ratio, beta=angle * galsim.radians).shift(dx, dy)
-    seen = galsim.Convolve(galaxy, galsim.Moffat(beta=3, fwhm=FWHM))
-    theirs = seen.drawImage(nx=STAMP, ny=STAMP, scale=1).array
-    assert np.abs(ours - theirs).max() < 2e-3 * theirs.max()
-    assert ours.sum() == pytest.approx(theirs.sum(), rel=0.02)
+    psf = galsim.Moffat(beta=3, fwhm=FWHM, gsparams=rendering.TIGHT)
+    theirs = galsim.Convolve(galaxy, psf).drawImage(nx=STAMP, ny=STAMP, scale=1).array
+    assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
+    assert ours.sum() == pytest.approx(theirs.sum(), rel=0.01)
+
+
+def test_clumps_look_as_galsim_draws_them(rendering):
+    import galsim
+
+    nothing = Sources(np.zeros(0, dtype=np.int64), *np.zeros((6, 0)), np.zeros((0, 1)))
+    row = np.zeros(2, dtype=np.int64)
+    x, y, sigma = np.array([30.2, 40.0]), np.array([33.7, 20.5]), np.array([0.3, 2.0])
+    flux = np.array([100.0, 40.0])
+    clumps = Clumps(row, x, y, sigma, flux[:, None])
+    ours = render(nothing, clumps, 1, ROUND, row[:1])[0, 0].numpy()
+    spots = [
+        galsim.Gaussian(sigma=s, flux=f).shift(a - 31.5, b - 31.5)
+        for a, b, s, f in zip(x, y, sigma, flux, strict=True)
+    ]
+    psf = galsim.Moffat(beta=3, fwhm=FWHM, gsparams=rendering.TIGHT)
+    theirs = galsim.Convolve(galsim.Sum(spots), psf).drawImage(nx=STAMP, ny=STAMP, scale=1).array
+    assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
 
 
 def test_a_point_is_the_psf():
@@ -116,10 +150,13 @@ def test_truth_magnitudes_are_those_of_the_pixels(chunk):
     assert np.all(np.abs(np.median(difference[:, :4], axis=0)) < 0.08)
 
 
-def test_measured_magnitudes_scatter_about_the_truth(chunk):
+def test_measured_magnitudes_scatter_about_the_truth_by_the_error_an_observer_states(chunk):
     difference = chunk.cmodel_mag[:, 2] - chunk.mag[:, 2]
     assert 0.01 < 1.4826 * np.median(np.abs(difference)) < 0.06
     assert abs(np.median(difference)) < 0.01
+    true, measured = (10 ** (-0.4 * (m - ZERO_POINT)) for m in (chunk.mag, chunk.cmodel_mag))
+    scaled = (measured - true) / flux_error(HSC_WIDE, measured)
+    assert scaled.std(axis=0) == pytest.approx(np.ones(5), abs=0.15)
 
 
 def test_spectra_scatter_by_their_stated_inverse_variance(chunk):

@@ -1,57 +1,18 @@
-"""Training through the command line: small file in, model folder out, stops and resumes."""
+"""Training through the command line: small file in, model folder out."""
 
 import json
-import subprocess
-import sys
 
-import h5py
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from blobs import arguments, blobs, run, write
 
-from photoz_mmae.cli.main import main
 from photoz_mmae.model.info import load_info
 from photoz_mmae.model.weights import load_model
-
-N = 60
-
-
-@pytest.fixture(scope="session")
-def training_file(tmp_path_factory):
-    """Galaxies that are Gaussian blobs, redder and fainter with redshift."""
-    rng = np.random.default_rng(4)
-    redshift = rng.uniform(0.05, 1.5, N)
-    y, x = np.mgrid[:64, :64] - 31.5
-    blob = np.exp(-(x**2 + y**2) / 30)
-    colour = np.arange(5) * redshift[:, None]
-    image = np.exp(2 - redshift[:, None] + 0.5 * colour)[:, :, None, None] * blob
-    wave = 3612 + 24.0 * np.arange(259)
-    flux = (wave / 6000) ** redshift[:, None]
-    path = tmp_path_factory.mktemp("data") / "blobs.hdf5"
-    with h5py.File(path, "w") as file:
-        file.attrs["title"] = "mock data: Gaussian blobs"
-        file["image"] = (image + rng.normal(0, 0.05, image.shape)).astype(np.float32)
-        file["spectrum/flux"] = (flux + rng.normal(0, 0.1, flux.shape)).astype(np.float32)
-        file["spectrum/ivar"] = np.full(flux.shape, 100.0, np.float32)
-        file["spectrum/wave"] = np.broadcast_to(wave, flux.shape).astype(np.float32)
-        file["DESI_fibermap/DESI_redshift"] = redshift
-    return path
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in arguments])
-    return stop.value.code
-
-
-def arguments(data, output, **options):
-    extra = [word for key, value in options.items() for word in (f"--{key}", value)]
-    return ["train", data, "-o", output, "--batch-size", 16, "--device", "cpu", *extra]
 
 
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
-    limit = N if preset == "small" else 20
+    limit = 60 if preset == "small" else 20
     folder = tmp_path / "mine"
     options = {"epochs": 1, "preset": preset, "limit": limit}
     assert run(*arguments(training_file, folder, **options)) == 0
@@ -70,60 +31,16 @@ def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
     assert "mock data" in card
     assert model.info.training.data_sha256 in card
     assert model.info.weights_sha256 in card
-    given = f"--seed 0 --epochs 1 --batch-size 16 --limit {limit}"
-    assert f"photoz-mmae train {training_file} -o {folder} --preset {preset} {given}" in card
+    given = f"--preset {preset} --limit {limit} --seed 0 --epochs 1 --batch-size 16"
+    assert f"photoz-mmae train {training_file} -o {folder} {given}" in card
 
 
 def test_it_learns(training_file, tmp_path):
-    assert run(*arguments(training_file, tmp_path / "m", epochs=12)) == 0
+    assert run(*arguments(training_file, tmp_path / "m", epochs=12, patience=0)) == 0
     records = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").open()]
     assert [record["epoch"] for record in records] == list(range(1, 13))
     first, last = records[0]["validation"], records[-1]["validation"]
     assert last["loss_redshift"] < first["loss_redshift"] - 0.3
-
-
-def test_killed_training_goes_on_bit_for_bit(training_file, tmp_path):
-    """Kill -9 after the first epoch; the resumed training ends with the same weights."""
-    options = {"epochs": 4, "limit": 40}
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    assert run(*arguments(training_file, whole, **options)) == 0
-    command = [sys.executable, "-m", "photoz_mmae.cli.main"]
-    words = [str(word) for word in arguments(training_file, resumed, **options)]
-    process = subprocess.Popen([*command, *words], stderr=subprocess.DEVNULL)
-    checkpoint = resumed / "checkpoint.safetensors"
-    while not checkpoint.exists():
-        assert process.poll() is None, "it ended before it could be killed"
-    process.kill()
-    process.wait()
-    assert not (resumed / "model.json").exists()
-    assert run(*arguments(training_file, resumed, **options)) == 0
-    first = load_file(whole / "weights.safetensors")
-    second = load_file(resumed / "weights.safetensors")
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
-    lines = (resumed / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
-    assert not checkpoint.exists()
-
-
-def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, tmp_path, capsys):
-    options = {"epochs": 60, "limit": 40}
-    folder = tmp_path / "m"
-    words = [str(word) for word in arguments(training_file, folder, **options)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "photoz_mmae.cli.main", *words], stdout=log, stderr=log
-        )
-    while not (folder / "checkpoint.safetensors").exists():
-        assert process.poll() is None, "it ended before it could be stopped"
-    process.terminate()
-    assert process.wait() == 75
-    lines = (tmp_path / "log").read_text().splitlines()
-    assert lines[-1].startswith("photoz-mmae: stopped; the same command goes on")
-    # A log holds lines, no half-drawn bar.
-    assert all(line.startswith("epoch ") for line in lines[1:-1])
-    assert run(*arguments(training_file, folder, **{**options, "epochs": 7})) == 6
-    assert "(epochs was 60, is 7)" in capsys.readouterr().err
 
 
 def test_overwrite_replaces_models_only(training_file, tmp_path, capsys):
@@ -138,35 +55,18 @@ def test_overwrite_replaces_models_only(training_file, tmp_path, capsys):
 def test_finished_model_is_not_overwritten(training_file, tmp_path, capsys):
     options = {"epochs": 1, "limit": 20}
     assert run(*arguments(training_file, tmp_path / "m", **options)) == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "m").iterdir()}
+    capsys.readouterr()
+    assert run(*arguments(training_file, tmp_path / "m", **options)) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(*arguments(training_file, tmp_path / "m", **options, seed=5)) == 6
+    error = capsys.readouterr().err
+    assert "(seed was 0, is 5); --overwrite starts anew" in error
+    assert error.count("\n") == 1
+    assert {file: file.read_bytes() for file in (tmp_path / "m").iterdir()} == before
     before = load_info(tmp_path / "m").sha256
-    assert run(*arguments(training_file, tmp_path / "m", **options)) == 6
-    assert "--overwrite" in capsys.readouterr().err
-    assert load_info(tmp_path / "m").sha256 == before
     assert run(*arguments(training_file, tmp_path / "m", **options, seed=5), "--overwrite") == 0
     assert load_info(tmp_path / "m").sha256 != before
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda file: file.__delitem__("spectrum/ivar"), "dataset 'spectrum/ivar' is missing"),
-        (lambda file: file.__delitem__("image"), "dataset 'image' is missing"),
-        (
-            lambda file: file["DESI_fibermap/DESI_redshift"].__setitem__(..., np.nan),
-            "no object has a redshift",
-        ),
-    ],
-)
-def test_damaged_training_file(training_file, tmp_path, damage, message, capsys):
-    path = tmp_path / "damaged.hdf5"
-    path.write_bytes(training_file.read_bytes())
-    with h5py.File(path, "a") as file:
-        damage(file)
-    assert run(*arguments(path, tmp_path / "m", epochs=1)) == 4
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "m").exists()
 
 
 def test_not_hdf5_missing_and_unknown_preset(tmp_path, training_file, capsys):
@@ -184,7 +84,112 @@ def test_configuration_file(tmp_path, training_file, capsys):
     config = tmp_path / "train.toml"
     config.write_text(f'data = "{training_file}"\nepochs = 1\nlimit = 20\nbatch-size = 8\n')
     assert run("train", "-o", tmp_path / "m", "--config", config) == 0
-    assert load_info(tmp_path / "m").training.objects_training == 19
+    assert load_info(tmp_path / "m").training.objects_training == 18
     config.write_text("epoch = 1\n")
     assert run("train", "-o", tmp_path / "n", "--config", config) == 2
     assert "did you mean 'epochs'?" in capsys.readouterr().err
+
+
+def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
+    values = blobs()
+    values["image"][:2] = 1.0
+    values["object_id"][3:5] = 4
+    values["DESI_fibermap/DESI_redshift"][10:25] = np.nan
+    values["DESI_fibermap/ZWARN"] = np.where(np.arange(60) == 40, 4, 0)
+    values["spectrum/ivar"][50:] = 0
+    values["simulation/class"] = np.repeat([b"BGS", b"QSO"], 30)
+    path = write(tmp_path / "t.hdf5", values, mock=True, seed=17)
+    assert run(*arguments(path, tmp_path / "m", epochs=1)) == 0
+    said = capsys.readouterr().err
+    assert "60 objects; dropped: 2 with constant images, 1 repeated" in said
+    assert "preset small, 1 epoch\n" in said
+    record = load_info(tmp_path / "m").training
+    parts = record.objects_training + record.objects_validation + record.objects_test
+    assert parts + sum(record.dropped.values()) == 60
+    held_out = record.dropped["held out without redshift"]
+    assert record.lacking["redshift"] == 16 - held_out
+    assert record.data_seed == 17
+    card = (tmp_path / "m/CARD.md").read_text()
+    assert "(mock data: Gaussian blobs, seed 17)" in card
+    assert "2 with constant images, 1 repeated" in card
+    assert "## Results on the test objects" in card
+    rows = {result.objects: result for result in record.results}
+    assert rows["all"].n == record.objects_test
+    assert sum(r.n for name, r in rows.items() if name.startswith("z ")) == rows["all"].n
+    assert sum(r.n for name, r in rows.items() if name.startswith("class ")) == rows["all"].n
+    assert f"| all | {rows['all'].n} |" in card
+
+
+def test_published_split_of_a_small_file(training_file, tmp_path):
+    assert run(*arguments(training_file, tmp_path / "m", epochs=1, split="published")) == 0
+    record = load_info(tmp_path / "m").training
+    assert (record.objects_training, record.objects_validation, record.objects_test) == (42, 9, 9)
+    assert record.split == "the published split"
+
+
+def test_matched_to_a_catalogue(training_file, tmp_path, capsys):
+    values = blobs(400, seed=9)
+    faint = values["HSC_metadata/g_cmodel_mag"] > np.median(values["HSC_metadata/g_cmodel_mag"])
+    mags = [values[f"HSC_metadata/{band}_cmodel_mag"][faint] for band in "gri"]
+    lines = ["mag_g,r_cmodel_mag,flux_i"]
+    lines += [f"{g},{r},{10 ** (-0.4 * (i - 31.4))}" for g, r, i in zip(*mags, strict=True)]
+    (tmp_path / "target.csv").write_text("\n".join(lines))
+    words = arguments(training_file, tmp_path / "m", epochs=1)
+    assert run(*words, "--match-to", tmp_path / "target.csv") == 0
+    said = capsys.readouterr().err
+    assert "in g-r-i" in said
+    assert "of the target sample is outside the training sample's reach" in said
+    record = load_info(tmp_path / "m").training
+    assert record.dropped["unlike the target sample"] > 10
+    assert record.notes[0] in (tmp_path / "m/CARD.md").read_text().replace("\n  ", " ")
+    (tmp_path / "other.csv").write_text("mag_i,redshift\n20,0.3\n21,0.4\n")
+    words = arguments(training_file, tmp_path / "n", epochs=1)
+    assert run(*words, "--match-to", tmp_path / "other.csv") == 4
+    error = capsys.readouterr().err
+    assert "at least two of the bands g, r, i, z, y are needed; it has i" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "n").exists()
+
+
+def test_tensorboard(training_file, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = arguments(training_file, tmp_path / "m", epochs=2)
+    assert run(*words, "--tensorboard") == 0
+    events = EventAccumulator(str(tmp_path / "m/tensorboard")).Reload()
+    steps = [event.step for event in events.Scalars("step/loss_total")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    record = json.loads((tmp_path / "m/metrics.jsonl").read_text().splitlines()[1])
+    last = events.Scalars("validation/loss_total")[-1]
+    assert last.step == 6
+    assert last.value == pytest.approx(record["validation"]["loss_total"], rel=1e-6)
+
+
+def test_tensorboard_is_not_there(training_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    assert run(*arguments(training_file, tmp_path / "m"), "--tensorboard") == 2
+    assert "pip install 'photoz-mmae[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_stops_early_where_nothing_improves(training_file, tmp_path, capsys):
+    # So small a rate changes nothing at all.
+    options = {"epochs": 9, "patience": 2, "learning-rate": 1e-30}
+    assert run(*arguments(training_file, tmp_path / "m", **options)) == 0
+    assert "stopped early: no lower validation loss since epoch 1" in capsys.readouterr().err
+    record = load_info(tmp_path / "m").training
+    assert (record.epochs, record.best_epoch) == (3, 1)
+
+
+def test_loss_that_is_not_finite(training_file, tmp_path, capsys):
+    options = {"epochs": 9, "learning-rate": 1e30}
+    assert run(*arguments(training_file, tmp_path / "m", **options)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("photoz-mmae: the training loss is not finite")
+
+
+def test_bfloat16_is_said(training_file, tmp_path):
+    words = arguments(training_file, tmp_path / "m", epochs=1, precision="bfloat16")
+    assert run(*words) == 0
+    assert load_info(tmp_path / "m").training.settings["precision"] == "bfloat16"
+    assert "--precision bfloat16" in (tmp_path / "m/CARD.md").read_text()

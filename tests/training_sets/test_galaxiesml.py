@@ -6,7 +6,7 @@ import pytest
 
 from photoz_mmae.errors import InputError
 from photoz_mmae.spectra import grid
-from photoz_mmae.training_sets.galaxiesml import SpectraFile, split_rows
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
 
 N = 7
 
@@ -57,10 +57,17 @@ def test_relative_spectrum_keeps_ratios_and_paper_does_not(tmp_path):
     np.testing.assert_allclose(paper.flux.mean(dim=1), 0, atol=0.01)
 
 
-def test_objects_without_redshift_are_not_rows(tmp_path):
+def test_objects_without_redshift_are_told_apart(tmp_path):
     redshift = np.array([0.1, np.nan, -1.0, 0.4, np.inf, 0.0, 0.7])
-    write(tmp_path / "t.hdf5", 259, **{"DESI_fibermap/DESI_redshift": redshift})
-    assert SpectraFile(tmp_path / "t.hdf5").rows.tolist() == [0, 3, 5, 6]
+    warning = np.array([0, 0, 0, 4, 0, 0, 0])
+    write(
+        tmp_path / "t.hdf5",
+        259,
+        **{"DESI_fibermap/DESI_redshift": redshift, "DESI_fibermap/ZWARN": warning},
+    )
+    batch = SpectraFile(tmp_path / "t.hdf5").read(np.arange(N), "relative")
+    assert np.flatnonzero(batch.has_redshift).tolist() == [0, 5, 6]
+    assert batch.redshift[:5].tolist() == pytest.approx([0.1, 0, 0, 0, 0])
 
 
 def test_dead_spectrum_and_dead_pixels(tmp_path):
@@ -82,12 +89,3 @@ def test_unknown_number_of_pixels_and_unequal_lengths_are_refused(tmp_path):
     write(tmp_path / "u.hdf5", 259, **{"DESI_fibermap/DESI_redshift": np.ones(N - 1)})
     with pytest.raises(InputError, match="different lengths"):
         SpectraFile(tmp_path / "u.hdf5")
-
-
-def test_split_is_a_partition_that_follows_the_seed():
-    rows = np.arange(10, 110)
-    training, validation = split_rows(rows, 0.15, seed=1)
-    assert len(validation) == 15
-    assert sorted([*training, *validation]) == rows.tolist()
-    assert split_rows(rows, 0.15, seed=1)[1].tolist() == validation.tolist()
-    assert split_rows(rows, 0.15, seed=2)[1].tolist() != validation.tolist()

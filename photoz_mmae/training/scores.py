@@ -1,0 +1,105 @@
+"""How good a network is on objects that are kept from training: losses, metrics, tables."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from photoz_mmae.model.info import Result
+from photoz_mmae.redshift.metrics import point_metrics
+from photoz_mmae.training.objectives import Objective
+from photoz_mmae.training.step import Pieces
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
+
+REDSHIFT_BINS = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
+"""Edges in true redshift; each bin holds its lower edge."""
+
+_METRICS = ("sigma_nmad", "bias_median", "outlier_015")
+
+
+@dataclass
+class Scored:
+    """Losses, and redshifts (N,) in the order of the data set.
+
+    Attributes
+    ----------
+    losses : dict of str to float
+    z_phot, z_true : array, (N,)
+    """
+
+    losses: dict[str, float]
+    z_phot: NDArray[np.float64]
+    z_true: NDArray[np.float64]
+
+    def metrics(self) -> dict[str, float]:
+        """Losses and the main point metrics, in one record."""
+        scores = point_metrics(self.z_phot, self.z_true)
+        losses = {f"loss_{name}": value for name, value in self.losses.items()}
+        return {**losses, **{name: scores[name] for name in _METRICS}}
+
+
+@torch.no_grad()
+def score(
+    objective: Objective,
+    data: TrainingSet,
+    part: HeldOut,
+    batch_size: int,
+    device: str,
+    pieces: Pieces,
+    look_up: Callable[[], None] = lambda: None,
+) -> Scored:
+    """Score whole images alone; `look_up` is called between batches, and may raise."""
+    objective.network.eval()
+    generator = torch.Generator().manual_seed(0)
+    sums: dict[str, float] = {}
+    points, truth = [], []
+    for batch in data.held_out(part, batch_size):
+        look_up()
+        losses, redshift = _score_batch(objective, batch.to(device), generator, pieces)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + len(batch) * value
+        points.append(redshift.double().cpu().numpy())
+        truth.append(batch.redshift.double().numpy())
+    z_true = np.concatenate(truth)
+    means = {name: value / len(z_true) for name, value in sums.items()}
+    return Scored(means, np.concatenate(points), z_true)
+
+
+def _score_batch(
+    objective: Objective, batch: TrainingBatch, generator: torch.Generator, pieces: Pieces
+) -> tuple[dict[str, float], Tensor]:
+    views = objective.validation_views(batch, generator)
+
+    def compute(n: int) -> tuple[dict[str, float], Tensor]:
+        sums: dict[str, float] = {}
+        redshifts = []
+        for view in views:
+            for piece in view.pieces(n):
+                for name, value in objective.losses(piece).items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+                redshifts.append(objective.redshift(piece.batch.image))
+        return sums, torch.cat(redshifts)
+
+    return pieces.attempt(len(batch), compute)
+
+
+def result_table(scored: Scored, classes: NDArray[np.str_] | None) -> list[Result]:
+    """Metrics over all objects, per bin of true redshift, and per class where it is known."""
+    z = scored.z_true
+    groups = {"all": np.ones(len(z), dtype=bool)}
+    for low, high in itertools.pairwise(REDSHIFT_BINS):
+        groups[f"z {low:g} - {high:g}"] = (low <= z) & (z < high)
+    for name in [] if classes is None else np.unique(classes):
+        groups[f"class {name}"] = classes == name
+    table = []
+    for name, rows in groups.items():
+        if rows.any():
+            scores = point_metrics(scored.z_phot[rows], z[rows])
+            values = {key: scores[key] for key in _METRICS}
+            numbers = {k: v if np.isfinite(v) else None for k, v in values.items()}
+            table.append(Result(name, int(rows.sum()), **numbers))
+    return table

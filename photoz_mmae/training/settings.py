@@ -1,0 +1,47 @@
+"""What decides the weights that a training ends with."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from photoz_mmae.model.presets import Preset, load_preset
+from photoz_mmae.provenance import file_sha256
+from photoz_mmae.runs import TrainRun
+
+
+def preset_of(run: TrainRun) -> Preset:
+    """Load the preset; the run's own numbers win over it."""
+    preset = load_preset(run.preset)
+    given = {
+        name: getattr(run, name)
+        for name in ("epochs", "patience", "batch_size", "learning_rate")
+        if getattr(run, name) is not None
+    }
+    return dataclasses.replace(preset, training=dataclasses.replace(preset.training, **given))
+
+
+def precision_of(run: TrainRun, device: str) -> torch.dtype:
+    """Return the precision of matrix products: reduced where a GPU gains by it."""
+    if run.precision == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    return torch.bfloat16 if run.precision == "bfloat16" else torch.float32
+
+
+def decisive_settings(
+    run: TrainRun, preset: Preset, precision: torch.dtype, data_sha256: str
+) -> dict[str, Any]:
+    """Everything that a resumed training must have in common with its beginning.
+
+    `accumulate` and `device` are not among it: a training may go on where there is less memory.
+    """
+    return {
+        "data_sha256": data_sha256,
+        "split": run.split,
+        "match_to_sha256": file_sha256(run.match_to) if run.match_to else None,
+        "limit": run.limit,
+        "seed": run.seed,
+        "precision": str(precision).removeprefix("torch."),
+        "network": dataclasses.asdict(preset.network),
+        "training": dataclasses.asdict(preset.training),
+    }

@@ -1,0 +1,201 @@
+"""A training file as a training set: usable objects, split, weighted, read in batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from photoz_mmae.errors import InputError
+from photoz_mmae.training_sets import split
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
+from photoz_mmae.training_sets.hygiene import find_usable
+from photoz_mmae.training_sets.matching import match, target_magnitudes
+from photoz_mmae.training_sets.training_set import (
+    Composition,
+    HeldOut,
+    Normalisation,
+    TrainingBatch,
+    counted,
+)
+
+_PUBLISHED = "--split published divides the rows at random"
+
+
+class FileSet:
+    """The objects of a GalaxiesML-Spectra file in three parts.
+
+    Parameters
+    ----------
+    file : SpectraFile
+    normalisation : {"paper", "relative"}
+        Of the spectra.
+    split_by : {"sky", "published"}
+    shares : tuple of two floats
+        Of validation and test, with `sky`.
+    seed : int
+        Of the split and the order of the objects.
+    limit : int, optional
+        Only the first so many rows.
+    match_to : Path, optional
+        Table of a target sample; see `matching`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be split so, or leaves a part empty.
+    """
+
+    def __init__(
+        self,
+        file: SpectraFile,
+        normalisation: Normalisation,
+        split_by: str,
+        shares: tuple[float, float],
+        seed: int,
+        limit: int | None = None,
+        match_to: Path | None = None,
+    ) -> None:
+        self._file, self._normalisation, self._seed = file, normalisation, seed
+        self.name, self.description = file.path.name, file.description
+        self.mock_seed, self.survey, self.wave = file.mock_seed, file.survey, file.wave
+        n = min(len(file), limit or len(file))
+        usable = find_usable(file, n)
+        known = np.isfinite(file.redshift[:n])
+        keep, dropped = usable.keep, usable.dropped
+        if split_by == "published":
+            part, words = split.published_split(len(file))[:n], "the published split"
+        else:
+            part, words, lost = self._split_sky(keep, shares)
+            words = f"{words}, seed {seed}"
+            for why, rows in lost.items():
+                dropped[why] = int((keep & rows).sum())
+                keep = keep & ~rows
+        unscored = keep & (part != split.TRAINING) & ~known
+        dropped["held out without redshift"] = int(unscored.sum())
+        keep = keep & ~unscored
+        self._rows = {
+            number: np.flatnonzero(keep & (part == number))
+            for number in (split.TRAINING, split.VALIDATION, split.TEST)
+        }
+        self._weights = np.ones(n)
+        notes = self._match(match_to, known, dropped) if match_to else []
+        training = self._rows[split.TRAINING]
+        if known[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
+            raise InputError(
+                f"{file.path}: {known[training].sum()} objects with redshift for training and "
+                f"{len(self._rows[split.VALIDATION])} for validation are too few"
+            )
+        self.composition = Composition(
+            source=str(file.path),
+            split=words,
+            objects=n,
+            training=len(training),
+            validation=len(self._rows[split.VALIDATION]),
+            test=len(self._rows[split.TEST]),
+            lacking={
+                "redshift": int((~known[training]).sum()),
+                "spectrum": int((~usable.has_spectrum[training]).sum()),
+            },
+            dropped=dropped,
+            notes=notes,
+        )
+
+    def sample(self, n: int) -> Tensor:
+        """Images of the first training objects, (n, B, S, S)."""
+        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation).image
+
+    def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
+        """Every training object once, in an order of this epoch's own, from a step on."""
+        rows = self._rows[split.TRAINING]
+        order = np.random.default_rng([self._seed, epoch]).permutation(rows)
+        size = min(batch_size, len(rows))
+        for start in range(first_step * size, len(order) - size + 1, size):
+            batch = order[start : start + size]
+            yield self._file.read(batch, self._normalisation, self._weights[batch])
+
+    def held_out(self, part: HeldOut, batch_size: int) -> Iterator[TrainingBatch]:
+        """Give the objects of a part in batches, in the order of the file."""
+        rows = self._held_out(part)
+        for start in range(0, len(rows), batch_size):
+            yield self._file.read(rows[start : start + batch_size], self._normalisation)
+
+    def classes(self, part: HeldOut) -> NDArray[np.str_] | None:
+        """Class of each object of a part; mock data have it."""
+        names = self._file.classes()
+        return None if names is None else names[self._held_out(part)]
+
+    def _held_out(self, part: HeldOut) -> NDArray[np.int64]:
+        return self._rows[split.VALIDATION if part == "validation" else split.TEST]
+
+    def _split_sky(
+        self, keep: NDArray[np.bool_], shares: tuple[float, float]
+    ) -> tuple[NDArray[np.int8], str, dict[str, NDArray[np.bool_]]]:
+        """Part of each row (n,), in words, and which rows are lost to it and why."""
+        n, path = len(keep), self._file.path
+        positions = self._file.positions()
+        lost: dict[str, NDArray[np.bool_]] = {}
+        if positions is not None:
+            positions = positions[:n]
+            lost["without position"] = np.any(~np.isfinite(positions), axis=1)
+            usable = keep & ~lost["without position"]
+            blocks, words = split.sky_blocks(positions[usable]), "blocks of the sky of 1 degree"
+        else:
+            usable = keep
+            blocks, words = self._tracts()[:n][usable], "HSC tracts"
+        if len(np.unique(blocks)) < 2:
+            raise InputError(
+                f"{path}: all objects are in one block of the sky, which cannot be split; "
+                f"{_PUBLISHED}"
+            )
+        part = np.full(n, split.TRAINING, dtype=np.int8)
+        part[usable] = split.split_blocks(blocks, *shares, self._seed)
+        if positions is not None:
+            # Stamps that overlap show the same sky, whichever side of a border they are on.
+            radius = np.sqrt(2) * self._file.image_shape[2] * self.survey.pixel_scale
+            close = np.zeros(n, dtype=bool)
+            close[usable] = split.close_pairs(positions[usable], part[usable], radius)
+            lost["on the stamp of one of another part"] = close
+        return part, words, lost
+
+    def _tracts(self) -> NDArray[np.int64]:
+        """HSC tracts (N,) from `object_id`; raises InputError where they say nothing."""
+        ids = self._file.column("object_id")
+        try:
+            tracts = split.hsc_tracts(np.zeros(0, "i8") if ids is None else ids.astype(np.int64))
+        except ValueError:
+            tracts = np.zeros(0, "i8")
+        if not tracts.any():
+            raise InputError(
+                f"{self._file.path}: no positions (DESI_fibermap/TARGET_RA, HSC_metadata/ra, ra) "
+                f"and no HSC object_id to split the sky by; {_PUBLISHED}"
+            )
+        return tracts
+
+    def _match(self, target: Path, known: NDArray[np.bool_], dropped: dict[str, int]) -> list[str]:
+        """Weigh the training objects that have a redshift; those of weight 0 are left out."""
+        names = {band: f"HSC_metadata/{band}_cmodel_mag" for band in self.survey.bands}
+        columns = {band: self._file.column(name) for band, name in names.items()}
+        wanted = target_magnitudes(target, self.survey.bands)
+        bands = [band for band in wanted if columns[band] is not None]
+        if len(bands) < 2:
+            raise InputError(
+                f"{self._file.path}: --match-to needs HSC_metadata/<b>_cmodel_mag of at least two "
+                f"of the bands {', '.join(wanted)}"
+            )
+        training = self._rows[split.TRAINING]
+        rows = training[known[training]]
+        if len(rows) < 2:
+            return []
+        source = np.stack([np.asarray(columns[b], dtype=np.float64)[rows] for b in bands], axis=1)
+        matched = match(source, np.stack([wanted[b] for b in bands], axis=1))
+        self._weights[rows] = matched.weights
+        dropped["unlike the target sample"] = int((matched.weights == 0).sum())
+        self._rows[split.TRAINING] = training[self._weights[training] > 0]
+        left = int((matched.weights > 0).sum())
+        return [
+            f"matched to {target} in {'-'.join(bands)}: {counted(left, 'object')} with "
+            f"redshift count as {matched.effective:,.0f}; {matched.outside:.1%} of the target "
+            "sample is outside the training sample's reach"
+        ]

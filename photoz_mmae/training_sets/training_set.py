@@ -1,0 +1,136 @@
+"""What training asks of a data set, whether it is a file or a simulated survey."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from photoz_mmae.surveys import Survey
+
+Normalisation = Literal["paper", "relative"]
+"""`paper`: mean 0 and rms 1, as published. `relative`: over the mean, never subtracted."""
+
+HeldOut = Literal["validation", "test"]
+
+
+@dataclass
+class TrainingBatch:
+    """N objects to train on.
+
+    Attributes
+    ----------
+    image : Tensor, (N, B, S, S)
+        Flux at zero point 27; pixels that are not finite are 0, as in prediction.
+    flux, ivar : Tensor, (N, 259)
+        Normalised spectrum and its inverse variance in the same units; 0 where invalid.
+    has_spectrum : Tensor of bool, (N,)
+    redshift : Tensor, (N,)
+        0 where there is none.
+    has_redshift : Tensor of bool, (N,)
+    weight : Tensor, (N,)
+        How much the object counts in the losses; 1 on average.
+    """
+
+    image: Tensor
+    flux: Tensor
+    ivar: Tensor
+    has_spectrum: Tensor
+    redshift: Tensor
+    has_redshift: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: str) -> "TrainingBatch":
+        """Return the same objects on another device."""
+        return TrainingBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def __getitem__(self, rows: slice | Tensor) -> "TrainingBatch":
+        """Return some of the objects, by a slice or by their numbers."""
+        return TrainingBatch(**{name: value[rows] for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What became of the objects of a data set: `objects` is the sum of the parts and the dropped.
+
+    Attributes
+    ----------
+    source : str
+        Name of the file, or what else the objects come from.
+    split : str
+        How the parts were told apart, in words.
+    objects, training, validation, test : int
+    lacking : dict of str to int
+        Training objects that are kept without: `redshift`, `spectrum`.
+    dropped : dict of str to int
+        Why, in words, and how many.
+    notes : list of str
+        What else is to be known, one sentence each.
+    """
+
+    source: str
+    split: str
+    objects: int
+    training: int
+    validation: int
+    test: int
+    lacking: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Say it in a few lines."""
+        dropped = ", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"
+        lacking = "".join(f"; {n:,} without {what}" for what, n in self.lacking.items() if n)
+        return [
+            f"{self.source}: {counted(self.objects, 'object')}; dropped: {dropped}",
+            f"{self.training:,} for training, {self.validation:,} for validation, "
+            f"{self.test:,} for the test ({self.split}){lacking}",
+            *self.notes,
+        ]
+
+
+class TrainingSet(Protocol):
+    """A data set in three parts, whose order of a given epoch is always the same.
+
+    Attributes
+    ----------
+    name, description : str
+        `description` is what the data say of themselves; mock data say so.
+    mock_seed : int or None
+        Of simulated data.
+    survey : Survey
+        What the images are of.
+    wave : array, (259,)
+        Observed wavelengths of the spectra, Angstrom.
+    composition : Composition
+    """
+
+    name: str
+    description: str
+    mock_seed: int | None
+    survey: Survey
+    wave: NDArray[np.float64]
+    composition: Composition
+
+    def sample(self, n: int) -> Tensor:
+        """Images of up to `n` training objects, (n, B, S, S): what the stretch is measured on."""
+
+    def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
+        """Give the batches of an epoch from one of its steps on."""
+
+    def held_out(self, part: HeldOut, batch_size: int) -> Iterator[TrainingBatch]:
+        """Give the objects of a part in batches, all with redshift, in a fixed order."""
+
+    def classes(self, part: HeldOut) -> NDArray[np.str_] | None:
+        """Class of each object of a part, in that order, where the data know it."""
+
+
+def counted(n: int, what: str) -> str:
+    """`1 epoch`, `2,000 epochs`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

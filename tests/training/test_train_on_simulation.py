@@ -1,0 +1,52 @@
+"""Training straight from the simulation, without a file."""
+
+import pytest
+from blobs import call, run
+
+from photoz_mmae.errors import StoppedError
+from photoz_mmae.model.info import load_info
+
+WORDS = ["train", "--simulate", 100, "--simulate-seed", 5, "--device", "cpu", "--batch-size", 32]
+
+
+def test_stopped_and_gone_on(tmp_path, capsys):
+    assert run(*WORDS, "-o", tmp_path / "whole", "--epochs", 2) == 0
+    said = capsys.readouterr().err
+    assert "simulation of seed 5: 140 objects" in said
+    settings = {"simulate": 100, "simulate_seed": 5, "batch_size": 32, "epochs": 2}
+    asked = iter(range(1, 100))
+    with pytest.raises(StoppedError):
+        call(None, tmp_path / "parts", lambda: next(asked) > 6, **settings)
+    assert run(*WORDS, "-o", tmp_path / "parts", "--epochs", 2) == 0
+    whole, parts = load_info(tmp_path / "whole"), load_info(tmp_path / "parts")
+    assert whole.weights_sha256 == parts.weights_sha256
+    assert "going on after epoch 1, step " in capsys.readouterr().err
+    card = (tmp_path / "whole/CARD.md").read_text()
+    assert "Mock data: a simulated survey (hsc-wide, desi), no observation; 100 new objects" in card
+    assert "seed 5), sha256 of its recipe" in card
+    assert "photoz-mmae train --simulate 100 --simulate-seed 5 -o" in card
+    assert whole.training.data_seed == 5
+    assert run(*WORDS, "-o", tmp_path / "whole", "--epochs", 2) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(*WORDS[:-4], "-o", tmp_path / "whole", "--epochs", 2, "--simulate-seed", 6) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mock.hdf5"], "DATA: give either DATA or --simulate N"),
+        (["--limit", 20], "--limit: is for a file"),
+        (["--split", "published"], "--split: is for a file"),
+        (["--match-to", "t.csv"], "--match-to: is for a file"),
+    ],
+)
+def test_what_does_not_go_with_it(tmp_path, words, message, capsys):
+    assert run(*WORDS, "-o", tmp_path / "m", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_neither_file_nor_simulation(tmp_path, capsys):
+    assert run("train", "-o", tmp_path / "m") == 2
+    assert "DATA: missing; " in capsys.readouterr().err
