@@ -56,7 +56,8 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @run_option(
     SimulateRun,
     "--spectrum-pixels",
-    type=click.Choice(["259", "7783"]),
+    type=int,
+    metavar="259|7783",
     help="Of 24 A, or of 0.8 A as in the real file.",
 )
 @run_option(SimulateRun, "--workers", type=int, help="Processes to generate with.")

@@ -209,6 +209,17 @@ def test_unusable_options_are_usage_errors(arguments, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_spectra_of_as_many_pixels_as_the_real_file(tmp_path):
+    path = tmp_path / "fine.hdf5"
+    code, _, err = run("-n", 2, "--spectrum-pixels", 7783, "-o", path)
+    assert code == 0, err
+    values, _ = everything_in(path)
+    assert values["spectrum/flux"].shape == values["spectrum/wave"].shape == (2, 7783)
+    code, _, err = run("-n", 2, "--spectrum-pixels", 300, "-o", tmp_path / "other.hdf5")
+    assert code == 2
+    assert err == "photoz-mmae: --spectrum-pixels: must be 259 or 7783\n"
+
+
 def test_what_exists_is_refused_and_kept(tmp_path):
     file, folder = tmp_path / "mine.hdf5", tmp_path / "mine"
     file.write_text("mine")
