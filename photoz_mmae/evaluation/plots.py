@@ -1,18 +1,17 @@
-"""Figures of a mock survey: what its images, redshifts, colours, sizes and spectra look like."""
+"""Figures of a mock survey: redshifts, colours, spectra, pixels, conditions; and all in order."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from photoz_mmae.evaluation import published
 from photoz_mmae.evaluation.describe import Description
+from photoz_mmae.evaluation.image_plots import plot_sizes, plot_stamps
+from photoz_mmae.evaluation.plot_parts import Plot, by_class, legend, scatter
 from photoz_mmae.evaluation.spectrum_plot import plot_spectra
 from photoz_mmae.evaluation.style import (
     CLASS_COLOURS,
@@ -22,27 +21,9 @@ from photoz_mmae.evaluation.style import (
     redshift_scale,
 )
 from photoz_mmae.evaluation.survey_file import REDSHIFT, SurveyFile
-from photoz_mmae.evaluation.survey_statistics import half_light_radius
 from photoz_mmae.simulation.population import N_OF_Z, Z_EDGES
-from photoz_mmae.surveys import ZERO_POINT
 
 Floats = NDArray[np.float64]
-
-_ROWS, _COLUMNS = 8, 12  # of the contact sheet
-_GAP = 2  # pixels between stamps
-_BRIGHTEST = 1e6  # flux of a pixel; what a damaged one has beyond it is white all the same
-_POINTS = 6000  # dots in a scatter plot; more only make it black
-# What i, r and g are multiplied with to be red, green and blue: a galaxy of mean colour is grey.
-_BALANCE = (0.75, 1.0, 1.9)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure with its heading and what to see in it."""
-
-    title: str
-    caption: str
-    figure: Figure
 
 
 def all_plots(file: SurveyFile, description: Description) -> list[Plot]:
@@ -60,63 +41,13 @@ def all_plots(file: SurveyFile, description: Description) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def plot_stamps(file: SurveyFile) -> Plot | None:
-    """Draw stamps in colour, drawn at random, in order of redshift."""
-    z = file.numbers(REDSHIFT)
-    if "image" not in file or not set("gri") <= set(file.bands):
-        return None
-    from astropy.visualization import make_lupton_rgb
-
-    rows = np.sort(np.random.default_rng(0).permutation(file.n)[: _ROWS * _COLUMNS])
-    if z is not None:
-        rows = rows[np.argsort(z[rows], kind="stable")]
-    kind = file.classes()
-    stamps = np.clip(np.nan_to_num(file.stamps(rows)), -_BRIGHTEST, _BRIGHTEST)
-    channels = [
-        stamps[:, file.bands.index(band)] * factor
-        for band, factor in zip("irg", _BALANCE, strict=True)
-    ]
-    size = stamps.shape[-1]
-    lines = -(-len(rows) // _COLUMNS)
-    step = size + _GAP
-    sheet = np.full((lines * step - _GAP, _COLUMNS * step - _GAP, 3), 255, dtype=np.uint8)
-    figure = new_figure(11.0 * lines / _COLUMNS)
-    axes = figure.add_subplot()
-    for number, row in enumerate(rows):
-        top, left = step * (number // _COLUMNS), step * (number % _COLUMNS)
-        # Row 0 of a stamp is its southern edge: north is up, east left.
-        pixels = make_lupton_rgb(
-            *(c[number, ::-1] for c in channels), minimum=-0.03, stretch=0.9, Q=9
-        )
-        sheet[top : top + size, left : left + size] = pixels
-        words = [] if z is None else [f"{z[row]:.3f}"]
-        words += [] if kind is None else [str(kind[row])]
-        axes.text(
-            left + 2,
-            top + size - 3,
-            " ".join(words),
-            color="white",
-            fontsize=6.5,
-            path_effects=[patheffects.withStroke(linewidth=1.6, foreground="black")],
-        )
-    axes.imshow(sheet, interpolation="nearest")
-    axes.set_axis_off()
-    return Plot(
-        "Images",
-        f"{len(rows)} objects drawn at random, in order of redshift, with redshift and class. "
-        f"Red, green, blue are i, r, g; each stamp is {size * file.pixel_scale:.1f} arcsec wide, "
-        "all with one stretch (asinh, Lupton et al. 2004).",
-        figure,
-    )
-
-
 def plot_redshifts(file: SurveyFile) -> Plot | None:
     """Draw n(z), classes stacked, with the published histogram where the selection is DESI's."""
     z = file.numbers(REDSHIFT)
     if z is None:
         return None
     target = file.selection == "desi"
-    classes = _by_class(file, np.isfinite(z) & (z > 0), stars=False)
+    classes = by_class(file, np.isfinite(z) & (z > 0), stars=False)
     n = sum(map(len, classes.values()))
     figure = new_figure(3.9)
     high = max((float(z[rows].max()) for rows in classes.values()), default=1.0)
@@ -166,7 +97,7 @@ def plot_colours(file: SurveyFile) -> Plot | None:
     if z is None or mag is None:
         return None
     colour = -np.diff(mag, axis=1)
-    classes = _by_class(file, np.isfinite(z) & (z > 0) & np.isfinite(colour).all(axis=1), False)
+    classes = by_class(file, np.isfinite(z) & (z > 0) & np.isfinite(colour).all(axis=1), False)
     if not classes:
         return None
     real = file.selection == published.COLOUR_SELECTION
@@ -174,7 +105,7 @@ def plot_colours(file: SurveyFile) -> Plot | None:
     high = 1.02 * max(float(z[rows].max()) for rows in classes.values())
     shown = np.concatenate(list(classes.values()))
     for number, axes in enumerate(figure.subplots(1, 3)):
-        _scatter(axes, z, colour[:, number], classes)
+        scatter(axes, z, colour[:, number], classes)
         if real:
             _zcosmos(axes, number)
         low, top = np.percentile(colour[shown, number], (0.3, 99.7))
@@ -182,67 +113,10 @@ def plot_colours(file: SurveyFile) -> Plot | None:
         axes.set_ylabel(("g - r", "r - i", "i - z")[number] + "  (mag)")
         redshift_scale(axes, high)
         if number == 0:
-            _legend(axes)
+            legend(axes)
     words = "without the Galaxy's reddening" if dereddened else "as measured"
     end = " Bars: medians and 16-84 % of zCOSMOS-bright." if real else ""
     return Plot("Colours", f"Colours of cmodel magnitudes, {words}.{end}", figure)
-
-
-def plot_sizes(file: SurveyFile) -> Plot | None:
-    """Draw half-light radii measured on the images against magnitude in i."""
-    mag = file.magnitudes("i", dereddened=False)
-    if "image" not in file or "i" not in file.bands or mag is None:
-        return None
-    step = -(-file.n // _POINTS)
-    band, flux = file.bands.index("i"), 10 ** (-0.4 * (mag[::step, 0] - ZERO_POINT))
-    radius = np.full(file.n, np.nan)
-    measured, first = [], 0
-    for block in file.images(step):
-        images = np.nan_to_num(block[:, band], posinf=0.0, neginf=0.0)
-        measured.append(
-            half_light_radius(images, flux[first : first + len(images)], file.pixel_scale)
-        )
-        first += len(images)
-    radius[::step] = np.concatenate(measured)
-    classes = _by_class(file, np.isfinite(radius) & np.isfinite(mag[:, 0]), stars=True)
-    if not classes:
-        return None
-    figure = new_figure(4.6)
-    axes = figure.add_subplot()
-    _scatter(axes, mag[:, 0], radius, classes)
-    seeing = file.numbers("simulation/i_psf_fwhm")
-    if seeing is not None:
-        # Of a Moffat profile of beta = 3, which the simulation's PSFs have.
-        axes.axhline(
-            0.631 * float(np.nanmedian(seeing)), color=INK, linewidth=1.2, linestyle="--", zorder=4
-        )
-        axes.annotate(
-            "median PSF",
-            (0.995, 0.631 * float(np.nanmedian(seeing))),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="top",
-            xytext=(0, -3),
-            textcoords="offset points",
-            fontsize=9,
-        )
-    shown = np.concatenate(list(classes.values()))
-    low, top = np.percentile(mag[shown, 0], (0.1, 99.9))
-    axes.set_xlim(low - 0.3, top + 0.3)
-    axes.set_yscale("log")
-    ticks = [0.3, 0.5, 0.7, 1.0, 2.0, 3.0, 5.0]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_ylim(0.25, 5.7)
-    axes.set_xlabel("i  (cmodel, mag)")
-    axes.set_ylabel("half-light radius in i  (arcsec)")
-    _legend(axes)
-    return Plot(
-        "Sizes",
-        "Radius of the circle around the centre of the stamp that holds half of the cmodel flux in "
-        "i, measured on the image; the PSF is not taken off.",
-        figure,
-    )
 
 
 def plot_spectra_of_classes(file: SurveyFile) -> Plot | None:
@@ -250,7 +124,7 @@ def plot_spectra_of_classes(file: SurveyFile) -> Plot | None:
     z = file.numbers(REDSHIFT)
     if z is None:
         return None
-    figure = plot_spectra(file, z, _by_class(file, np.isfinite(z), stars=True))
+    figure = plot_spectra(file, z, by_class(file, np.isfinite(z), stars=True))
     if figure is None:
         return None
     return Plot(
@@ -343,39 +217,6 @@ def plot_conditions(file: SurveyFile) -> Plot | None:
     return Plot("Seeing and dust", "Of each stamp, from the truth of the simulation.", figure)
 
 
-def _by_class(
-    file: SurveyFile, chosen: NDArray[np.bool_], stars: bool
-) -> dict[str, NDArray[np.int64]]:
-    """Rows of the chosen objects per class, in the order of the colours; `all` without classes."""
-    kind = file.classes()
-    if kind is None:
-        found = {"all": np.flatnonzero(chosen)}
-    else:
-        found = {name: np.flatnonzero(chosen & (kind == name)) for name in CLASS_COLOURS}
-    return {name: rows for name, rows in found.items() if len(rows) and (stars or name != "STAR")}
-
-
-def _scatter(axes: Axes, x: Floats, y: Floats, classes: dict[str, NDArray[np.int64]]) -> None:
-    """Draw dots by class, at most `_POINTS` of them."""
-    rng = np.random.default_rng(0)
-    total = sum(map(len, classes.values()))
-    size = 8.0 if total < 300 else 4.0 if total < 3000 else 3.0
-    for name, rows in classes.items():
-        share = min(1.0, _POINTS / total)
-        shown = rows[rng.random(len(rows)) < share] if share < 1.0 else rows
-        axes.plot(
-            x[shown],
-            y[shown],
-            ".",
-            markersize=size,
-            alpha=0.5,
-            markeredgewidth=0,
-            color=CLASS_COLOURS[name],
-            label=name,
-            rasterized=True,
-        )
-
-
 def _zcosmos(axes: Axes, number: int) -> None:
     """Draw medians and 16-84 % of the colour `number` of zCOSMOS."""
     low, median, high = published.COLOUR_PERCENTILES[:, number].T
@@ -392,15 +233,3 @@ def _zcosmos(axes: Axes, number: int) -> None:
         label="zCOSMOS-bright",
         zorder=5,
     )
-
-
-def _legend(axes: Axes) -> None:
-    """Draw a legend whose dots one can see."""
-    handles, labels = axes.get_legend_handles_labels()
-    large = [
-        Line2D([], [], color=CLASS_COLOURS[label], marker=".", markersize=9, linestyle="")
-        if label in CLASS_COLOURS
-        else handle
-        for handle, label in zip(handles, labels, strict=True)
-    ]
-    axes.legend(large, labels)

@@ -4,7 +4,8 @@ import base64
 import io
 from typing import Any
 
-from matplotlib import rc_context
+import numpy as np
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -61,8 +62,6 @@ def new_figure(height: float) -> Figure:
 
 def band_colours(n: int) -> list[Any]:
     """Return n colours from blue to red light, dark to bright, so that grey tells them apart."""
-    from matplotlib import colormaps
-
     return [colormaps["viridis"](0.05 + 0.85 * k / max(1, n - 1)) for k in range(n)]
 
 
@@ -72,8 +71,6 @@ def redshift_scale(axes: Axes, z_max: float) -> None:
     if z_max <= 1.5:
         axes.set_xlim(0.0, z_max)
         return
-    import numpy as np
-
     # Redshifts of stars lie a little below 0.
     axes.set_xscale("function", functions=(lambda z: np.log1p(np.maximum(z, -0.5)), np.expm1))
     ticks = [0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0]
