@@ -1,6 +1,7 @@
 """The shipped model: small, whole, found by its name, and good on mock galaxies it never saw."""
 
 import numpy as np
+import pytest
 
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.info import find_model
@@ -19,14 +20,32 @@ def test_shipped_models_are_small():
     assert "mock data" in card.lower()
 
 
-def test_it_finds_redshifts_of_unseen_mock_galaxies():
-    model = load_model(find_model("small"))
+@pytest.fixture(scope="module")
+def engine():
+    return Engine(load_model(find_model("small")), "cpu", masks=0)
+
+
+def points_of(engine, mock):
+    mass = engine.predict(mock.images, mock.ebv.astype(np.float32)).mass
+    edges = np.asarray(engine.model.info.z_edges)
+    return summarise(mass, edges, [str(number) for number in mock.object_id])
+
+
+def test_it_finds_redshifts_of_unseen_mock_galaxies(engine):
     mock = simulate_chunk(Recipe(HSC_WIDE, 987), 500, chunk=0)
-    mass = Engine(model, "cpu", masks=0).predict(mock.images).mass
-    points = summarise(mass, np.asarray(model.info.z_edges), [str(i) for i in mock.object_id])
+    points = points_of(engine, mock)
     scores = point_metrics(points["z_best"], mock.redshift)
-    # The requirement on 5,000 objects is 0.045 and 10 %; 500 scatter about their values.
-    assert scores["sigma_nmad"] < 0.045
-    assert scores["outlier_015"] < 0.12
+    # The requirement on 5,000 objects is 0.035 and 6 %; 500 scatter about their values.
+    assert scores["sigma_nmad"] < 0.035
+    assert scores["outlier_015"] < 0.08
     inside = (points["z_err95_min"] < mock.redshift) & (mock.redshift < points["z_err95_max"])
     assert inside.mean() > 0.85
+
+
+def test_galactic_dust_hardly_moves_its_redshifts(engine):
+    clear, dusty = (
+        points_of(engine, simulate_chunk(Recipe(HSC_WIDE, 988, ebv=ebv), 300, chunk=0))
+        for ebv in (0.0, 0.15)
+    )
+    shift = np.abs(dusty["z_best"] - clear["z_best"]) / clear["z_std"]
+    assert np.median(shift) < 0.2
