@@ -18,7 +18,7 @@ setup: .venv/.installed
 demo: setup
 	rm -rf $(DEMO)
 	$(BIN)/photoz-mmae simulate -n 2000 --seed 2026 --cutouts $(DEMO)/cutouts
-	$(BIN)/photoz-mmae predict $(DEMO)/cutouts -o $(DEMO)/catalog.parquet
+	$(BIN)/photoz-mmae predict $(DEMO)/cutouts -o $(DEMO)/catalog.parquet --catalog $(DEMO)/cutouts/truth.parquet
 	$(BIN)/python -c "from astropy.table import Table; \
 	t = Table.read('$(DEMO)/catalog.parquet', format='parquet.votable'); \
 	t['object_id', 'ra', 'dec', 'mag_i', 'z_best', 'z_err68_min', 'z_err68_max', 'z_risk_best', 'flags'][:5].pprint(max_width=-1)"

@@ -93,7 +93,7 @@ def observe(n: int, recipe: Recipe) -> Objects:
     ebv = np.concatenate([c.ebv for c in chunks])
     return Objects(
         flux=flux,
-        error=flux_error(recipe.survey, flux),
+        error=flux_error(np.concatenate([c.sky_noise for c in chunks]), flux),
         dimming=10 ** (-0.4 * ebv[:, None] * np.array(recipe.survey.extinction)),
         redshift=np.concatenate([c.redshift for c in chunks]),
         kind=np.concatenate([c.kind for c in chunks]),

@@ -24,7 +24,7 @@ ROWS = 100
 
 def columns() -> tuple[Column, ...]:
     """Return every column that the shipped model's catalogue can have."""
-    return catalogue_schema(load_info(find_model(MODEL)), 4, "grid", APERTURE_DIAMETER)
+    return catalogue_schema(load_info(find_model(MODEL)), 4, "grid", APERTURE_DIAMETER, ebv=True)
 
 
 def schema_json() -> str:
@@ -86,7 +86,10 @@ def sample(target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for words in (
             ["simulate", "-n", str(ROWS), "--seed", "100", "--cutouts", "cutouts"],
-            ["predict", "cutouts", "-o", "sample.parquet", "--model", MODEL],
+            [
+                *("predict", "cutouts", "-o", "sample.parquet", "--model", MODEL),
+                *("--catalog", "cutouts/truth.parquet"),
+            ],
         ):
             command = [sys.executable, "-m", "photoz_mmae.cli.main", *words]
             subprocess.run(command, cwd=folder, check=True)

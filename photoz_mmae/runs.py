@@ -37,7 +37,7 @@ class SimulateRun:
     spectrum_pixels: Literal[259, 7783] = 259
     output: Path | None = None
     cutouts: Path | None = None
-    layout: Literal["cube", "mef"] = "cube"
+    layout: Literal["cube", "mef", "per-band", "hsc-das", "lsst"] = "cube"
     workers: int = Field(default=1, ge=1)
     device: str = "cpu"
     overwrite: bool = False
@@ -60,6 +60,7 @@ class TrainRun:
     patience: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
+    dust: Literal["none", "deredden", "input"] | None = None
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
@@ -83,12 +84,21 @@ class TrainRun:
         return value
 
 
+CATALOG_COLUMNS = {"id": "object_id", "ebv": "ebv"}
+"""What `predict --catalog` takes from a table, and the usual names of these columns."""
+
+
 @dataclass(frozen=True, config=_STRICT)
 class PredictRun:
-    """`photoz-mmae predict`: cutouts in, one catalogue out."""
+    """`photoz-mmae predict`: cutouts in, one catalogue out.
+
+    `columns` names columns of the table `catalog`; those not in it have their usual names.
+    """
 
     cutouts: tuple[str, ...]
     output: Path
+    catalog: Path | None = None
+    columns: dict[str, str] = Field(default_factory=CATALOG_COLUMNS.copy)
     model: str = "small"
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -104,6 +114,21 @@ class PredictRun:
     @classmethod
     def _one_is_enough(cls, cutouts: Any) -> Any:
         return (cutouts,) if isinstance(cutouts, str) else cutouts
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_are_known(cls, columns: Any, given: ValidationInfo) -> Any:
+        if isinstance(columns, str):
+            columns = dict(pair.partition("=")[::2] for pair in columns.split(","))
+        if not isinstance(columns, dict) or not all(columns.values()):
+            raise ValueError("give names as in id=objectId,ebv=ebv_sfd")
+        for role in columns:
+            if role not in CATALOG_COLUMNS:
+                known = ", ".join(CATALOG_COLUMNS)
+                raise ValueError(f"unknown {role!r}; names can be given for {known}")
+        if given.data.get("catalog") is None:
+            raise ValueError("names columns of a table; give it as --catalog TABLE")
+        return CATALOG_COLUMNS | columns
 
 
 @dataclass(frozen=True, config=_STRICT)

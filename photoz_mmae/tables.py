@@ -44,6 +44,8 @@ class TableFile:
     path : Path
         CSV (comma or tab, with a header line, `.gz` too), Parquet, or FITS (first table in it);
         told apart by content, not by name.
+    id_column, id_option : str
+        The column of the ids, and the option that names another, for the messages.
 
     Attributes
     ----------
@@ -59,8 +61,10 @@ class TableFile:
         The file is missing, empty, damaged, or none of these formats.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, id_column: str = ID_COLUMN, id_option: str = "") -> None:
         self.path = path
+        self._id_column = id_column
+        self._id_option = id_option
         self.metadata: dict[str, str] = {}
         self.unread: list[str] = []
         self._parquet: Any = None
@@ -75,9 +79,11 @@ class TableFile:
                     key.decode(errors="replace"): value.decode(errors="replace")
                     for key, value in (schema.metadata or {}).items()
                 }
+            elif kind == "CSV":
+                self._table = _read_csv(path, id_column)
+                schema = self._table.schema
             else:
-                read = _read_csv if kind == "CSV" else _read_fits
-                self._table, self.unread = read(path)
+                self._table, self.unread = _read_fits(path)
                 schema = self._table.schema
         except _UNREADABLE as error:
             raise InputError(f"{path}: not readable as {kind} ({_first_line(error)})") from error
@@ -109,7 +115,7 @@ class TableFile:
 
     @cached_property
     def ids(self) -> Any:
-        """The column `object_id` as canonical text: the integer 17 and the text "17" are equal.
+        """The column of ids as canonical text: the integer 17 and the text "17" are equal.
 
         Returns
         -------
@@ -121,7 +127,7 @@ class TableFile:
         InputError
             No such column, or it holds neither integers nor text.
         """
-        column = self._column(ID_COLUMN)
+        column = self._column(self._id_column, self._id_option)
         kind = column.type
         try:
             if pa.types.is_floating(kind):  # what pandas makes of integers beside a null
@@ -131,7 +137,7 @@ class TableFile:
             return pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
         except pa.ArrowException as error:
             raise InputError(
-                f"{self.path}: {ID_COLUMN} is neither integer nor text ({_first_line(error)})"
+                f"{self.path}: {self._id_column} is neither integer nor text ({_first_line(error)})"
             ) from error
 
     def increasing_numbers(self, key: str) -> list[float]:
@@ -226,12 +232,12 @@ def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
 
 
-def _read_csv(path: Path) -> tuple[Any, list[str]]:
+def _read_csv(path: Path, id_column: str) -> Any:
     with _open(path) as file:
         header = file.readline(65536)
     tabs = b"\t" in header and b"," not in header
     # Ids stay text, so that 0017 is not 17 and no digit is lost. Some archives write "# name".
-    as_text = {prefix + ID_COLUMN: pa.string() for prefix in ("", "#", "# ")}
+    as_text = {prefix + id_column: pa.string() for prefix in ("", "#", "# ")}
     with _open(path) as file:
         table = pyarrow.csv.read_csv(
             file,
@@ -240,7 +246,7 @@ def _read_csv(path: Path) -> tuple[Any, list[str]]:
                 column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
             ),
         )
-    return table.rename_columns([n.lstrip("# ").strip() for n in table.column_names]), []
+    return table.rename_columns([n.lstrip("# ").strip() for n in table.column_names])
 
 
 def _read_fits(path: Path) -> tuple[Any, list[str]]:

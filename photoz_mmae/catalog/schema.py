@@ -45,13 +45,15 @@ class CatalogModel(Protocol):
     @property
     def bands(self) -> tuple[str, ...]: ...
     @property
+    def dust(self) -> str: ...
+    @property
     def z_edges(self) -> tuple[float, ...] | None: ...
     @property
     def wave(self) -> tuple[float, ...] | None: ...
 
 
 def catalogue_schema(
-    model: CatalogModel, masks: int, pdf: str, aperture: float
+    model: CatalogModel, masks: int, pdf: str, aperture: float, ebv: bool
 ) -> tuple[Column, ...]:
     """Return the columns of a catalogue made with this model and these options, in order.
 
@@ -65,6 +67,8 @@ def catalogue_schema(
         How much of p(z) is stored: `none`, `quantiles`, or `grid` (quantiles too).
     aperture : float
         Diameter of the aperture of the photometry, arcsec.
+    ebv : bool
+        Whether a table with E(B-V) was given.
 
     Notes
     -----
@@ -73,6 +77,8 @@ def catalogue_schema(
     """
     spread = masks > 1
     columns = [*_IDENTITY, *_photometry(model.bands, aperture)]
+    if ebv:
+        columns += [_EBV]
     if model.z_edges is None:
         columns += [_Z_POINT]
     else:
@@ -130,6 +136,13 @@ def _photometry(bands: Sequence[str], aperture: float) -> list[Column]:
         ]
     return columns
 
+
+_EBV = _float(
+    "ebv",
+    "mag",
+    "phot.color.excess",
+    "Galactic reddening E(B-V), from the table given as --catalog; fluxes here are not corrected",
+)
 
 _Z = "src.redshift.phot"
 _LOSS = "1 - 1/(1+(dz/0.15)^2), dz = (z_phot - z)/(1+z)"

@@ -1,6 +1,7 @@
 """`photoz-mmae`: the group of verbs, and the one place where errors become exit codes."""
 
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = error.exit_code
     except PhotozError as error:
         code = _fail(str(error), error.exit_code, debug)
+    except SystemExit:
+        # What click and rich make of a reader of the output that went away, as `head` does.
+        code = 128 + signal.SIGPIPE
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             code = _fail(f"cannot write: {error.strerror}", OutputError.exit_code, debug)

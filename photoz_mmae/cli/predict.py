@@ -18,6 +18,7 @@ from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 if TYPE_CHECKING:
     from photoz_mmae.cutouts.discover import Discovery
     from photoz_mmae.model.info import ModelInfo
+    from photoz_mmae.survey_run.object_table import ObjectTable
     from photoz_mmae.survey_run.plan import Part
     from photoz_mmae.survey_run.survey import Summary
 
@@ -34,6 +35,19 @@ PLAIN_INTERVAL = 10.0
     type=click.Path(path_type=Path),
     metavar="FILE.parquet",
     help="The catalogue; FILE.run/ beside it holds what an interrupted run goes on from.",
+)
+@run_option(
+    PredictRun,
+    "--catalog",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="A table (Parquet, CSV, FITS) with columns object_id and ebv: the objects' E(B-V).",
+)
+@run_option(
+    PredictRun,
+    "--columns",
+    metavar="id=NAME,ebv=NAME",
+    help="The columns of TABLE, where they have other names.",
 )
 @run_option(PredictRun, "--model", metavar="NAME", help="A shipped model, or a model's folder.")
 @device_option
@@ -79,25 +93,36 @@ def predict(config: Path | None, **options: Any) -> int:
             with signals_held():
                 from photoz_mmae.survey_run.survey import predict_survey
 
-            summary = predict_survey(run, _Report(stack))
+            summary = predict_survey(run, _Report(stack, run.catalog))
     except KeyboardInterrupt as stop:
         again = "the same command without --overwrite" if run.overwrite else "the same command"
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
-    _print_summary(summary)
+    _print_summary(summary, run.catalog)
     return 3 if summary.problems.bad - summary.problems.gone > run.max_bad else 0
 
 
 class _Report:
     """Tells how the run goes: a bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, catalog: Path | None) -> None:
         from rich.console import Console
 
+        self._catalog = catalog
         self._stack = stack
         self._console = Console(stderr=True)
         self._done = 0
         self._total = 0
         self._start = self._last = time.monotonic()
+
+    def catalog(self, path: Path, table: "ObjectTable", repeated: int) -> None:
+        from numpy import isfinite
+
+        known = int(isfinite(table.ebv).sum())
+        twice = f"; {_count(repeated, 'row')} with the id of an earlier one passed over"
+        _say(
+            f"catalog   {path}: {_count(len(table.ids), 'object')}, {known} with E(B-V)"
+            f"{twice if repeated else ''}"
+        )
 
     def found(self, discovery: "Discovery") -> None:
         objects, ignored = len(discovery.sources), discovery.ignored
@@ -107,6 +132,11 @@ class _Report:
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)
         _say(f"model     {model.name} ({model.sha256[:12]}), device {device}")
+        if model.dust != "none" and self._catalog is None:
+            _say(
+                "no ebv    the model wants E(B-V): give --catalog TABLE (columns object_id, ebv); "
+                "without it every row is flagged NO_EBV"
+            )
         _say(f"to do     {_count(self._total, 'object')} in {len(todo)} of {_count(parts, 'part')}")
         self._start = self._last = time.monotonic()
         if todo and self._console.is_terminal:
@@ -147,7 +177,7 @@ class _Report:
         self._stack.enter_context(self._bar)
 
 
-def _print_summary(summary: "Summary") -> None:
+def _print_summary(summary: "Summary", catalog: Path | None) -> None:
     problems = summary.problems
     counts = ", ".join(f"{name} {n}" for name, n in sorted(problems.flags.items()))
     bad = f" ({counts})" if counts else ""
@@ -164,6 +194,8 @@ def _print_summary(summary: "Summary") -> None:
         _say(f"others    {_count(summary.unasked, 'cutout')} of earlier runs, not given this time")
     if summary.repeated:
         _say(f"repeated  {_count(summary.repeated, 'row')} share their id (DUPLICATE_ID)")
+    if summary.without_ebv and catalog is not None:
+        _say(f"no ebv    {_count(summary.without_ebv, 'row')} (NO_EBV): no E(B-V) in {catalog}")
     if summary.ids_became_text:
         _say("ids       object_id is text now: not every id is a whole number any more")
     if not summary.changed:

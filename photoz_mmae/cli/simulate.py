@@ -27,15 +27,21 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
     "--cutouts",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write FITS cutouts, one per object, and DIR/truth.parquet.",
+    help="Write FITS cutouts and DIR/truth.parquet.",
 )
 @run_option(
     SimulateRun,
     "--layout",
-    type=click.Choice(["cube", "mef"]),
-    help="Cutouts as one cube, or as one image extension per band.",
+    type=click.Choice(["cube", "mef", "per-band", "hsc-das", "lsst"]),
+    help="Cutouts as one cube, one image extension or one file per band, or as the cutout service "
+    "of HSC or Rubin sends them.",
 )
-@run_option(SimulateRun, "--survey", metavar="NAME", help="Bands, pixel scale, depth and seeing.")
+@run_option(
+    SimulateRun,
+    "--survey",
+    metavar="NAME",
+    help="Bands, pixel scale, depth and seeing: hsc-wide, lsst-y1, lsst-y10 or lsst-dp1.",
+)
 @run_option(
     SimulateRun,
     "--selection",
@@ -44,7 +50,10 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 )
 @run_option(SimulateRun, "--fraction-stars", type=float, help="Share of stars among the objects.")
 @run_option(
-    SimulateRun, "--fraction-bad", type=float, help="Share of objects with something wrong."
+    SimulateRun,
+    "--fraction-bad",
+    type=float,
+    help="Share of objects with something wrong: a missing band, a cosmic ray, ...",
 )
 @run_option(
     SimulateRun,
@@ -55,7 +64,8 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @run_option(
     SimulateRun,
     "--spectrum-pixels",
-    type=click.Choice(["259", "7783"]),
+    type=int,
+    metavar="259|7783",
     help="Of 24 A, or of 0.8 A as in the real file.",
 )
 @run_option(SimulateRun, "--workers", type=int, help="Processes to generate with.")
@@ -63,11 +73,12 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @overwrite_option
 @config_option
 def simulate(config: Path | None, **options: Any) -> None:
-    """Generate mock data: galaxies and quasars with known redshift, as HSC and DESI see them.
+    """Generate mock data: galaxies and quasars of known redshift, as HSC or LSST and DESI see them.
 
     \b
     photoz-mmae simulate -n 20000 --seed 1 -o mock.hdf5
     photoz-mmae simulate -n 2000 --seed 2 --cutouts cutouts/ --layout cube
+    photoz-mmae simulate -n 2000 --survey lsst-y10 --fraction-bad 0.1 --cutouts lsst/ --layout lsst
     """
     run = load_run(SimulateRun, config, options)
     if run.output is None and run.cutouts is None:
@@ -129,7 +140,7 @@ def _simulate(run: SimulateRun) -> None:
     if run.output is not None:
         click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
     if run.cutouts is not None:
-        click.echo(
-            f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet; "
-            f"next: photoz-mmae predict {run.cutouts} -o catalog.parquet"
-        )
+        # Files of the HSC service name no object: `predict` cannot put their bands together.
+        whole = run.layout != "hsc-das"
+        follow = f"; next: photoz-mmae predict {run.cutouts} -o catalog.parquet" if whole else ""
+        click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet{follow}")

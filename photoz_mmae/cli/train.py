@@ -57,6 +57,12 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 @run_option(TrainRun, "--learning-rate", type=float, help="Instead of the preset's.")
 @run_option(
     TrainRun,
+    "--dust",
+    type=click.Choice(["none", "deredden", "input"]),
+    help="Galactic dust: correct images by E(B-V), or tell the network; instead of the preset's.",
+)
+@run_option(
+    TrainRun,
     "--accumulate",
     type=int,
     metavar="N",

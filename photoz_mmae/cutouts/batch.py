@@ -21,6 +21,7 @@ of the image's header, then the primary one; without any they are taken to be th
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
 from photoz_mmae.surveys import NJY_PER_FLUX
 
-__all__ = ["APERTURE_DIAMETER", "CutoutBatch", "read_batch"]
+__all__ = ["APERTURE_DIAMETER", "CutoutBatch", "read_batch", "read_id"]
 
 OFF_CENTRE_PIXELS = 1.5
 SCALE_TOLERANCE = 0.02
@@ -124,6 +125,14 @@ def read_batch(
             batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
         batch.object_id.append(cutout.object_id or printable(source.files[0]))
     return batch
+
+
+def read_id(source: Source) -> str:
+    """Return the id that `read_batch` gives an object, from its headers alone."""
+    cutout = Cutout(object_id="")
+    with suppress(Exception):  # whatever is wrong with it, it has an id
+        read_cutout(source.files, (), cutout)
+    return cutout.object_id or printable(source.files[0])
 
 
 def _fill_row(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_mmae.errors import UsageError
+from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.masking import repeated_masks
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.weights import TrainedModel
@@ -78,37 +79,46 @@ class Engine:
         self.batch_size = int(batch_size)
         self.model = model
         self._network = model.network.to(self.device).eval()
+        self._dust = Dust(model.info.dust, model.info.extinction)
         tokens = self._network.settings.image_tokens
         self._masks = repeated_masks(tokens, masks).to(self.device)
         self._pinned = on_gpu
 
-    def predict(self, images: Floats) -> Prediction:
-        """Predict from images alone.
+    def predict(self, images: Floats, ebv: Floats | None = None) -> Prediction:
+        """Predict from images alone, and E(B-V) where the model wants it.
 
         Parameters
         ----------
         images : array of float32, (N, B, S, S)
-            Flux at zero point 27; finite.
+            Flux at zero point 27, as measured; finite.
+        ebv : array of float32, (N,), optional
+            E(B-V) towards them, mag; NaN, or nothing at all, where it is not known.
         """
-        batches = [self._predict_batch(batch, n) for batch, n in self._batches(images)]
+        if ebv is None:
+            ebv = np.full(len(images), np.nan, np.float32)
+        batches = [self._predict_batch(*batch) for batch in self._batches(images, ebv)]
         joined = {
             field.name: _concatenate([getattr(batch, field.name) for batch in batches])
             for field in fields(Prediction)
         }
         return Prediction(**joined)
 
-    def _batches(self, images: Floats) -> Iterator[tuple[Tensor, int]]:
+    def _batches(self, images: Floats, ebv: Floats) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield batches of the fixed size on the device, and how many of each are objects."""
         # At least one batch, so that no objects give arrays of the right shapes.
         for start in range(0, max(len(images), 1), self.batch_size):
             part = images[start : start + self.batch_size]
             host = torch.zeros((self.batch_size, *images.shape[1:]), pin_memory=self._pinned)
             host[: len(part)] = torch.from_numpy(part)
-            yield host.to(self.device, non_blocking=True), len(part)
+            reddening = torch.full((self.batch_size,), torch.nan)
+            reddening[: len(part)] = torch.from_numpy(ebv[start : start + self.batch_size])
+            on_device = host.to(self.device, non_blocking=True)
+            yield on_device, reddening.to(self.device), len(part)
 
     @torch.inference_mode()
-    def _predict_batch(self, images: Tensor, n: int) -> Prediction:
+    def _predict_batch(self, images: Tensor, ebv: Tensor, n: int) -> Prediction:
         network = self._network
+        images, ebv = self._dust.prepare(images, ebv)
         if not isinstance(network, MMAE):
             masked = [network.redshift_of(images, self._hide(mask)) for mask in self._masks]
             return Prediction(
@@ -118,7 +128,7 @@ class Engine:
                 spectrum=None,
                 spectrum_masked=None,
             )
-        embedded = network.embed(images)
+        embedded = network.embed(images, ebv)
         mass, _, spectrum = self._read(network, embedded, None)
         masked_passes = [self._read(network, embedded, self._hide(mask)) for mask in self._masks]
         return Prediction(

@@ -7,14 +7,14 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 import photoz_mmae
 from photoz_mmae.errors import ModelError
-from photoz_mmae.model.presets import Network
+from photoz_mmae.model.presets import DustTreatment, Network, PublishedNetwork
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -101,7 +101,7 @@ class ModelInfo:
     pixel_scale, zero_point : float
         arcsec; AB.
     dust : str
-        How Galactic reddening is treated: `none`.
+        How Galactic reddening is treated: `none`, `deredden` or `input`.
     z_edges : tuple of float or None
         Edges of p(z)'s bins in ln(1+z); None for a model that gives a point estimate.
     wave : tuple of float or None
@@ -111,6 +111,8 @@ class ModelInfo:
     weights_sha256 : str
     training : TrainingRecord
     schema_version : int
+    extinction : tuple of float or None
+        A_band / E(B-V) per band, of a model that dereddens.
     """
 
     name: str
@@ -120,17 +122,30 @@ class ModelInfo:
     image_size: int
     pixel_scale: float
     zero_point: float
-    dust: str
+    dust: DustTreatment
     z_edges: tuple[float, ...] | None
     wave: tuple[float, ...] | None
     network: Network
     weights_sha256: str
     training: TrainingRecord
     schema_version: int = SCHEMA_VERSION
+    extinction: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _dust_is_possible(self) -> Self:
+        if len(self.extinction or ()) != (len(self.bands) if self.dust == "deredden" else 0):
+            raise ValueError("extinction coefficients: one per band of a model that dereddens")
+        if self.dust == "input" and isinstance(self.network, PublishedNetwork):
+            raise ValueError("dust: the published network does not take E(B-V)")
+        return self
 
     def to_json(self) -> str:
         """Text of `model.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+        values = dataclasses.asdict(self)
+        if self.extinction is None:
+            # Models from before there was such a key keep their checksum.
+            del values["extinction"]
+        return json.dumps(values, indent=1) + "\n"
 
     @property
     def sha256(self) -> str:

@@ -10,7 +10,7 @@ from photoz_mmae.model.heads import RedshiftHead, TokenDecoder
 from photoz_mmae.model.masking import visible_tokens
 from photoz_mmae.model.presets import MMAENetwork
 from photoz_mmae.model.stretch import Stretch
-from photoz_mmae.model.tokens import FluxToken, ImageTokens, SpectrumTokens
+from photoz_mmae.model.tokens import EbvToken, FluxToken, ImageTokens, SpectrumTokens
 
 
 @dataclass
@@ -38,15 +38,18 @@ class MMAE(nn.Module):
     Parameters
     ----------
     settings : MMAENetwork
+    takes_ebv : bool
+        Whether E(B-V) has a token of its own.
     """
 
-    def __init__(self, settings: MMAENetwork) -> None:
+    def __init__(self, settings: MMAENetwork, takes_ebv: bool = False) -> None:
         super().__init__()
         self.settings = settings
         width = settings.width
         self.stretch = Stretch(settings.bands)
         self.image_tokens = ImageTokens(settings)
         self.flux_token = FluxToken(settings)
+        self.ebv_token = EbvToken(settings) if takes_ebv else None
         self.spectrum_tokens = SpectrumTokens(settings)
         self.summary = nn.Parameter(0.02 * torch.randn(1, width))
         self.encoder = nn.ModuleList(
@@ -67,16 +70,30 @@ class MMAE(nn.Module):
         self.stretch.fit(image)
         self.flux_token.fit(image, self.stretch.noise)
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, 2 + T, W).
+    @property
+    def heading(self) -> int:
+        """Number of tokens H before the patches, never hidden: summary, flux, perhaps E(B-V)."""
+        return 2 if self.ebv_token is None else 3
 
-        First the summary token, then the flux token, then the patches. Passes that hide different
-        patches of the same images share this.
+    def embed(self, image: Tensor, ebv: Tensor | None = None) -> Tensor:
+        """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, H + T, W).
+
+        First the summary token, then the flux token, then that of E(B-V) where the network takes
+        it, then the patches. Passes that hide different patches of the same images share this.
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+        ebv : Tensor, (N,), optional
+            Mag, NaN where unknown; not looked at by a network that does not take it.
         """
-        summary = self.summary.expand(len(image), -1, -1)
-        flux = self.flux_token(image, self.stretch.noise)
-        patches = self.image_tokens(self.stretch(image))
-        return torch.cat([summary, flux, patches], dim=1)
+        tokens = [self.summary.expand(len(image), -1, -1)]
+        tokens.append(self.flux_token(image, self.stretch.noise))
+        if self.ebv_token is not None:
+            unknown = image.new_full((len(image),), torch.nan)
+            tokens.append(self.ebv_token(unknown if ebv is None else ebv))
+        tokens.append(self.image_tokens(self.stretch(image)))
+        return torch.cat(tokens, dim=1)
 
     def encode(
         self,
@@ -89,7 +106,7 @@ class MMAE(nn.Module):
 
         Parameters
         ----------
-        embedded : Tensor, (N, 2 + T, W)
+        embedded : Tensor, (N, H + T, W)
             Images from `embed`.
         spectra : Spectra, optional
         image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
@@ -97,10 +114,11 @@ class MMAE(nn.Module):
 
         Returns
         -------
-        Tensor, (N, 2 + visible, W)
+        Tensor, (N, H + visible, W)
             First the summary token, then the flux token, then the rest.
         """
-        sequence = [embedded[:, :2], visible_tokens(embedded[:, 2:], image_hidden)]
+        heading, patches = embedded[:, : self.heading], embedded[:, self.heading :]
+        sequence = [heading, visible_tokens(patches, image_hidden)]
         if spectra is not None:
             runs = self.spectrum_tokens(spectra.flux, spectra.valid)
             sequence.append(visible_tokens(runs, spectrum_hidden))

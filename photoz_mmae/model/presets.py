@@ -115,12 +115,16 @@ class Schedule:
 
 Network = PublishedNetwork | MMAENetwork
 
+DustTreatment = Literal["none", "deredden", "input"]
+"""What is done about Galactic reddening; see `photoz_mmae.model.dust`."""
+
 
 @dataclass(frozen=True, config=_STRICT)
 class Preset:
-    """A named network and its schedule."""
+    """A named network, its treatment of Galactic dust, and its schedule."""
 
     description: str
+    dust: DustTreatment
     network: Network
     training: Schedule
 

@@ -8,6 +8,9 @@ from photoz_mmae.model.presets import MMAENetwork
 APERTURE_RADII = (0.5, 0.85, 1.3, 2.0, 3.0, 4.5)
 """Radii of the flux token's apertures, arcsec."""
 
+EBV_SCALE = 0.05
+"""Mag: E(B-V) of a typical field."""
+
 
 def to_patches(image: Tensor, patch: int) -> Tensor:
     """Cut into patches: (N, B, S, S) -> (N, T, B * p * p), row by row."""
@@ -95,6 +98,23 @@ class FluxToken(nn.Module):
         features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
+
+
+class EbvToken(nn.Module):
+    """Galactic reddening as one token; a learned one where it is not known."""
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        width = settings.width
+        self.net = nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
+        self.unknown = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, ebv: Tensor) -> Tensor:
+        """(N,) mag, NaN where unknown -> (N, 1, W)."""
+        # Most of the sky lies below 0.1 mag; the logarithm keeps the few at 1 within reach.
+        feature = torch.log1p(ebv.nan_to_num(nan=0.0) / EBV_SCALE).unsqueeze(1)
+        known = ebv.isfinite().unsqueeze(1)
+        return torch.where(known, self.net(feature), self.unknown).unsqueeze(1)
 
 
 class SpectrumTokens(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from photoz_mmae.errors import ModelError, OutputError
 from photoz_mmae.model.info import CARD_FILE, INFO_FILE, WEIGHTS_FILE, ModelInfo, load_info
 from photoz_mmae.model.mmae import MMAE
-from photoz_mmae.model.presets import Network, PublishedNetwork
+from photoz_mmae.model.presets import DustTreatment, Network, PublishedNetwork
 from photoz_mmae.model.published import PublishedMMAE
 
 
@@ -26,11 +26,14 @@ class TrainedModel:
     info: ModelInfo
 
 
-def build_network(settings: Network) -> PublishedMMAE | MMAE:
-    """Make a network of these sizes with random weights."""
+def build_network(settings: Network, dust: DustTreatment = "none") -> PublishedMMAE | MMAE:
+    """Make a network of these sizes with random weights.
+
+    Ours gets a token for E(B-V) where that is an input; the published one has no place for it.
+    """
     if isinstance(settings, PublishedNetwork):
         return PublishedMMAE(settings)
-    return MMAE(settings)
+    return MMAE(settings, takes_ebv=dust == "input")
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -49,7 +52,7 @@ def load_model(folder: Path) -> TrainedModel:
         raise ModelError(f"{path}: cannot be read ({error})") from error
     if hashlib.sha256(content).hexdigest() != info.weights_sha256:
         raise ModelError(f"{path}: damaged or replaced: its checksum is not that of {INFO_FILE}")
-    network = build_network(info.network)
+    network = build_network(info.network, info.dust)
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:

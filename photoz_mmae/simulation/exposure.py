@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_mmae.simulation.pointing import get_conditions
-from photoz_mmae.simulation.render import STAMP, render
+from photoz_mmae.simulation.render import STAMP, Psfs, render
 from photoz_mmae.simulation.sed import load_curves
 from photoz_mmae.simulation.sources import Clumps, Sources
 from photoz_mmae.surveys import ZERO_POINT, Survey
@@ -36,13 +36,46 @@ def expose(
     images = render(sources, clumps, n, conditions.psfs, patch, device)
     calibration = 10 ** (-0.4 * rng.normal(0.0, ZERO_POINT_JITTER, (n, n_bands, 1, 1)))
     images *= torch.from_numpy(calibration.astype("f4")).to(device)
-    sky = SKY_OVER_NEGATIVE * np.array(survey.negative_std) * conditions.depth[patch][:, None]
+    sky = sky_noise(survey, patch)
     sky_variance = torch.from_numpy((sky**2).astype("f4")).to(device)[:, :, None, None]
     photons = torch.tensor(electrons_per_flux(survey), device=device)[:, None, None]
     variance = images.clamp(min=0.0).div_(photons).add_(sky_variance)
     images += variance.sqrt_() * _correlated(_white_noise(rng, (n, n_bands), device))
     result: NDArray[np.float32] = images.cpu().numpy()
     return result
+
+
+def sky_noise(survey: Survey, patch: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sky noise per pixel (N, B) of stamps in the given patches (N,), flux at zero point 27."""
+    return np.array(_typical_sky_noise(survey)) * get_conditions(survey).depth[patch][:, None]
+
+
+@lru_cache(maxsize=4)
+def _typical_sky_noise(survey: Survey) -> tuple[float, ...]:
+    """Sky noise per pixel and band: from that of the negative pixels, or from the depth.
+
+    The error of a PSF-weighted flux is the noise times the root of an effective number of pixels:
+    2.266 (FWHM/pixel)^2 for a Gaussian and white noise (smtn-002.lsst.io), here that of the mock's
+    own PSF and correlated noise, so that the depth measured on the images is the survey's.
+    """
+    if survey.negative_std:
+        return tuple(SKY_OVER_NEGATIVE * std for std in survey.negative_std)
+    fwhm = np.array([survey.seeing]) / survey.pixel_scale
+    round_ = Psfs(fwhm, ratio=np.ones_like(fwhm), angle=np.zeros_like(fwhm))
+    psf = render(*_one_point(len(survey.bands)), 1, round_, np.zeros(1, dtype=np.int64))[0]
+    # The weighted sum of correlated noise is that of white noise with weights smoothed alike.
+    pixels = _correlated(psf).square().sum((-2, -1)) / psf.square().sum((-2, -1)) ** 2
+    faintest = 10 ** (-0.4 * (np.array(survey.depth) - ZERO_POINT))
+    return tuple((faintest / 5.0 / np.sqrt(pixels.numpy())).tolist())
+
+
+def _one_point(n_bands: int) -> tuple[Sources, Clumps]:
+    """Put a point of unit flux in the middle of a stamp."""
+    nowhere, one = np.zeros(0, dtype=np.int64), np.ones(1)
+    centre = (STAMP - 1) / 2.0 * one
+    stamp = np.zeros(1, dtype=np.int64)
+    point = Sources(stamp, centre, centre, 0.0 * one, one, one, one, np.ones((1, n_bands)))
+    return point, Clumps(nowhere, *np.zeros((3, 0)), np.zeros((0, n_bands)))
 
 
 def _white_noise(rng: np.random.Generator, shape: tuple[int, int], device: str) -> Tensor:
@@ -55,7 +88,7 @@ def _white_noise(rng: np.random.Generator, shape: tuple[int, int], device: str) 
 
 
 def _correlated(white: Tensor) -> Tensor:
-    """Smooth white noise (..., 66, 66) to unit noise (..., 64, 64), neighbours correlated."""
+    """Smooth white noise (..., h, w) to unit noise (..., h - 2, w - 2), neighbours correlated."""
     rows = (white[..., :-2, :] + white[..., 2:, :]).mul_(_SIDE).add_(white[..., 1:-1, :])
     noise = (rows[..., :-2] + rows[..., 2:]).mul_(_SIDE).add_(rows[..., 1:-1])
     return noise.div_(1.0 + 2 * _SIDE**2)

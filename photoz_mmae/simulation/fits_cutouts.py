@@ -1,34 +1,30 @@
-"""The mock survey as FITS cutouts, one file per object, and their truth beside them."""
+"""The mock survey as FITS cutouts in the layout of a survey, and their truth beside them."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from photoz_mmae import __version__
 from photoz_mmae.errors import OutputError
+from photoz_mmae.simulation.layouts import get_layout, stamps
 from photoz_mmae.simulation.observe import MockChunk
 from photoz_mmae.simulation.recipe import Recipe
-from photoz_mmae.simulation.render import STAMP
-from photoz_mmae.surveys import ZERO_POINT, Survey
 
 TRUTH = "truth.parquet"
 _KIND = (b"photoz_mmae.kind", b"mock cutouts")
-_BLOCK = 2880
-
-Cards = dict[str, str | int | float | bool]
+_TABLES = b"photoz_mmae.tables"
 
 
 class CutoutFolder:
-    """Writes chunks as files `OBJECT_ID.fits` into `path`, and `truth.parquet` beside them.
+    """Writes chunks as FITS files into `path`, and `truth.parquet` beside them.
 
     The files appear in `path` when all are written. Used as a context: leaving it after an
     exception removes what was written.
@@ -37,60 +33,57 @@ class CutoutFolder:
     ----------
     path : Path
         Created where it is missing.
-    layout : {"cube", "mef"}
-        A primary HDU (bands, 64, 64), or one image extension per band.
+    layout : {"cube", "mef", "per-band", "hsc-das", "lsst"}
+        One of `layouts`.
     recipe : Recipe
         Recorded in the truth's metadata.
     overwrite : bool
-        Replace the cutouts that an earlier call wrote into `path`, and no other file.
+        Replace the files that an earlier call wrote into `path`, and no other file.
 
     Raises
     ------
+    UsageError
+        The recipe's survey does not serve its cutouts in this layout.
     OutputError
         The folder holds something, or cannot be written.
     """
 
-    def __init__(
-        self, path: Path, layout: Literal["cube", "mef"], recipe: Recipe, overwrite: bool
-    ) -> None:
+    def __init__(self, path: Path, layout: str, recipe: Recipe, overwrite: bool) -> None:
+        self._layout = get_layout(layout, recipe.survey)
         self._path = path
         self._old = _files_to_replace(path, overwrite)
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._encode = _encode_cube if layout == "cube" else _encode_extensions
-        self._survey = survey = recipe.survey
-        kinds = [("object_id", pa.int64()), ("ra", pa.float64()), ("dec", pa.float64())]
-        kinds += [("redshift", pa.float64())]
-        kinds += [(f"mag_{band}", pa.float64()) for band in survey.bands]
-        kinds += [("class", pa.string()), ("ebv", pa.float64())]
-        about = {
-            _KIND[0]: _KIND[1],
-            b"photoz_mmae.title": b"Mock data: the truth of simulated cutouts",
-            b"photoz_mmae.version": __version__.encode(),
-            b"photoz_mmae.seed": str(recipe.seed).encode(),
-            b"photoz_mmae.survey": survey.name.encode(),
-        }
+        self._survey = recipe.survey
+        self._count = 0
+        self._open = ExitStack()
         with self._reporting():
             self._temporary.mkdir(parents=True)
-            schema = pa.schema(kinds, metadata=about)
-            self._truth = pq.ParquetWriter(self._temporary / TRUTH, schema)
+            try:
+                schema = _truth_schema(recipe, self._layout.table_names)
+                self._truth = pq.ParquetWriter(self._temporary / TRUTH, schema)
+                self._open.callback(self._truth.close)
+                make_tables = self._layout.tables
+                self._tables = make_tables and make_tables(self._temporary, recipe.survey)
+                if self._tables:
+                    self._open.callback(self._tables.close)
+            except BaseException:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                raise
 
     def add(self, chunk: MockChunk) -> None:
         """Write a chunk."""
-        values = {
-            "object_id": chunk.object_id,
-            "ra": chunk.ra,
-            "dec": chunk.dec,
-            "redshift": chunk.redshift,
-            **{f"mag_{band}": chunk.mag[:, k] for k, band in enumerate(self._survey.bands)},
-            "class": chunk.kind,
-            "ebv": chunk.ebv,
-        }
-        pixels = chunk.images.astype(">f4")
+        names, offsets = [], []
         with self._reporting():
-            self._truth.write_table(pa.table(values, schema=self._truth.schema))
-            for row, number in enumerate(chunk.object_id):
-                content = self._encode(chunk, row, pixels[row], self._survey)
-                (self._temporary / f"{number}.fits").write_bytes(content)
+            for stamp in stamps(chunk, self._count):
+                files = dict(self._layout.files(stamp, self._survey))
+                for name, content in files.items():
+                    (self._temporary / name).write_bytes(content)
+                names.append(list(files))
+                offsets.append(stamp.offset)
+            self._count += len(chunk)
+            self._truth.write_table(_truth_of(chunk, offsets, names, self._truth.schema))
+            if self._tables:
+                self._tables.add(chunk)
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +96,7 @@ class CutoutFolder:
     ) -> None:
         try:
             with self._reporting():
-                self._truth.close()
+                self._open.close()
                 if kind is None:
                     self._publish()
         except OutputError:
@@ -113,13 +106,14 @@ class CutoutFolder:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _publish(self) -> None:
-        for file in self._old:
-            file.unlink(missing_ok=True)
         self._path.mkdir(exist_ok=True)
+        there = {file.name for file in self._path.iterdir()} - {file.name for file in self._old}
         new = sorted(self._temporary.iterdir())
-        taken = next((file.name for file in new if (self._path / file.name).exists()), None)
+        taken = next((file.name for file in new if file.name in there), None)
         if taken:
             raise OutputError(f"{self._path / taken}: exists and was not written by simulate")
+        for file in self._old:
+            file.unlink(missing_ok=True)
         for file in new:
             file.rename(self._path / file.name)
 
@@ -143,94 +137,64 @@ def _files_to_replace(path: Path, overwrite: bool) -> list[Path]:
     if not overwrite:
         raise OutputError(f"{path}: is not empty; choose another folder or give --overwrite")
     try:
-        truth = pq.read_table(path / TRUTH, columns=["object_id"])
-    except (OSError, KeyError, pa.ArrowException):
-        truth = None
-    if truth is None or (truth.schema.metadata or {}).get(_KIND[0]) != _KIND[1]:
+        truth = pq.read_table(path / TRUTH, columns=["files"])
+        about = truth.schema.metadata or {}
+        tables = json.loads(about.get(_TABLES, "[]"))
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        truth, about, tables = None, {}, []
+    if truth is None or about.get(_KIND[0]) != _KIND[1]:
         raise OutputError(
             f"{path}: holds files but no {TRUTH} of a mock survey, so nothing there is replaced; "
             "choose another folder"
         )
-    return [path / TRUTH, *(path / f"{number}.fits" for number in truth["object_id"].to_pylist())]
+    cutouts = truth["files"].combine_chunks().flatten().to_pylist()
+    # A name is one of this folder, whatever somebody made of the table.
+    return [path / Path(name).name for name in (TRUTH, *tables, *cutouts)]
 
 
-def _encode_cube(chunk: MockChunk, row: int, pixels: NDArray[np.float32], survey: Survey) -> bytes:
-    """Encode one primary HDU of (B, 64, 64)."""
-    cards: Cards = {"SIMPLE": True, "BITPIX": -32, "NAXIS": 3}
-    cards |= {"NAXIS1": STAMP, "NAXIS2": STAMP, "NAXIS3": len(survey.bands)}
-    return _hdu(cards | _identity(chunk, row, survey) | _wcs(chunk, row, survey), pixels)
-
-
-def _encode_extensions(
-    chunk: MockChunk, row: int, pixels: NDArray[np.float32], survey: Survey
-) -> bytes:
-    """Encode an empty primary HDU, then one image extension per band, such as HSC-G."""
-    primary: Cards = {"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True}
-    parts = [_hdu(primary | _identity(chunk, row, survey), None)]
-    wcs = _wcs(chunk, row, survey)
-    for band, plane in zip(survey.bands, pixels, strict=True):
-        cards: Cards = {"XTENSION": "IMAGE", "BITPIX": -32, "NAXIS": 2}
-        cards |= {"NAXIS1": STAMP, "NAXIS2": STAMP, "PCOUNT": 0, "GCOUNT": 1}
-        cards |= {"EXTNAME": f"{survey.name.split('-')[0].upper()}-{band.upper()}"}
-        parts.append(_hdu(cards | {"MAGZERO": ZERO_POINT} | wcs, plane))
-    return b"".join(parts)
-
-
-def _identity(chunk: MockChunk, row: int, survey: Survey) -> Cards:
-    number = int(chunk.object_id[row])
-    return {
-        "OBJECT": str(number),
-        "OBJECT_ID": number,
-        "RA_TARG": float(chunk.ra[row]),
-        "DEC_TARG": float(chunk.dec[row]),
-        "MAGZERO": ZERO_POINT,
-        "BANDS": "".join(survey.bands),
-        "MOCK": True,
+def _truth_schema(recipe: Recipe, tables: tuple[str, ...]) -> pa.Schema:
+    """Columns of the truth; `tables` are the files beside the cutouts, recorded with them."""
+    bands = recipe.survey.bands
+    kinds = [("object_id", pa.int64()), ("ra", pa.float64()), ("dec", pa.float64())]
+    kinds += [("redshift", pa.float64())]
+    kinds += [(f"mag_{band}", pa.float64()) for band in bands]
+    kinds += [("class", pa.string()), ("morphtype", pa.string()), ("ebv", pa.float64())]
+    kinds += [(f"psf_fwhm_{band}", pa.float64()) for band in bands]
+    kinds += [("offset_x", pa.float64()), ("offset_y", pa.float64())]
+    kinds += [("defect", pa.string()), ("files", pa.list_(pa.string()))]
+    about = {
+        _KIND[0]: _KIND[1],
+        b"photoz_mmae.title": b"Mock data: the truth of simulated cutouts",
+        b"photoz_mmae.version": __version__.encode(),
+        b"photoz_mmae.seed": str(recipe.seed).encode(),
+        b"photoz_mmae.survey": recipe.survey.name.encode(),
+        _TABLES: json.dumps(tables).encode(),
     }
+    return pa.schema(kinds, metadata=about)
 
 
-def _wcs(chunk: MockChunk, row: int, survey: Survey) -> Cards:
-    """Gnomonic projection whose reference pixel is the target, up to half a pixel off centre."""
-    centre = (STAMP + 1) / 2.0
-    return {
-        "WCSAXES": 2,
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRPIX1": centre + float(chunk.offset[row, 0]),
-        "CRPIX2": centre + float(chunk.offset[row, 1]),
-        "CRVAL1": float(chunk.ra[row]),
-        "CRVAL2": float(chunk.dec[row]),
-        "CD1_1": -survey.pixel_scale / 3600.0,
-        "CD1_2": 0.0,
-        "CD2_1": 0.0,
-        "CD2_2": survey.pixel_scale / 3600.0,
-        "CUNIT1": "deg",
-        "CUNIT2": "deg",
-        "RADESYS": "ICRS",
+def _truth_of(
+    chunk: MockChunk,
+    offsets: list[tuple[float, float]],
+    files: list[list[str]],
+    schema: pa.Schema,
+) -> pa.Table:
+    """Rows of the truth; `offsets` are those of the targets from the centres of their images."""
+    values = {
+        "object_id": chunk.object_id,
+        "ra": chunk.ra,
+        "dec": chunk.dec,
+        "redshift": chunk.redshift,
+        "class": chunk.kind,
+        "morphtype": chunk.morphtype.astype(str),
+        "ebv": chunk.ebv,
+        "offset_x": [x for x, _ in offsets],
+        "offset_y": [y for _, y in offsets],
+        "defect": chunk.defect,
+        "files": files,
     }
-
-
-def _hdu(cards: Cards, data: NDArray[np.float32] | None) -> bytes:
-    """Header and data (big-endian already) of one HDU, each padded to whole blocks.
-
-    Written out here because a library takes 2 ms for each of thousands of small files.
-    """
-    lines = []
-    for key, value in cards.items():
-        if isinstance(value, bool):
-            text = f"{'T' if value else 'F':>20}"
-        elif isinstance(value, str):
-            text = f"'{value:<8}'"
-        elif isinstance(value, float):
-            text = f"{value!r:>20}".replace("e", "E")
-        else:
-            text = f"{value:>20}"
-        # A name longer than the standard's eight letters takes the HIERARCH convention.
-        start = f"{key:<8}= " if len(key) <= 8 else f"HIERARCH {key} = "
-        lines.append((start + text).ljust(80))
-    header = "".join([*lines, "END".ljust(80)]).encode("ascii")
-    header += b" " * (-len(header) % _BLOCK)
-    if data is None:
-        return header
-    content = data.tobytes()
-    return header + content + bytes(-len(content) % _BLOCK)
+    bands = [name.removeprefix("mag_") for name in schema.names if name.startswith("mag_")]
+    for number, band in enumerate(bands):
+        values[f"mag_{band}"] = chunk.mag[:, number]
+        values[f"psf_fwhm_{band}"] = chunk.psf_fwhm[:, number]
+    return pa.table([values[name] for name in schema.names], schema=schema)

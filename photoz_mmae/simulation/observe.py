@@ -1,12 +1,12 @@
 """One chunk of the mock survey: drawn, given spectra, rendered, and seen through noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.simulation import fibre, population
-from photoz_mmae.simulation.exposure import expose
+from photoz_mmae.simulation import defects, fibre, population
+from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.fibre import Light
 from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
 from photoz_mmae.simulation.population import CLASSES, QSO, STAR, Targets
@@ -48,6 +48,8 @@ class MockChunk:
         Galactic E(B-V).
     psf_fwhm : (N, B) float64
         Of the stamp's patch, arcsec.
+    sky_noise : (N, B) float64
+        Standard deviation of the sky per pixel, flux at AB zero point 27.
     ra, dec : (N,) float64
         deg.
     object_id : (N,) int64
@@ -55,6 +57,10 @@ class MockChunk:
         Where the target is: x, y in pixels from the centre of the stamp.
     legacy_flux : (N, 3) float32
         r, W1, W2 in nanomaggies.
+    defect : (N,) str
+        What is wrong with the stamp: one of `defects.DEFECTS`, or "".
+    damage : dict of int to Damage
+        Where it is wrong: rows with a defect, those off the centre left out.
     """
 
     images: NDArray[np.float32]
@@ -68,11 +74,14 @@ class MockChunk:
     morphtype: NDArray[np.bytes_]
     ebv: Floats
     psf_fwhm: Floats
+    sky_noise: Floats
     ra: Floats
     dec: Floats
     object_id: NDArray[np.int64]
     offset: Floats
     legacy_flux: NDArray[np.float32]
+    defect: NDArray[np.str_]
+    damage: dict[int, defects.Damage] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.redshift)
@@ -115,30 +124,37 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
     total = np.sum(parts, axis=0)  # (N, B)
     # Cut to the nearest pixel; short of one half, so that rounding never moves a stamp by one.
     offset = rng.uniform(-0.48, 0.48, (n, 2))
+    defect = defects.draw_defects(recipe, n, chunk)
+    offset += defects.draw_shifts(recipe, defect, chunk)
     sources, clumps = place(rng, survey, targets.galaxies, parts, offset, reddening)
+    noise = sky_noise(survey, pointings.patch)
     images = expose(rng, survey, sources, clumps, pointings.patch, device)
     wave = fibre.wave_of(recipe.spectrum_pixels)
     curve = np.interp(wave, [c[0][c[1].argmax()] for c in load_curves(survey)], survey.extinction)
     dimmed = light.fibre * 10 ** (-0.4 * ebv[:, None] * curve).astype(np.float32)
     flux, ivar = fibre.add_noise(rng, dimmed, targets.kind)
-    return MockChunk(
+    made = MockChunk(
         images=images,
         flux=flux,
         ivar=ivar,
         wave=wave,
         redshift=targets.z,
         mag=ZERO_POINT - 2.5 * np.log10(total),
-        cmodel_mag=_measure(rng, survey, total),
+        cmodel_mag=_measure(rng, noise, total),
         kind=np.array(CLASSES)[targets.kind],
         morphtype=_morphtypes(targets),
         ebv=ebv,
         psf_fwhm=get_conditions(survey).psfs.fwhm[pointings.patch] * survey.pixel_scale,
+        sky_noise=noise,
         ra=pointings.ra,
         dec=pointings.dec,
         object_id=object_ids(recipe.seed, chunk * CHUNK, n),
         offset=offset,
         legacy_flux=light.legacy,
+        defect=defect,
     )
+    defects.plant(made, recipe, chunk)
+    return made
 
 
 def object_ids(seed: int, first: int, n: int) -> NDArray[np.int64]:
@@ -239,19 +255,19 @@ def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> L
     return Light(total, continuum, model.line_luminosities(seds) * (1.0 + z)[:, None])
 
 
-def flux_error(survey: Survey, flux: Floats) -> Floats:
+def flux_error(sky_noise: Floats, flux: Floats) -> Floats:
     """Give the standard error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise.
 
     An observer, who does not know the true fluxes (N, B), has it from the measured ones.
+    `sky_noise` (N, B) is that of a pixel.
     """
-    sky = 10.0 * np.array(survey.negative_std) / 0.603
-    error: Floats = np.hypot(0.01 * flux, sky)
+    error: Floats = np.hypot(0.01 * flux, 10.0 * sky_noise)
     return error
 
 
-def _measure(rng: np.random.Generator, survey: Survey, total: Floats) -> Floats:
+def _measure(rng: np.random.Generator, sky_noise: Floats, total: Floats) -> Floats:
     """Magnitudes (N, B) as a pipeline would measure them."""
-    flux = total + rng.normal(0.0, 1.0, total.shape) * flux_error(survey, total)
+    flux = total + rng.normal(0.0, 1.0, total.shape) * flux_error(sky_noise, total)
     return np.asarray(ZERO_POINT - 2.5 * np.log10(np.maximum(flux, 1e-3)))
 
 

@@ -53,8 +53,7 @@ class TrainingFile:
         try:
             self._file = h5py.File(self._temporary, "w")
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise OutputError(f"{path}: cannot be written ({reason})") from error
+            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
         self._file.attrs.update(
             {
                 "title": "Mock data: a simulated survey, no observation",
@@ -93,6 +92,9 @@ class TrainingFile:
             "simulation/ebv": ((n,), "f4"),
             "simulation/ra": ((n,), "f8"),
             "simulation/dec": ((n,), "f8"),
+            "simulation/offset_x": ((n,), "f4"),
+            "simulation/offset_y": ((n,), "f4"),
+            "simulation/defect": ((n,), "S12"),
         }
         for band in survey.bands:
             layout[f"HSC_metadata/{band}_cmodel_mag"] = ((n,), "f4")
@@ -123,6 +125,9 @@ class TrainingFile:
             "simulation/ebv": chunk.ebv,
             "simulation/ra": chunk.ra,
             "simulation/dec": chunk.dec,
+            "simulation/offset_x": chunk.offset[:, 0],
+            "simulation/offset_y": chunk.offset[:, 1],
+            "simulation/defect": chunk.defect.astype("S12"),
         }
         for number, band in enumerate(self._bands):
             values[f"HSC_metadata/{band}_cmodel_mag"] = chunk.cmodel_mag[:, number]
@@ -132,7 +137,7 @@ class TrainingFile:
             for name, rows in values.items():
                 self._file[name][self._row : self._row + size] = rows
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error})") from error
+            raise OutputError(f"{self._path}: cannot be written ({_reason(error)})") from error
         self._row += size
 
     def __enter__(self) -> Self:
@@ -155,4 +160,10 @@ class TrainingFile:
             self._temporary.replace(self._path)
         except (OSError, RuntimeError) as error:
             self._temporary.unlink(missing_ok=True)
-            raise OutputError(f"{self._path}: cannot be written ({error})") from error
+            raise OutputError(f"{self._path}: cannot be written ({_reason(error)})") from error
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Say what the system said, without what HDF5 adds to it."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)

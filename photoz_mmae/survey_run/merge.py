@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ EXAMPLES = 5
 
 ID_TYPE_KEY = "photoz_mmae.object_id_type"
 REPEATED_KEY = "photoz_mmae.rows_with_repeated_id"
+NO_EBV_KEY = "photoz_mmae.rows_without_ebv"
 """Keys of the catalogue's metadata."""
 
 
@@ -62,11 +64,12 @@ class Problems:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What the ids and sources of all rows say before any row is written."""
+    """What the ids, sources and flags of all rows say before any row is written."""
 
     id_type: pa.DataType
     repeated_ids: pa.Array
     repeated_rows: int
+    without_ebv: int
     lengths: dict[str, int]
 
 
@@ -112,6 +115,7 @@ def merge(
             **metadata,
             ID_TYPE_KEY: str(texts.id_type),
             REPEATED_KEY: str(texts.repeated_rows),
+            NO_EBV_KEY: str(texts.without_ebv),
             **votable_metadata(columns, rows, texts.lengths, description),
         }
     )
@@ -161,8 +165,10 @@ def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     ids = []
     lengths = {"object_id": 0, "source": 0}
+    without_ebv = 0
     for part in parts:
-        table = pq.read_table(part.file, columns=list(lengths))
+        table = pq.read_table(part.file, columns=[*lengths, "flags"])
+        without_ebv += int(np.count_nonzero(table["flags"].to_numpy() & Flag.NO_EBV))
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()
             lengths[name] = max(lengths[name], longest or 0)
@@ -175,7 +181,7 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     counts = pc.value_counts(all_ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     rows = pc.sum(repeated.field("counts"), min_count=0).as_py()
-    return _Texts(all_ids.type, repeated.field("values"), rows, lengths)
+    return _Texts(all_ids.type, repeated.field("values"), rows, without_ebv, lengths)
 
 
 def _final_rows(

@@ -25,6 +25,7 @@ from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.provenance import file_sha256, fingerprint
 from photoz_mmae.survey_run.journal import PartRecord
+from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
 from photoz_mmae.survey_run.rows import catalogue_rows
 
@@ -46,24 +47,28 @@ class PartSettings:
     model, model_sha256 : str
         Absolute path of the model's folder, and what is to be found there.
     device : str
+    table : str or None
+        Absolute path of the table of objects (`ObjectTable`) in the run folder.
     gpus : int
         With more than one, the local workers take them in turn.
     batch_size : int or "auto"
     masks : int
     pdf : str
-    settings_sha256 : str
+    made_with : str
+        For the part's record: fingerprint of what decides the values.
     """
 
     plan: str
     parts: str
     model: str
     model_sha256: str
+    table: str | None
     device: str
     gpus: int
     batch_size: int | str
     masks: int
     pdf: str
-    settings_sha256: str
+    made_with: str
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,13 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     engine = _engine(settings, _device(settings))
     sources, base = read_sources(Path(settings.plan), job.offset, job.length)
     model = engine.model.info
-    columns = catalogue_schema(model, settings.masks, settings.pdf, APERTURE_DIAMETER)
+    objects = _object_table(settings.table) if settings.table else None
+    columns = catalogue_schema(
+        model, settings.masks, settings.pdf, APERTURE_DIAMETER, ebv=objects is not None
+    )
     kept = set(job.keep)
-    table = _rows(engine, [s for i, s in enumerate(sources) if i not in kept], base, columns)
+    sources = [source for row, source in enumerate(sources) if row not in kept]
+    table = _rows(engine, sources, base, columns, objects)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -123,14 +132,18 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         sha256=file_sha256(path),
         ids=fingerprint(table["object_id"].to_pylist()),
         model=settings.model_sha256,
-        settings=settings.settings_sha256,
+        settings=settings.made_with,
         device=engine.device,
         version=__version__,
     )
 
 
 def _rows(
-    engine: Engine, sources: Sequence[Source], base: str, columns: Sequence[Column]
+    engine: Engine,
+    sources: Sequence[Source],
+    base: str,
+    columns: Sequence[Column],
+    objects: ObjectTable | None,
 ) -> pa.Table:
     model = engine.model.info
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
@@ -145,7 +158,12 @@ def _rows(
             model.pixel_scale,
         )
         batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
-        rows = catalogue_rows(batch, engine.predict(batch.images), model, columns)
+        if objects is None:
+            ebv = np.full(len(given), np.nan, np.float32)
+        else:
+            ebv = objects.ebv_of(batch.object_id)
+        prediction = engine.predict(batch.images, ebv)
+        rows = catalogue_rows(batch, prediction, model, columns, ebv)
         tables.append(rows.append_column(PROBLEM, _problems(batch.reason, rows["z_best"])))
     return pa.concat_tables(tables)
 
@@ -188,3 +206,9 @@ def _engine(settings: PartSettings, device: str) -> Engine:
     if model.info.sha256 != settings.model_sha256:
         raise ModelError(f"{settings.model}: the model was replaced while the run was going on")
     return Engine(model, device, settings.batch_size, settings.masks)
+
+
+@lru_cache(maxsize=1)
+def _object_table(path: str) -> ObjectTable:
+    """Map the table into memory once per process; the path names its content."""
+    return ObjectTable.open(Path(path))

@@ -18,7 +18,11 @@ AB_OF_1_NJY = 31.4
 
 
 def catalogue_rows(
-    batch: CutoutBatch, prediction: Prediction, model: CatalogModel, columns: Sequence[Column]
+    batch: CutoutBatch,
+    prediction: Prediction,
+    model: CatalogModel,
+    columns: Sequence[Column],
+    ebv: NDArray[np.float32],
 ) -> pa.Table:
     """Make the rows of a batch of N objects, in its order; none is left out.
 
@@ -30,10 +34,14 @@ def catalogue_rows(
     model : CatalogModel
     columns : sequence of Column
         What the catalogue holds; ids as strings.
+    ebv : array, (N,)
+        E(B-V), mag; NaN where missing.
     """
     bad = (batch.flags & int(NO_REDSHIFT)) != 0
     # No model is calibrated yet.
     flags = batch.flags | np.where(bad, 0, int(Flag.UNCALIBRATED)).astype(np.int32)
+    if model.dust != "none":
+        flags |= np.where(np.isnan(ebv), int(Flag.NO_EBV), 0).astype(np.int32)
     values: dict[str, Any] = {
         "object_id": batch.object_id,
         "ra": batch.ra,
@@ -41,6 +49,7 @@ def catalogue_rows(
         "source": batch.source,
         "bands_used": batch.bands_used,
         **_photometry(batch, model.bands),
+        "ebv": ebv,
     }
     if prediction.mass is not None and model.z_edges is not None:
         mass = np.where(bad[:, None], np.nan, prediction.mass)

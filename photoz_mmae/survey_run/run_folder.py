@@ -7,6 +7,7 @@
         run.json         the settings that decide the values
         plan.jsonl       which object is in which part
         journal.jsonl    which parts are finished
+        table-SHA/       ids and E(B-V) of the table given as --catalog
         parts/           one Parquet file per part
         problems.jsonl   what could not be read, and why
         failures/        tracebacks of parts that failed
@@ -17,6 +18,8 @@ It stays after the run: bringing the catalogue up to date starts from it.
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +34,8 @@ from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
 
 SETTINGS_KEY = "photoz_mmae.settings"
 """Key of the catalogue's metadata that holds the same settings as `run.json`."""
+
+_TABLE = re.compile(r"table-[0-9a-f]{16}|\.table-[0-9a-f]{16}\.[0-9a-f]{32}\.tmp")
 
 
 class RunFolder:
@@ -143,6 +148,16 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error})") from error
 
+    def table(self, sha256: str) -> Path:
+        """Return where the table of objects of this checksum is kept."""
+        return self.path / f"table-{sha256[:16]}"
+
+    def remove_tables(self, keep: Path | None = None) -> None:
+        """Remove the tables of earlier runs, and what a killed writer left of one."""
+        for folder in self.path.iterdir():
+            if _TABLE.fullmatch(folder.name) and folder != keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def output_metadata(self) -> dict[str, str]:
         """Return the metadata of the output; empty when there is none or it is no Parquet file."""
         try:
@@ -181,6 +196,7 @@ class RunFolder:
         for folder, pattern in ((self.parts, "*part-*"), (self.failures, "part-*.log")):
             for file in folder.glob(pattern):
                 file.unlink()
+        self.remove_tables()
         for file in (self.journal, self.plan, self.problems, self.settings_file):
             file.unlink(missing_ok=True)
 

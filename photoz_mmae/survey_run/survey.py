@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from photoz_mmae import __version__
@@ -31,12 +33,14 @@ from photoz_mmae.survey_run.journal import (
 )
 from photoz_mmae.survey_run.merge import (
     ID_TYPE_KEY,
+    NO_EBV_KEY,
     REPEATED_KEY,
     FinishedPart,
     Problems,
     merge,
     read_problems,
 )
+from photoz_mmae.survey_run.object_table import ObjectTable, check_ids, read_object_table
 from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
@@ -47,6 +51,9 @@ STATE_KEY = "photoz_mmae.parts_sha256"
 
 class Report(Protocol):
     """What a run tells while it goes on."""
+
+    def catalog(self, path: Path, table: ObjectTable, repeated: int) -> None:
+        """Tell what the table of objects has, and how many of its rows repeat an id."""
 
     def found(self, discovery: Discovery) -> None:
         """Tell what was found under the paths given."""
@@ -75,6 +82,8 @@ class Summary:
         Rows whose cutouts are not there any more, and of those that were not given this time.
     repeated : int
         Rows that share their id with another.
+    without_ebv : int
+        Rows without E(B-V), where the model wants it.
     ids_became_text : bool
         Until now every id was a whole number.
     computed : int
@@ -92,6 +101,7 @@ class Summary:
     gone: int
     unasked: int
     repeated: int
+    without_ebv: int
     ids_became_text: bool
     computed: int
     seconds: float
@@ -134,14 +144,28 @@ class _Survey:
             "masks": run.masks,
             "pdf": run.pdf,
         }
+        if run.catalog is not None:
+            self.settings["catalog"] = "ebv"
+        self.table: ObjectTable | None = None
+        self.table_folder: Path | None = None
+        self.made_with = settings_sha256(self.settings)
 
     def go(self, report: Report) -> Summary:
         run, folder = self.run, self.folder
         if not run.overwrite:
             folder.check_ours(self.settings)
+        table = None
+        if run.catalog is not None:
+            table, repeated = read_object_table(run.catalog, run.columns)
+            report.catalog(run.catalog, table, repeated)
         discovery = discover(run.cutouts)
-        folder.begin(self.settings, run.overwrite)
         report.found(discovery)
+        if table is not None:
+            check_ids(table, run, discovery.sources)
+        folder.begin(self.settings, run.overwrite)
+        if table is not None:
+            self._keep_table(table)
+        del table
 
         size = part_size(run.part_size, len(discovery.sources), run.scheduler, run.workers)
         parts = update_plan(folder.plan, discovery.sources, size)
@@ -152,7 +176,7 @@ class _Survey:
         todo = [
             part
             for part in parts
-            if part.number not in sound or not self._is_current(part, journal[part.number])
+            if part.number not in sound or not self._is_current(part, journal[part.number], journal)
         ]
         report.begins(self.model, self.device, len(parts), todo)
 
@@ -180,6 +204,7 @@ class _Survey:
             gone=gone,
             unasked=sum(part.unasked for part in parts),
             repeated=int(metadata[REPEATED_KEY]),
+            without_ebv=int(metadata.get(NO_EBV_KEY, "0")),
             ids_became_text=before.get(ID_TYPE_KEY, "") not in ("", metadata[ID_TYPE_KEY])
             and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
@@ -187,10 +212,38 @@ class _Survey:
             changed=changed,
         )
 
-    def _is_current(self, part: Part, record: PartRecord) -> bool:
-        """Whether the part was made from these files, with this model and these settings."""
-        made_so = settings_sha256(self.settings)
-        return record.sources == part.sources and record.settings == made_so
+    def _keep_table(self, table: ObjectTable) -> None:
+        """Put the table where the workers find it, under a name that follows its content."""
+        sha256 = table.sha256
+        self.made_with += f":{sha256}"
+        self.table_folder = self.folder.table(sha256)
+        self.folder.remove_tables(keep=self.table_folder)
+        if not self.table_folder.exists():
+            table.save(self.table_folder)
+        self.table = ObjectTable.open(self.table_folder)
+
+    def _is_current(self, part: Part, record: PartRecord, journal: dict[int, PartRecord]) -> bool:
+        """Whether the part was made from these files, with this model and these settings.
+
+        A part made with another table is current when that gave its objects the same E(B-V); its
+        record is then brought up to date.
+        """
+        if record.sources != part.sources:
+            return False
+        if record.settings == self.made_with:
+            return True
+        if self.table is None or record.settings.split(":")[0] != self.made_with.split(":")[0]:
+            return False
+        rows = pq.read_table(self.folder.parts / record.file, columns=["object_id", "ebv"])
+        before = rows["ebv"].to_numpy()
+        now = self.table.ebv_of(rows["object_id"].to_pylist())
+        gone = list(part.gone)
+        now[gone] = before[gone]  # these rows cannot be made again
+        if not np.array_equal(now, before, equal_nan=True):
+            return False
+        journal[part.number] = dataclasses.replace(record, settings=self.made_with)
+        append_record(self.folder.journal, journal[part.number])
+        return True
 
     def _compute(
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
@@ -205,12 +258,13 @@ class _Survey:
             parts=str(folder.parts),
             model=str(self.model_folder),
             model_sha256=self.model.sha256,
+            table=str(self.table_folder) if self.table_folder else None,
             device=self.device,
             gpus=gpus,
             batch_size=run.batch_size,
             masks=run.masks,
             pdf=run.pdf,
-            settings_sha256=settings_sha256(self.settings),
+            made_with=self.made_with,
         )
 
         def finished(record: PartRecord) -> None:
@@ -246,7 +300,9 @@ class _Survey:
                 FinishedPart(folder.parts / record.file, record.rows, part.gone)
                 for part, record in zip(parts, records, strict=True)
             ],
-            catalogue_schema(model, self.run.masks, self.run.pdf, APERTURE_DIAMETER),
+            catalogue_schema(
+                model, self.run.masks, self.run.pdf, APERTURE_DIAMETER, ebv=self.table is not None
+            ),
             metadata,
             f"Photometric redshifts by photoz-mmae {__version__}, model {model.name}",
             folder.output,

@@ -11,9 +11,15 @@ from photoz_mmae.training_sets.training_set import counted
 
 _OPTIONS = (
     "preset", "split", "match_to", "limit", "seed", "epochs", "patience", "batch_size",
-    "learning_rate", "precision",
+    "learning_rate", "dust", "precision",
 )  # fmt: skip
 """Those that decide what comes out."""
+
+_DUST = {
+    "none": "images are taken as they come",
+    "deredden": "images are corrected by E(B-V), which is to be given (`predict --catalog`)",
+    "input": "the network is told E(B-V), which is to be given (`predict --catalog`)",
+}
 
 
 def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
@@ -43,7 +49,7 @@ Preset `{info.preset}`: {preset.description}.
 |---|---|
 | input | {field}; flux at AB zero point {info.zero_point:g} |
 | output | {output}; redshift range: {z_range} |
-| Galactic dust | {info.dust}: images are taken as they come |
+| Galactic dust | {info.dust}: {_DUST[info.dust]} |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |
 | weights sha256 | `{info.weights_sha256}` |
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from photoz_mmae import __version__
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, Preset
@@ -28,6 +29,7 @@ from photoz_mmae.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.events import Events, require_tensorboard
 from photoz_mmae.training.folder import append_metrics, drop_metrics, is_finished, prepare_folder
 from photoz_mmae.training.objectives import make_objective
@@ -36,7 +38,7 @@ from photoz_mmae.training.scores import Scored, result_table, score
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
 from photoz_mmae.training.step import Pieces, Stepper
-from photoz_mmae.training_sets.training_set import HeldOut, TrainingSet
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
 
 STRETCH_OBJECTS = 2048
 """Training objects that the stretch is measured on."""
@@ -86,14 +88,16 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     if is_finished(run, settings):
         return None
     torch.manual_seed(run.seed)
-    network = build_network(preset.network)
+    network = build_network(preset.network, preset.dust)
     data = source.open(make_objective(network, preset.training).normalisation)
     for line in data.composition.lines():
         watcher.on_note(line)
+    dust = make_dust(preset.dust, data.survey)
     if isinstance(network, MMAE):
-        network.fit(data.sample(STRETCH_OBJECTS))
+        network.fit(prepared(data.sample(STRETCH_OBJECTS), dust).image)
     prepare_folder(run)
-    training = _Training(run, preset, settings, data, network.to(device), precision, watcher)
+    network.to(device)
+    training = _Training(run, preset, settings, data, dust, network, precision, watcher)
     training.run()
     scored = training.score("validation")
     tested = training.score("test") if data.composition.test else scored
@@ -121,7 +125,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         results=tuple(result_table(tested, data.classes(part))),
         settings=json.loads(json.dumps(settings)),
     )
-    model = TrainedModel(network, _describe(run, preset, data, origin))
+    model = TrainedModel(network, _describe(run, preset, dust, data, origin))
     model = save_model(run.output, model, lambda info: model_card(info, preset, run))
     (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
     return model
@@ -136,12 +140,13 @@ class _Training:
         preset: Preset,
         settings: dict[str, Any],
         data: TrainingSet,
+        dust: Dust,
         network: MMAE | PublishedMMAE,
         precision: torch.dtype,
         watcher: Watcher,
     ) -> None:
         self._run, self._schedule, self._settings = run, preset.training, settings
-        self._data, self._watcher = data, watcher
+        self._data, self._dust, self._watcher = data, dust, watcher
         self._device = str(next(network.parameters()).device)
         self._network = network
         self._average = make_average(network, self._schedule.ema)
@@ -188,7 +193,10 @@ class _Training:
     def score(self, part: HeldOut, look_up: Callable[[], None] = lambda: None) -> Scored:
         """Score the objects of a part."""
         size = self._schedule.batch_size
-        return score(self._scoring, self._data, part, size, self._device, self._pieces, look_up)
+        return score(self._scoring, self._data, part, size, self._prepare, self._pieces, look_up)
+
+    def _prepare(self, batch: TrainingBatch) -> TrainingBatch:
+        return prepared(batch.to(self._device), self._dust)
 
     def _has_stalled(self) -> bool:
         patience = self._schedule.patience
@@ -207,7 +215,7 @@ class _Training:
             before = (epoch - 1) * self._steps + progress.step
             factor = rate_factor(before, self._schedule.epochs * self._steps, self._schedule.warmup)
             seed = (self._run.seed, epoch, progress.step)
-            losses = self._stepper.step(batch.to(self._device), factor, seed)
+            losses = self._stepper.step(self._prepare(batch), factor, seed)
             progress.step += 1
             for name, value in losses.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -268,7 +276,7 @@ class _Training:
 
 
 def _describe(
-    run: TrainRun, preset: Preset, data: TrainingSet, origin: TrainingRecord
+    run: TrainRun, preset: Preset, dust: Dust, data: TrainingSet, origin: TrainingRecord
 ) -> ModelInfo:
     survey, network = data.survey, preset.network
     edges = wave = None
@@ -284,12 +292,13 @@ def _describe(
         image_size=network.image_size,
         pixel_scale=survey.pixel_scale,
         zero_point=ZERO_POINT,
-        dust="none",
+        dust=dust.treatment,
         z_edges=edges,
         wave=wave,
         network=network,
         weights_sha256="",
         training=origin,
+        extinction=dust.extinction,
     )
 
 

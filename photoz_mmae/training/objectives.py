@@ -22,6 +22,9 @@ from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 CRPS_WEIGHT = 20.0
 """Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
 
+EBV_FORGOTTEN = 0.1
+"""Share of the objects that a network with a token for E(B-V) is not told theirs of."""
+
 
 @dataclass
 class Shares:
@@ -104,8 +107,8 @@ class Objective(Protocol):
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
-    def redshift(self, image: Tensor) -> Tensor:
-        """Point redshifts from whole images alone: (N, B, S, S) -> (N,)."""
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,)."""
 
 
 def make_objective(
@@ -155,7 +158,7 @@ class PublishedObjective:
         redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
         return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
-    def redshift(self, image: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
         return self.network.redshift_of(image)
 
     def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
@@ -181,7 +184,8 @@ class MMAEObjective:
 
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
-        batch, shares = replace(batch, image=_symmetries(batch.image)), _shares(batch)
+        ebv = self._forget_ebv(batch.ebv, generator)
+        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), _shares(batch)
         cut = round(schedule.spectrum_dropped * len(batch))
         views = []
         for rows, shown in ((slice(cut), False), (slice(cut, None), True)):
@@ -199,7 +203,7 @@ class MMAEObjective:
         pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
         spectra = Spectra(batch.flux, pixels)
         with _autocast(batch.image, self._precision):
-            embedded = network.embed(batch.image)
+            embedded = network.embed(batch.image, batch.ebv)
             if view.spectrum_shown:
                 encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
                 run = network.settings.spectrum_patch_size
@@ -224,16 +228,23 @@ class MMAEObjective:
             "crps": (view.shares.redshift * crps).sum(),
         }
 
-    def redshift(self, image: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        mass = network.redshift_logits(network.encode(network.embed(image))).softmax(dim=1)
+        mass = network.redshift_logits(network.encode(network.embed(image, ebv))).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
         inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
         edges = network.redshift_head.edges
         width = edges[1] - edges[0]
         return torch.expm1(edges[index] + inside * width).squeeze(1).float()
+
+    def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
+        """Leave E(B-V) out for some objects, so that not to know it is a trained case."""
+        if self.network.ebv_token is None:
+            return ebv
+        forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
+        return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
 
     def _view(
         self,

@@ -48,18 +48,22 @@ def score(
     data: TrainingSet,
     part: HeldOut,
     batch_size: int,
-    device: str,
+    prepare: Callable[[TrainingBatch], TrainingBatch],
     pieces: Pieces,
     look_up: Callable[[], None] = lambda: None,
 ) -> Scored:
-    """Score whole images alone; `look_up` is called between batches, and may raise."""
+    """Score whole images alone.
+
+    `prepare` brings a batch to the device, as the network is to see it; `look_up` is called between
+    batches, and may raise.
+    """
     objective.network.eval()
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, float] = {}
     points, truth = [], []
     for batch in data.held_out(part, batch_size):
         look_up()
-        losses, redshift = _score_batch(objective, batch.to(device), generator, pieces)
+        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
         points.append(redshift.double().cpu().numpy())
@@ -81,7 +85,7 @@ def _score_batch(
             for piece in view.pieces(n):
                 for name, value in objective.losses(piece).items():
                     sums[name] = sums.get(name, 0.0) + value.item()
-                redshifts.append(objective.redshift(piece.batch.image))
+                redshifts.append(objective.redshift(piece.batch.image, piece.batch.ebv))
         return sums, torch.cat(redshifts)
 
     return pieces.attempt(len(batch), compute)

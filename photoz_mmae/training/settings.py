@@ -5,20 +5,33 @@ from typing import Any
 
 import torch
 
-from photoz_mmae.model.presets import Preset, load_preset
+from photoz_mmae.errors import UsageError
+from photoz_mmae.model.presets import Preset, PublishedNetwork, load_preset
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.runs import TrainRun
 
 
 def preset_of(run: TrainRun) -> Preset:
-    """Load the preset; the run's own numbers win over it."""
+    """Load the preset; the run's own settings win over it.
+
+    Raises
+    ------
+    UsageError
+        There is no such preset, or its network cannot take E(B-V).
+    """
     preset = load_preset(run.preset)
+    dust = run.dust or preset.dust
+    if dust == "input" and isinstance(preset.network, PublishedNetwork):
+        raise UsageError(
+            "--dust input: the published network does not take E(B-V); use none or deredden"
+        )
     given = {
         name: getattr(run, name)
         for name in ("epochs", "patience", "batch_size", "learning_rate")
         if getattr(run, name) is not None
     }
-    return dataclasses.replace(preset, training=dataclasses.replace(preset.training, **given))
+    training = dataclasses.replace(preset.training, **given)
+    return dataclasses.replace(preset, dust=dust, training=training)
 
 
 def precision_of(run: TrainRun, device: str) -> torch.dtype:
@@ -42,6 +55,7 @@ def decisive_settings(
         "limit": run.limit,
         "seed": run.seed,
         "precision": str(precision).removeprefix("torch."),
+        "dust": preset.dust,
         "network": dataclasses.asdict(preset.network),
         "training": dataclasses.asdict(preset.training),
     }

@@ -34,7 +34,7 @@ class Source:
 
 
 def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
-    """Find what `run` names, and check that its images fit the network.
+    """Find what `run` names, and check that its images fit the network, and E(B-V) the dust.
 
     Raises
     ------
@@ -52,6 +52,8 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     assert run.data is not None  # the run has one of both
     file = SpectraFile(run.data)
     _check_images(str(run.data), file.image_shape, file.survey, preset)
+    if preset.dust != "none":
+        file.load_ebv()
     return Source(
         file.sha256(),
         lambda normalisation: FileSet(

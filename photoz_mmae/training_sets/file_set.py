@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from photoz_mmae.errors import InputError
 from photoz_mmae.training_sets import split
@@ -87,6 +86,11 @@ class FileSet:
                 f"{file.path}: {known[training].sum()} objects with redshift for training and "
                 f"{len(self._rows[split.VALIDATION])} for validation are too few"
             )
+        if file.ebv is not None:
+            unknown = np.isnan(file.ebv[np.concatenate(list(self._rows.values()))])
+            if unknown.any():
+                total = counted(len(unknown), "object")
+                notes.append(f"{unknown.sum():,} of {total} have no usable E(B-V)")
         self.composition = Composition(
             source=str(file.path),
             split=words,
@@ -102,9 +106,9 @@ class FileSet:
             notes=notes,
         )
 
-    def sample(self, n: int) -> Tensor:
-        """Images of the first training objects, (n, B, S, S)."""
-        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation).image
+    def sample(self, n: int) -> TrainingBatch:
+        """Read the first training objects."""
+        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation)
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Every training object once, in an order of this epoch's own, from a step on."""

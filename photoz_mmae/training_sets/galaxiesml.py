@@ -16,6 +16,7 @@ from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
 from photoz_mmae.surveys import get_survey
+from photoz_mmae.training_sets.ebv import read_ebv
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 POOLED_PIXELS = 259
@@ -47,6 +48,8 @@ class SpectraFile:
         Seed of a simulated file.
     survey : Survey
         What the images are of.
+    ebv : array, (N,), or None
+        See `load_ebv`.
 
     Raises
     ------
@@ -94,9 +97,14 @@ class SpectraFile:
             self.survey = get_survey(str(self._file.attrs.get("survey", "hsc-wide")))
         except UsageError as error:
             raise InputError(f"{path}: {error}") from error
+        self.ebv: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.redshift)
+
+    def load_ebv(self) -> None:
+        """Read E(B-V) of all objects; raises InputError where the file has none."""
+        self.ebv = read_ebv(self._file, len(self), self.survey)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -179,6 +187,7 @@ class SpectraFile:
             self._ivar[ordered][back],
             redshift,
             np.ones(len(rows)) if weights is None else weights,
+            np.full(len(rows), np.nan, np.float32) if self.ebv is None else self.ebv[rows],
             normalisation,
         )
 
@@ -200,6 +209,7 @@ def make_batch(
     ivar: NDArray[Any],
     redshift: NDArray[np.float64],
     weight: NDArray[np.float64],
+    ebv: NDArray[np.float32],
     normalisation: Normalisation,
 ) -> TrainingBatch:
     """Make a batch of arrays as a file or the simulation has them.
@@ -211,6 +221,8 @@ def make_batch(
     redshift : array, (N,)
         NaN where there is none.
     weight : array, (N,)
+    ebv : array, (N,)
+        Mag; NaN where it is not known.
     normalisation : {"paper", "relative"}
     """
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
@@ -226,6 +238,7 @@ def make_batch(
         redshift=torch.from_numpy(np.where(known, redshift, 0).astype(np.float32)),
         has_redshift=torch.from_numpy(known),
         weight=torch.from_numpy(weight.astype(np.float32)),
+        ebv=torch.from_numpy(ebv),
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from photoz_mmae import __version__
 from photoz_mmae.provenance import settings_sha256
@@ -85,10 +84,10 @@ class SimulatedSet:
             test=held_out[1],
         )
 
-    def sample(self, n: int) -> Tensor:
-        """Images of the first objects of the first epoch, (n, B, S, S)."""
+    def sample(self, n: int) -> TrainingBatch:
+        """Draw the first objects of the first epoch."""
         chunks = self._chunks_of_epoch(1)[: -(-n // CHUNK)]
-        return self._draw(chunks).image[:n]
+        return self._draw(chunks)[:n]
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Draw the objects of an epoch, shuffled in windows, from a step on."""
@@ -131,7 +130,13 @@ class SimulatedSet:
     def _to_batch(self, mock: MockChunk) -> TrainingBatch:
         weight = np.ones(len(mock))
         return make_batch(
-            mock.images, mock.flux, mock.ivar, mock.redshift, weight, self._normalisation
+            mock.images,
+            mock.flux,
+            mock.ivar,
+            mock.redshift,
+            weight,
+            mock.ebv.astype(np.float32),
+            self._normalisation,
         )
 
     def _simulate(self, chunk: int, n: int) -> MockChunk:

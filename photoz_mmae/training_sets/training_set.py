@@ -32,6 +32,8 @@ class TrainingBatch:
     has_redshift : Tensor of bool, (N,)
     weight : Tensor, (N,)
         How much the object counts in the losses; 1 on average.
+    ebv : Tensor, (N,)
+        Galactic E(B-V), mag; NaN where it is not known.
     """
 
     image: Tensor
@@ -41,6 +43,7 @@ class TrainingBatch:
     redshift: Tensor
     has_redshift: Tensor
     weight: Tensor
+    ebv: Tensor
 
     def __len__(self) -> int:
         return len(self.image)
@@ -118,8 +121,8 @@ class TrainingSet(Protocol):
     wave: NDArray[np.float64]
     composition: Composition
 
-    def sample(self, n: int) -> Tensor:
-        """Images of up to `n` training objects, (n, B, S, S): what the stretch is measured on."""
+    def sample(self, n: int) -> TrainingBatch:
+        """Give up to `n` training objects: what the stretch is measured on."""
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Give the batches of an epoch from one of its steps on."""

@@ -1,6 +1,7 @@
 """The command line as a whole: light to load, one line per error, the exit codes of the docs."""
 
 import errno
+import signal
 import subprocess
 import sys
 
@@ -113,3 +114,15 @@ def test_closed_pipe_is_no_error():
         check=True,
     )
     assert "Traceback" not in process.stderr
+
+
+def test_a_reader_that_goes_away_is_no_bug(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("object_id,z_best,redshift\n" + "1,0.5,0.5\n2,0.3,0.31\n")
+    words = ["evaluate", str(table), "--truth", str(table)]
+    program = [sys.executable, "-m", "photoz_mmae.cli.main", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(program, **pipes) as process:
+        process.stdout.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+        assert process.stderr.read() == b""

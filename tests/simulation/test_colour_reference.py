@@ -14,6 +14,7 @@ from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.surveys import HSC_WIDE
 
 reference = load_benchmark("colour_reference")
+SKY = np.array(HSC_WIDE.negative_std) / 0.603
 RECIPE = Recipe(HSC_WIDE, 11)
 
 
@@ -62,12 +63,10 @@ def test_intervals_hold_what_they_say(prior):
     targets = draw_targets(rng, n, RECIPE)
     true = band_fluxes_of(targets, HSC_WIDE)
     # Poor photometry, for which a small prior is dense.
-    flux = true + rng.normal(0.0, 1.0, true.shape) * np.hypot(
-        0.1 * true, flux_error(HSC_WIDE, true)
-    )
+    flux = true + rng.normal(0.0, 1.0, true.shape) * np.hypot(0.1 * true, flux_error(SKY, true))
 
     def inside(factor):
-        error = factor * np.hypot(0.1 * flux, flux_error(HSC_WIDE, flux))
+        error = factor * np.hypot(0.1 * flux, flux_error(SKY, flux))
         posterior = reference.estimate(flux, error, *prior, enough=0)
         columns = columns_of(posterior)
         pit = pit_values(PiecewisePdf.from_mass(posterior.mass, reference.EDGES), targets.z)

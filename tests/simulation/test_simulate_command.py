@@ -44,6 +44,9 @@ LAYOUT = {
     "simulation/ebv": ((), "f4"),
     "simulation/ra": ((), "f8"),
     "simulation/dec": ((), "f8"),
+    "simulation/offset_x": ((), "f4"),
+    "simulation/offset_y": ((), "f4"),
+    "simulation/defect": ((), "S12"),
     **{f"simulation/{band}_mag": ((), "f4") for band in BANDS},
     **{f"simulation/{band}_psf_fwhm": ((), "f4") for band in BANDS},
 }
@@ -135,14 +138,28 @@ def test_truth_tells_the_same_as_the_training_file(written):
         "redshift",
         *(f"mag_{band}" for band in BANDS),
         "class",
+        "morphtype",
         "ebv",
+        *(f"psf_fwhm_{band}" for band in BANDS),
+        "offset_x",
+        "offset_y",
+        "defect",
+        "files",
     ]
     np.testing.assert_array_equal(truth["object_id"], values["object_id"])
     np.testing.assert_allclose(truth["redshift"], values["DESI_fibermap/DESI_redshift"], rtol=1e-6)
     np.testing.assert_allclose(truth["mag_y"], values["simulation/y_mag"], rtol=1e-6)
     assert [name.encode() for name in truth["class"]] == values["simulation/class"].tolist()
-    files = {path.stem for path in (folder / "cube").glob("*.fits")}
-    assert files == {str(number) for number in truth["object_id"]}
+    assert [kind.encode() for kind in truth["morphtype"]] == (
+        values["DESI_fibermap/MORPHTYPE"].tolist()
+    )
+    np.testing.assert_allclose(truth["offset_y"], values["simulation/offset_y"], atol=1e-6)
+    np.testing.assert_allclose(truth["psf_fwhm_g"], values["simulation/g_psf_fwhm"], rtol=1e-6)
+    assert set(truth["defect"]) == {""}
+    assert set(values["simulation/defect"]) == {b""}
+    assert truth["files"] == [[f"{number}.fits"] for number in truth["object_id"]]
+    files = {path.name for path in (folder / "cube").glob("*.fits")}
+    assert files == {name for names in truth["files"] for name in names}
 
 
 def test_cubes_hold_the_pixels_of_the_training_file(written):
@@ -209,6 +226,17 @@ def test_unusable_options_are_usage_errors(arguments, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_spectra_of_as_many_pixels_as_the_real_file(tmp_path):
+    path = tmp_path / "fine.hdf5"
+    code, _, err = run("-n", 2, "--spectrum-pixels", 7783, "-o", path)
+    assert code == 0, err
+    values, _ = everything_in(path)
+    assert values["spectrum/flux"].shape == values["spectrum/wave"].shape == (2, 7783)
+    code, _, err = run("-n", 2, "--spectrum-pixels", 300, "-o", tmp_path / "other.hdf5")
+    assert code == 2
+    assert err == "photoz-mmae: --spectrum-pixels: must be 259 or 7783\n"
+
+
 def test_what_exists_is_refused_and_kept(tmp_path):
     file, folder = tmp_path / "mine.hdf5", tmp_path / "mine"
     file.write_text("mine")
@@ -230,9 +258,10 @@ def test_what_exists_is_refused_and_kept(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("layout", ["cube", "per-band", "hsc-das"])
+def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path, layout):
     path = tmp_path / "cutouts"
-    with CutoutFolder(path, "cube", Recipe(HSC_WIDE, 1), overwrite=False) as folder:
+    with CutoutFolder(path, layout, Recipe(HSC_WIDE, 1), overwrite=False) as folder:
         folder.add(simulate_chunk(Recipe(HSC_WIDE, 1), 4, chunk=0))
     (path / "notes.txt").write_text("mine")
     new = simulate_chunk(Recipe(HSC_WIDE, 2), 2, chunk=0)
@@ -242,6 +271,22 @@ def test_overwriting_replaces_cutouts_and_nothing_else(tmp_path):
     assert {file.name for file in path.iterdir()} == names
     assert (path / "notes.txt").read_text() == "mine"
     assert pq.read_table(path / "truth.parquet")["object_id"].to_pylist() == list(new.object_id)
+
+
+def test_a_file_in_the_way_is_kept_and_so_is_what_was_there(tmp_path):
+    path = tmp_path / "cutouts"
+    recipe = Recipe(HSC_WIDE, 1)
+    chunk = simulate_chunk(recipe, 2, chunk=0)
+    with CutoutFolder(path, "cube", recipe, overwrite=False) as folder:
+        folder.add(chunk)
+    (path / f"{chunk.object_id[0]}_g.fits").write_text("mine")
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with (
+        pytest.raises(OutputError, match="not written by simulate"),
+        CutoutFolder(path, "per-band", recipe, overwrite=True) as folder,
+    ):
+        folder.add(chunk)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
 
 def test_an_exception_on_the_way_leaves_nothing(tmp_path):
@@ -258,15 +303,24 @@ def test_an_exception_on_the_way_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "name", "bytes_allowed"),
-    [("-o", "mock.hdf5", 1_000_000), ("--cutouts", "mock", 50_000)],
+    ("arguments", "n", "bytes_allowed"),
+    [
+        ("-o mock.hdf5", 20, 1_000_000),
+        ("--cutouts mock", 20, 50_000),
+        ("--cutouts mock --layout per-band", 20, 10_000),
+        ("--cutouts mock --layout hsc-das", 20, 50_000),
+        # The cutouts fit, the list beside them does not.
+        ("--cutouts mock --layout hsc-das", 200, 70_000),
+        ("--cutouts mock --layout lsst --survey lsst-y10", 20, 15_000),
+    ],
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option, name, bytes_allowed):
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, arguments, n, bytes_allowed):
     limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({bytes_allowed},) * 2)"
-    code, out, err = run("-n", 20, option, tmp_path / name, before=limit)
+    words = [tmp_path / word if word.startswith("mock") else word for word in arguments.split()]
+    code, out, err = run("-n", n, *words, before=limit)
     assert code == 6, err
     assert out == ""
-    assert "cannot be written" in err
+    assert "cannot be written (File too large)" in err
     assert len(err.strip().splitlines()) == 1
     assert not any(tmp_path.iterdir())
 

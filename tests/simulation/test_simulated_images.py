@@ -155,7 +155,7 @@ def test_measured_magnitudes_scatter_about_the_truth_by_the_error_an_observer_st
     assert 0.01 < 1.4826 * np.median(np.abs(difference)) < 0.06
     assert abs(np.median(difference)) < 0.01
     true, measured = (10 ** (-0.4 * (m - ZERO_POINT)) for m in (chunk.mag, chunk.cmodel_mag))
-    scaled = (measured - true) / flux_error(HSC_WIDE, measured)
+    scaled = (measured - true) / flux_error(chunk.sky_noise, measured)
     assert scaled.std(axis=0) == pytest.approx(np.ones(5), abs=0.15)
 
 

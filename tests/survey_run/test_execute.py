@@ -19,12 +19,13 @@ def settings(tmp_path):
         parts=str(tmp_path),
         model=str(tmp_path / "model"),
         model_sha256="0",
+        table=None,
         device="cpu",
         gpus=0,
         batch_size=4,
         masks=0,
         pdf="none",
-        settings_sha256="0",
+        made_with="0",
     )
 
 

@@ -26,7 +26,9 @@ from photoz_mmae.survey_run.part import PROBLEM
 @pytest.fixture
 def columns(make_info):
     """A small catalogue: identity, one band, a point, flags."""
-    return catalogue_schema(make_info(bands=("i",), z_edges=None, wave=None), 0, "none", 2.0)
+    return catalogue_schema(
+        make_info(bands=("i",), z_edges=None, wave=None), 0, "none", 2.0, ebv=False
+    )
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ def prediction(tiny_info):
 
 
 def make_rows(batch, prediction, info, masks=PASSES, pdf="grid"):
-    return catalogue_rows(batch, prediction, info, catalogue_schema(info, masks, pdf, 2.0))
+    columns = catalogue_schema(info, masks, pdf, 2.0, ebv=True)
+    ebv = np.array([0.1, np.nan, np.nan, 0.0], np.float32)[: len(batch.source)]
+    return catalogue_rows(batch, prediction, info, columns, ebv)
 
 
 def test_columns_hold_what_they_say(batch, prediction, tiny_info):
@@ -100,6 +102,16 @@ def test_flags_of_pdf_and_calibration_are_added(batch, prediction, tiny_info):
     assert flags[2] & Flag.LOW_SNR
     assert flags[2] & Flag.MULTI_PEAK
     assert flags[3] & Flag.WIDE_PDF
+
+
+@pytest.mark.parametrize(("dust", "extinction"), [("deredden", (1.0,) * 5), ("none", None)])
+def test_missing_ebv_is_null_and_flagged_where_the_model_wants_it(
+    batch, prediction, make_info, dust, extinction
+):
+    table = make_rows(batch, prediction, make_info(dust=dust, extinction=extinction))
+    assert table["ebv"].to_pylist() == [pytest.approx(0.1), None, None, 0.0]
+    flagged = [bool(flags & Flag.NO_EBV) for flags in table["flags"].to_pylist()]
+    assert flagged == [dust != "none" and i in (1, 2) for i in range(N)]
 
 
 def test_magnitudes(batch, prediction, tiny_info):

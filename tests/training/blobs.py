@@ -29,6 +29,7 @@ def blobs(n=60, seed=4):
         "DESI_fibermap/DESI_redshift": redshift,
         "ra": 150 + 10 * rng.random(n),
         "dec": 10 * rng.random(n),
+        "ebv": rng.uniform(0, 0.2, n),
         "object_id": np.arange(1, n + 1),
     }
     for band, name in enumerate("grizy"):

@@ -117,6 +117,8 @@ def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, t
     assert (folder / "checkpoint.safetensors").read_bytes() != before
     assert run(*arguments(training_file, folder, **{**options, "epochs": 7})) == 6
     assert "(epochs was 60, is 7)" in capsys.readouterr().err
+    assert run(*arguments(training_file, folder, **options, dust="none")) == 6
+    assert "(dust was deredden, is none)" in capsys.readouterr().err
     assert run(*arguments(training_file, folder, **options, preset="paper")) == 6
     error = capsys.readouterr().err
     assert "kind was mmae, is published" in error

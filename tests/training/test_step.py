@@ -39,20 +39,22 @@ def batch():
         redshift=torch.rand(N, generator=generator),
         has_redshift=numbers % 4 > 0,
         weight=torch.rand(N, generator=generator),
+        ebv=torch.where(numbers % 5 > 0, 0.1 * numbers, torch.nan),
     )
 
 
-@pytest.fixture(params=["small", "paper"])
+@pytest.fixture(params=["small", "small told E(B-V)", "paper"])
 def objective(request):
-    return make(request.param)
+    name, _, told = request.param.partition(" ")
+    return make(name, dust="input" if told else "none")
 
 
-def make(name, precision=torch.float32):
+def make(name, precision=torch.float32, dust="none"):
     torch.manual_seed(1)
     # Spectra are shown to half of every batch, and to every batch of the published training.
     dropped = 0.5 if name == "small" else 0.0
     schedule = replace(load_preset(name).training, spectrum_dropped=dropped)
-    return make_objective(build_network(NETWORKS[name]), schedule, precision)
+    return make_objective(build_network(NETWORKS[name], dust), schedule, precision)
 
 
 def losses_and_gradient(objective, batch, pieces=1):
@@ -104,8 +106,9 @@ def test_batch_without_any_redshift_or_spectrum(objective, batch):
     assert gradient.isfinite().all()
 
 
-def test_bfloat16_is_close_and_losses_are_float32(batch):
-    exact, reduced = make("small"), make("small", torch.bfloat16)
+@pytest.mark.parametrize("dust", ["none", "input"])
+def test_bfloat16_is_close_and_losses_are_float32(batch, dust):
+    exact, reduced = (make("small", each, dust) for each in (torch.float32, torch.bfloat16))
     views = [o.views(batch, torch.Generator().manual_seed(5))[0] for o in (exact, reduced)]
     first, second = exact.losses(views[0]), reduced.losses(views[1])
     for name, value in second.items():
@@ -129,11 +132,11 @@ class OutOfMemory:
         self.sizes = []
         embed = MMAE.embed
 
-        def limited(network, image):
+        def limited(network, image, ebv):
             self.sizes.append(len(image))
             if len(image) > most:
                 raise error
-            return embed(network, image)
+            return embed(network, image, ebv)
 
         monkeypatch.setattr(MMAE, "embed", limited)
 

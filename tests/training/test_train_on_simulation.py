@@ -5,6 +5,7 @@ from blobs import call, run
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.model.info import load_info
+from photoz_mmae.surveys import HSC_WIDE
 
 WORDS = ["train", "--simulate", 100, "--simulate-seed", 5, "--device", "cpu", "--batch-size", 32]
 
@@ -29,6 +30,27 @@ def test_stopped_and_gone_on(tmp_path, capsys):
     assert run(*WORDS, "-o", tmp_path / "whole", "--epochs", 2) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert run(*WORDS[:-4], "-o", tmp_path / "whole", "--epochs", 2, "--simulate-seed", 6) == 6
+
+
+@pytest.mark.parametrize(
+    ("dust", "said"), [("deredden", "images are corrected by E(B-V)"), ("input", "is told E(B-V)")]
+)
+def test_dust(tmp_path, dust, said, capsys):
+    """Mock objects bring their E(B-V) with them, so the treatment makes another model."""
+    folders = {name: tmp_path / name for name in ("none", dust)}
+    for name, folder in folders.items():
+        assert run(*WORDS, "-o", folder, "--epochs", 1, "--dust", name) == 0
+    assert "without usable E(B-V)" not in capsys.readouterr().err
+    info, other = (load_info(folders[name]) for name in (dust, "none"))
+    assert info.dust == info.training.settings["dust"] == dust
+    assert info.extinction == (HSC_WIDE.extinction if dust == "deredden" else None)
+    assert info.training.validation != other.training.validation
+    card = (folders[dust] / "CARD.md").read_text()
+    assert f"| Galactic dust | {dust}: " in card
+    assert said in card
+    assert f" --dust {dust}" in card
+    assert run(*WORDS, "-o", folders["none"], "--epochs", 1, "--dust", dust) == 6
+    assert f"(dust was none, is {dust})" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

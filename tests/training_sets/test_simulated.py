@@ -41,7 +41,7 @@ def test_objects_are_shuffled_in_windows_and_never_used_twice(data, epoch):
     everyone = epoch + other + parts[0] + parts[1]
     assert len(set(everyone)) == len(everyone)
     assert redshifts(data.held_out("test", 5)) == parts[1]
-    sample = data.sample(20)
+    sample = data.sample(20).image
     assert sample.shape == (20, 5, 64, 64)
     first_window = {float(image.sum()) for image in sample}
     places = [
@@ -62,8 +62,11 @@ def test_batches_are_those_of_a_file(data, tmp_path):
     recipe = Recipe(HSC_WIDE, seed=3)
     with TrainingFile(tmp_path / "t.hdf5", 10, recipe, overwrite=False) as file:
         file.add(simulate_chunk(recipe, 10, 0))
-    stored = SpectraFile(tmp_path / "t.hdf5").read(np.arange(10), "relative")
+    data_file = SpectraFile(tmp_path / "t.hdf5")
+    data_file.load_ebv()
+    stored = data_file.read(np.arange(10), "relative")
     drawn = next(iter(data.held_out("validation", 10)))
+    assert stored.ebv.std() > 0
     for name, value in vars(stored).items():
         np.testing.assert_allclose(getattr(drawn, name), value, rtol=1e-5, err_msg=name)
 
