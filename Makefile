@@ -41,11 +41,12 @@ lint: setup
 catalogs: setup
 	$(BIN)/python catalogs/build.py
 
-# Speed of the networks and of reading, then how hard the mock survey is for a simple method.
+# Speed of networks, reading and rendering, then how well colours alone tell the mock redshifts.
 bench: setup
 	$(ONE_THREAD) $(BIN)/python benchmarks/network_speed.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/reading_speed.py
-	$(ONE_THREAD) $(BIN)/python benchmarks/knn_reference.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/rendering.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/colour_reference.py
 
 clean:
 	rm -rf .venv $(DEMO)

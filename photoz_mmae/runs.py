@@ -44,6 +44,15 @@ class SimulateRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class DescribeRun:
+    """`photoz-mmae simulate --describe`: a mock survey beside real data, as table and page."""
+
+    describe: Path
+    report: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
 class TrainRun:
     """`photoz-mmae train`: a training file in, a model folder out."""
 
@@ -152,7 +161,7 @@ class EvaluateRun:
         return bins
 
 
-Run = TypeVar("Run", SimulateRun, TrainRun, PredictRun, EvaluateRun)
+Run = TypeVar("Run", SimulateRun, DescribeRun, TrainRun, PredictRun, EvaluateRun)
 
 
 def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -> Run:

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
+from photoz_mmae.cli.describe import describe_file
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError, UsageError
-from photoz_mmae.runs import SimulateRun, load_run
+from photoz_mmae.runs import DescribeRun, SimulateRun, load_run
 from photoz_mmae.survey_run.stopping import stop_on_signals
 
 
@@ -70,16 +71,36 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 )
 @run_option(SimulateRun, "--workers", type=int, help="Processes to generate with.")
 @run_option(SimulateRun, "--device", metavar="cpu|cuda[:K]", help="Where the images are made.")
+@run_option(
+    DescribeRun,
+    "--describe",
+    type=click.Path(path_type=Path),
+    metavar="FILE.hdf5",
+    help="Generate nothing: hold this training file against published statistics.",
+)
+@run_option(
+    DescribeRun,
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="With --describe, a page of plots.",
+)
 @overwrite_option
 @config_option
-def simulate(config: Path | None, **options: Any) -> None:
+def simulate(
+    config: Path | None, describe: Path | None, report: Path | None, **options: Any
+) -> None:
     """Generate mock data: galaxies and quasars of known redshift, as HSC or LSST and DESI see them.
 
     \b
     photoz-mmae simulate -n 20000 --seed 1 -o mock.hdf5
     photoz-mmae simulate -n 2000 --seed 2 --cutouts cutouts/ --layout cube
     photoz-mmae simulate -n 2000 --survey lsst-y10 --fraction-bad 0.1 --cutouts lsst/ --layout lsst
+    photoz-mmae simulate --describe mock.hdf5 --report mock.html
     """
+    if describe is not None or report is not None:
+        describe_file(config, describe, report, options)
+        return
     run = load_run(SimulateRun, config, options)
     if run.output is None and run.cutouts is None:
         raise UsageError("nothing to write: give -o FILE.hdf5, --cutouts DIR, or both")

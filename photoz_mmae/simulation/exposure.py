@@ -71,11 +71,11 @@ def _typical_sky_noise(survey: Survey) -> tuple[float, ...]:
 
 def _one_point(n_bands: int) -> tuple[Sources, Clumps]:
     """Put a point of unit flux in the middle of a stamp."""
-    nowhere, one = np.zeros(0, dtype=np.int64), np.ones(1)
+    stamp, one = np.zeros(1, dtype=np.int64), np.ones(1)
     centre = (STAMP - 1) / 2.0 * one
-    stamp = np.zeros(1, dtype=np.int64)
     point = Sources(stamp, centre, centre, 0.0 * one, one, one, one, np.ones((1, n_bands)))
-    return point, Clumps(nowhere, *np.zeros((3, 0)), np.zeros((0, n_bands)))
+    nothing = one[:0]
+    return point, Clumps(stamp[:0], nothing, nothing, nothing, np.zeros((0, n_bands)))
 
 
 def _white_noise(rng: np.random.Generator, shape: tuple[int, int], device: str) -> Tensor:

@@ -21,10 +21,10 @@ BGS, LRG, ELG, QSO, GAL, STAR = range(6)
 
 # Histogram of the 20,181 redshifts of the test split of GalaxiesML-Spectra, as published with
 # the predictions of himes_2025 (MMAE, arXiv:2510.22527); the lowest bin starts at 0.01 here.
-_N_OF_Z = (365, 1718, 2487, 1993, 1402, 1375, 981, 827, 648, 919, 1161, 1055, 822, 467, 288, 208,
-           179, 138, 145, 113, 93, 85, 50, 54, 53, 60, 64, 69, 74, 66, 137, 140, 118, 128, 115,
-           308, 430, 288, 194, 129, 107, 53, 24, 27, 23)  # fmt: skip
-_Z_EDGES = np.concatenate(
+N_OF_Z = (365, 1718, 2487, 1993, 1402, 1375, 981, 827, 648, 919, 1161, 1055, 822, 467, 288, 208,
+          179, 138, 145, 113, 93, 85, 50, 54, 53, 60, 64, 69, 74, 66, 137, 140, 118, 128, 115,
+          308, 430, 288, 194, 129, 107, 53, 24, 27, 23)  # fmt: skip
+Z_EDGES = np.concatenate(
     [[0.01], np.arange(0.05, 1.5001, 0.05), np.arange(1.6, 2.01, 0.1), np.arange(2.2, 4.01, 0.2)]
 )
 
@@ -152,9 +152,9 @@ def _draw_desi(
 
 def draw_redshifts(rng: np.random.Generator, n: int) -> Floats:
     """Draw (n,) redshifts from the published histogram."""
-    cumulative: Floats = np.cumsum((0.0, *_N_OF_Z))
+    cumulative: Floats = np.cumsum((0.0, *N_OF_Z))
     level = rng.uniform(0.0, cumulative[-1], n)
-    return np.asarray(np.interp(level, cumulative, _Z_EDGES))
+    return np.asarray(np.interp(level, cumulative, Z_EDGES))
 
 
 def _draw_kinds(rng: np.random.Generator, z: Floats) -> NDArray[np.int64]:

@@ -148,7 +148,7 @@ class SpectraFile:
         return None if names is None else np.char.decode(names.astype("S"), "utf-8", "replace")
 
     def scan(self, start: int, stop: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which of the objects have an image that is not constant in every band, which a spectrum.
+        """Which of the objects have an image that varies in every band, and which a spectrum.
 
         Returns
         -------
@@ -157,7 +157,7 @@ class SpectraFile:
         image = np.nan_to_num(self._image[start:stop], nan=0.0, posinf=0.0, neginf=0.0)
         varies = np.ptp(image, axis=(2, 3)) > 0  # (N, B)
         ivar = self._ivar[start:stop]
-        return varies.any(axis=1), np.any(np.isfinite(ivar) & (ivar > 0), axis=1)
+        return varies.all(axis=1), np.any(np.isfinite(ivar) & (ivar > 0), axis=1)
 
     def read(
         self,

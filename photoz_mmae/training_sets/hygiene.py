@@ -43,7 +43,7 @@ def find_usable(file: SpectraFile, n: int) -> Usable:
         stop = min(start + _ROWS, n)
         varies[start:stop], has_spectrum[start:stop] = file.scan(start, stop)
     if not varies.any():
-        raise InputError(f"{file.path}: every image is constant: there is nothing to learn from")
+        raise InputError(f"{file.path}: every image is constant in a band: there is nothing to learn from")
     # A repeat must not win over another with an image.
     keep = varies.copy()
     good = np.isfinite(file.redshift[:n])
@@ -55,7 +55,7 @@ def find_usable(file: SpectraFile, n: int) -> Usable:
     if not (keep & good).any():
         raise InputError(f"{file.path}: no object with an image has a redshift")
     dropped = {
-        "with constant images": int((~varies).sum()),
+        "with a constant band": int((~varies).sum()),
         "repeated": int(varies.sum() - keep.sum()),
     }
     return Usable(keep, has_spectrum, dropped)

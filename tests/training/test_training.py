@@ -101,7 +101,7 @@ def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     path = write(tmp_path / "t.hdf5", values, mock=True, seed=17)
     assert run(*arguments(path, tmp_path / "m", epochs=1)) == 0
     said = capsys.readouterr().err
-    assert "60 objects; dropped: 2 with constant images, 1 repeated" in said
+    assert "60 objects; dropped: 2 with a constant band, 1 repeated" in said
     assert "preset small, 1 epoch\n" in said
     record = load_info(tmp_path / "m").training
     parts = record.objects_training + record.objects_validation + record.objects_test
@@ -111,7 +111,7 @@ def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     assert record.data_seed == 17
     card = (tmp_path / "m/CARD.md").read_text()
     assert "(mock data: Gaussian blobs, seed 17)" in card
-    assert "2 with constant images, 1 repeated" in card
+    assert "2 with a constant band, 1 repeated" in card
     assert "## Results on the test objects" in card
     rows = {result.objects: result for result in record.results}
     assert rows["all"].n == record.objects_test

@@ -104,6 +104,7 @@ def test_repeats_and_dead_images_are_dropped(tmp_path):
     image[30] = np.nan
     ids[[40, 41]] = 0  # no ids at all
     image[50] = np.arange(5)[:, None, None]
+    image[51, 3] = np.nan  # one band is missing
     path = write(
         tmp_path / "t.hdf5",
         image=image,
@@ -113,9 +114,9 @@ def test_repeats_and_dead_images_are_dropped(tmp_path):
     )
     data = open_set(path)
     used = sorted(row for part in parts_of(data) for row in part)
-    assert used == sorted(set(range(N)) - {10, 12, 30, 50})
+    assert used == sorted(set(range(N)) - {10, 12, 30, 50, 51})
     assert data.composition.dropped["repeated"] == 2
-    assert data.composition.dropped["with constant images"] == 2
+    assert data.composition.dropped["with a constant band"] == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30))
