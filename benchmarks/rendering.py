@@ -184,7 +184,7 @@ def report_speed(stamps: Stamps, rounds: int) -> None:
     print("|---|---|---|")
     for name, values in rates.items():
         # The first round warms up.
-        print(f"| {name} | {median(values[1:]):.0f} | {median(values[1:]) / base:.0f} |")
+        print(f"| {name} | {median(values[1:]):,.1f} | {median(values[1:]) / base:.0f} |")
 
 
 def report_scaling(sizes: list[int]) -> None:

@@ -12,7 +12,7 @@ from photoz_mmae.simulation.sources import Sources
 Floats = NDArray[np.float64]
 
 _TOLERANCE = 2e-4  # share of a source's light outside its box that is not worth the work
-_NODES = 9
+_NODES = 13
 _RINGS = 2
 
 
@@ -37,8 +37,8 @@ def wrapped_light(sources: Sources, box_of: NDArray[np.int64], n: int, stamp: in
     grid = torch.zeros(n, bands, _NODES, _NODES)
     if len(rows):
         one, box = sources.take(rows), box[rows]
-        # A circle as large as the square of all copies.
-        reach = (2 * _RINGS + 1) / np.sqrt(np.pi)
+        # Beyond an isophote as large as the square of all copies.
+        reach = (2 * _RINGS + 1) / np.sqrt(np.pi * one.ratio)
         far = _beyond(one, reach * box) / box**2
         light = far[:, None, None] + _copies(one, box, stamp)
         part = light[:, None] * one.flux[:, :, None, None]  # (s, B, nodes, nodes)

@@ -43,7 +43,9 @@ def find_usable(file: SpectraFile, n: int) -> Usable:
         stop = min(start + _ROWS, n)
         varies[start:stop], has_spectrum[start:stop] = file.scan(start, stop)
     if not varies.any():
-        raise InputError(f"{file.path}: every image is constant in a band: there is nothing to learn from")
+        raise InputError(
+            f"{file.path}: every image is constant in a band: there is nothing to learn from"
+        )
     # A repeat must not win over another with an image.
     keep = varies.copy()
     good = np.isfinite(file.redshift[:n])

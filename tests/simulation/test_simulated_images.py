@@ -51,7 +51,8 @@ def test_galaxies_of_the_population_look_as_galsim_draws_them(rendering):
         (6.0, 1.0, 0.5, 0.3, 0.3, -0.2),
         (2.0, 2.53, 0.9, 2.0, 0.4, 0.4),
         (0.4, 1.0, 0.7, 0.5, 10.0, -20.0),  # a neighbour
-        (23.9, 4.0, 0.7, 1.2, 0.0, 0.0),  # the largest in a small box
+        (19.0, 1.0, 0.2, 0.0, 0.3, -0.2),  # the largest in a small box: thin ...
+        (23.9, 4.0, 0.6, 1.2, 0.3, -0.2),  # ... and with the most light beyond it
         (26.0, 4.0, 0.7, 0.5, 0.0, 0.0),
         (30.0, 1.0, 0.4, 0.5, 0.0, 0.0),
     ],
