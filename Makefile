@@ -26,7 +26,7 @@ demo: setup
 	@echo
 	@echo "The galaxies are mock data. The catalogue is $(DEMO)/catalog.parquet; open it with"
 	@echo "  $(BIN)/python -c \"from astropy.table import Table; t = Table.read('$(DEMO)/catalog.parquet', format='parquet.votable'); t.info()\""
-	@echo "or read it with pandas, polars or duckdb."
+	@echo "or read it with pandas, polars or duckdb. Flag 524288 is UNCALIBRATED; docs/catalogue.md has them all."
 
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -241,6 +241,8 @@ def _read_csv(path: Path, id_column: str) -> Any:
     with _open(path) as file:
         table = pyarrow.csv.read_csv(
             file,
+            # Its threads, alive when the program ends with an error, would abort it.
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False

@@ -115,7 +115,7 @@ def _simulate(run: SimulateRun) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from photoz_mmae.inference.engine import resolve_device
-    from photoz_mmae.simulation.fits_cutouts import CutoutFolder
+    from photoz_mmae.simulation.fits_cutouts import TRUTH, CutoutFolder
     from photoz_mmae.simulation.recipe import Recipe
     from photoz_mmae.simulation.stream import simulate as stream
     from photoz_mmae.simulation.write import TrainingFile
@@ -158,10 +158,14 @@ def _simulate(run: SimulateRun) -> None:
     click.echo(
         f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"
     )
+    is_hsc = run.survey == SimulateRun.survey
     if run.output is not None:
-        click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
+        # No preset takes six bands yet.
+        follow = f"; next: photoz-mmae train {run.output} -o MODEL" if is_hsc else ""
+        click.echo(f"  {run.output}: training file{follow}")
     if run.cutouts is not None:
         # Files of the HSC service name no object: `predict` cannot put their bands together.
-        whole = run.layout != "hsc-das"
-        follow = f"; next: photoz-mmae predict {run.cutouts} -o catalog.parquet" if whole else ""
-        click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and truth.parquet{follow}")
+        told = f"--catalog {run.cutouts / TRUTH} -o catalog.parquet"
+        follow = f"; next: photoz-mmae predict {run.cutouts} {told}"
+        follow = follow if is_hsc and run.layout != "hsc-das" else ""
+        click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and {TRUTH}{follow}")

@@ -164,4 +164,5 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
         f"{run.output}: trained; {part} sigma_NMAD = "
         f"{'unknown' if result is None else f'{result:.4f}'}"
     )
-    click.echo(f"next: photoz-mmae predict CUTOUTS -o catalog.parquet --model {run.output}/")
+    table = "" if model.info.dust == "none" else " --catalog TABLE_WITH_EBV"
+    click.echo(f"next: photoz-mmae predict CUTOUTS{table} -o catalog.parquet --model {run.output}/")

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
 from photoz_mmae.errors import OutputError, UsageError
-from photoz_mmae.survey_run.lock import HOLDER_FILE, LOCK_FILE, run_lock
+from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 
 SETTINGS_KEY = "photoz_mmae.settings"
 """Key of the catalogue's metadata that holds the same settings as `run.json`."""
@@ -115,7 +115,9 @@ class RunFolder:
                 )
             return
         differences = [
-            f"{name} was {stored.get(name)}, is {settings.get(name)}"
+            f"made {'with' if stored.get(name) else 'without'} --catalog"
+            if name == "catalog"
+            else f"{name} was {stored.get(name)}, is {settings.get(name)}"
             for name in sorted(stored.keys() | settings.keys())
             if stored.get(name) != settings.get(name)
         ]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from photoz_mmae.errors import InputError, OutputError
 
+_SAID = 4  # differences that are named, where there are many
+
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
@@ -152,7 +154,14 @@ def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
     """`epochs was 60, is 7; ...`, empty where settings are the same."""
     was, now = _flat(before), _flat(json.loads(json.dumps(settings)))
     names = [name for name in was | now if was.get(name) != now.get(name)]
-    return "; ".join(f"{name} was {was.get(name)}, is {now.get(name)}" for name in names)
+    words = [
+        f"other {name.removesuffix('_sha256')}"
+        if name.endswith("_sha256")
+        else f"{name} was {was.get(name)}, is {now.get(name)}"
+        for name in names
+    ]
+    more = [f"and {len(words) - _SAID} more: another preset?"] if len(words) > _SAID + 1 else []
+    return "; ".join([*words[:_SAID], *more] if more else words)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from photoz_mmae.errors import ModelError, OutputError
+from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.model.info import INFO_FILE, load_info
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.training.checkpoint import CHECKPOINT_FILE, differing
 from photoz_mmae.training.events import EVENTS_FOLDER
 
 METRICS_FILE = "metrics.jsonl"
+_OURS = (CHECKPOINT_FILE, METRICS_FILE, INFO_FILE)
 
 
 def is_finished(run: TrainRun, settings: dict[str, Any]) -> bool:
@@ -37,26 +41,46 @@ def is_finished(run: TrainRun, settings: dict[str, Any]) -> bool:
     return True
 
 
-def prepare_folder(run: TrainRun) -> None:
-    """Make the folder, or check that it is one of ours; with `overwrite`, clear it.
+@contextmanager
+def folder_held(run: TrainRun) -> Iterator[None]:
+    """Make the folder, or check that it is one of ours, and hold it; with `overwrite`, clear it.
 
     Raises
     ------
     OutputError
         It holds something else, or cannot be written.
+    LockedError
+        Another training holds it.
     """
+    _make(run)
+    with run_lock(run.output):
+        if run.overwrite:
+            _clear(run.output)
+        try:
+            yield
+        finally:
+            for name in (HOLDER_FILE, LOCK_FILE):
+                with suppress(OSError):
+                    (run.output / name).unlink()
+
+
+def _make(run: TrainRun) -> None:
     folder = run.output
-    ours = (CHECKPOINT_FILE, METRICS_FILE, INFO_FILE)
     try:
-        is_ours = any((folder / name).exists() for name in ours)
+        is_ours = any((folder / name).exists() for name in (*_OURS, LOCK_FILE))
         if folder.is_dir() and any(folder.iterdir()) and not is_ours:
             raise OutputError(f"{folder}: exists and holds something else; give a new folder")
-        if run.overwrite:
-            for path in [*(folder / name for name in ours), *(folder / EVENTS_FOLDER).glob("*")]:
-                path.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error})") from error
+
+
+def _clear(folder: Path) -> None:
+    try:
+        for path in [*(folder / name for name in _OURS), *(folder / EVENTS_FOLDER).glob("*")]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be cleared ({error})") from error
 
 
 def drop_metrics(folder: Path, epoch: int) -> None:

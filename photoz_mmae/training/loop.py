@@ -31,7 +31,7 @@ from photoz_mmae.training.checkpoint import (
 )
 from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.events import Events, require_tensorboard
-from photoz_mmae.training.folder import append_metrics, drop_metrics, is_finished, prepare_folder
+from photoz_mmae.training.folder import append_metrics, drop_metrics, folder_held, is_finished
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.schedule import make_average, make_optimizer, rate_factor
 from photoz_mmae.training.scores import Scored, result_table, score
@@ -95,40 +95,40 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     dust = make_dust(preset.dust, data.survey)
     if isinstance(network, MMAE):
         network.fit(prepared(data.sample(STRETCH_OBJECTS), dust).image)
-    prepare_folder(run)
-    network.to(device)
-    training = _Training(run, preset, settings, data, dust, network, precision, watcher)
-    training.run()
-    scored = training.score("validation")
-    tested = training.score("test") if data.composition.test else scored
-    part: HeldOut = "test" if data.composition.test else "validation"
-    composition, progress = data.composition, training.progress
-    origin = TrainingRecord(
-        data=data.name,
-        data_sha256=source.fingerprint,
-        data_description=data.description,
-        data_seed=data.mock_seed,
-        objects_training=composition.training,
-        objects_validation=composition.validation,
-        objects_test=composition.test,
-        split=composition.split,
-        dropped=composition.dropped,
-        lacking=composition.lacking,
-        notes=tuple(composition.notes),
-        seed=run.seed,
-        epochs=progress.epoch,
-        best_epoch=progress.best_epoch,
-        seconds=round(progress.seconds, 1),
-        package_version=__version__,
-        torch_version=torch.__version__,
-        validation=scored.metrics(),
-        results=tuple(result_table(tested, data.classes(part))),
-        settings=json.loads(json.dumps(settings)),
-    )
-    model = TrainedModel(network, _describe(run, preset, dust, data, origin))
-    model = save_model(run.output, model, lambda info: model_card(info, preset, run))
-    (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return model
+    with folder_held(run):
+        network.to(device)
+        training = _Training(run, preset, settings, data, dust, network, precision, watcher)
+        training.run()
+        scored = training.score("validation")
+        tested = training.score("test") if data.composition.test else scored
+        part: HeldOut = "test" if data.composition.test else "validation"
+        composition, progress = data.composition, training.progress
+        origin = TrainingRecord(
+            data=data.name,
+            data_sha256=source.fingerprint,
+            data_description=data.description,
+            data_seed=data.mock_seed,
+            objects_training=composition.training,
+            objects_validation=composition.validation,
+            objects_test=composition.test,
+            split=composition.split,
+            dropped=composition.dropped,
+            lacking=composition.lacking,
+            notes=tuple(composition.notes),
+            seed=run.seed,
+            epochs=progress.epoch,
+            best_epoch=progress.best_epoch,
+            seconds=round(progress.seconds, 1),
+            package_version=__version__,
+            torch_version=torch.__version__,
+            validation=scored.metrics(),
+            results=tuple(result_table(tested, data.classes(part))),
+            settings=json.loads(json.dumps(settings)),
+        )
+        model = TrainedModel(network, _describe(run, preset, dust, data, origin))
+        model = save_model(run.output, model, lambda info: model_card(info, preset, run))
+        (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
+        return model
 
 
 class _Training:

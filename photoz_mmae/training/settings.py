@@ -1,11 +1,12 @@
 """What decides the weights that a training ends with."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from photoz_mmae.errors import UsageError
+from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.model.presets import Preset, PublishedNetwork, load_preset
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.runs import TrainRun
@@ -51,7 +52,7 @@ def decisive_settings(
     return {
         "data_sha256": data_sha256,
         "split": run.split,
-        "match_to_sha256": file_sha256(run.match_to) if run.match_to else None,
+        "match_to_sha256": _checksum(run.match_to) if run.match_to else None,
         "limit": run.limit,
         "seed": run.seed,
         "precision": str(precision).removeprefix("torch."),
@@ -59,3 +60,10 @@ def decisive_settings(
         "network": dataclasses.asdict(preset.network),
         "training": dataclasses.asdict(preset.training),
     }
+
+
+def _checksum(table: Path) -> str:
+    try:
+        return file_sha256(table)
+    except OSError as error:
+        raise InputError(f"{table}: {error.strerror}") from error

@@ -150,8 +150,9 @@ class FileSet:
             blocks, words = self._tracts()[:n][usable], "HSC tracts"
         if len(np.unique(blocks)) < 2:
             raise InputError(
-                f"{path}: all objects are in one block of the sky, which cannot be split; "
-                f"{_PUBLISHED}"
+                f"{path}: all objects are in one block ({words}; positions are looked for in "
+                f"DESI_fibermap/TARGET_RA, HSC_metadata/ra, ra and simulation/ra), which cannot be "
+                f"split; {_PUBLISHED}"
             )
         part = np.full(n, split.TRAINING, dtype=np.int8)
         part[usable] = split.split_blocks(blocks, *shares, self._seed)

@@ -21,6 +21,9 @@ from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 POOLED_PIXELS = 259
 
+STAR_REDSHIFT = 0.002
+"""Stars approach and recede: a redshift down to minus this counts as 0."""
+
 _POSITIONS = (
     ("DESI_fibermap/TARGET_RA", "DESI_fibermap/TARGET_DEC"),
     ("HSC_metadata/ra", "HSC_metadata/dec"),
@@ -69,10 +72,14 @@ class SpectraFile:
         self._flux = self._dataset("spectrum/flux", 2)
         self._ivar = self._dataset("spectrum/ivar", 2)
         redshift = self._dataset("DESI_fibermap/DESI_redshift", 1)[:].astype(np.float64)
-        lengths = {len(self._image), len(self._flux), len(self._ivar), len(redshift)}
-        if len(lengths) > 1 or self._flux.shape != self._ivar.shape:
-            raise InputError(f"{path}: datasets of different lengths: {sorted(lengths)}")
-        good = np.isfinite(redshift) & (redshift >= 0)
+        n = len(self._image)
+        if not n == len(self._flux) == len(redshift) or self._flux.shape != self._ivar.shape:
+            raise InputError(
+                f"{path}: datasets of different lengths: image {n}, spectrum/flux "
+                f"{self._flux.shape}, spectrum/ivar {self._ivar.shape}, redshift {len(redshift)}"
+            )
+        good = np.isfinite(redshift) & (redshift >= -STAR_REDSHIFT)
+        redshift = np.maximum(redshift, 0.0)
         warnings = self.column("DESI_fibermap/ZWARN")
         if warnings is not None:
             good &= warnings == 0

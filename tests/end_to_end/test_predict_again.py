@@ -284,7 +284,7 @@ def test_an_output_that_was_replaced_is_refused(again, tmp_path):
 
 
 def test_a_second_run_is_told_who_holds_the_lock(again, tmp_path):
-    from photoz_mmae.survey_run.lock import run_lock
+    from photoz_mmae.lock import run_lock
 
     assert again()[0] == 0
     with run_lock(tmp_path / "c.run"):

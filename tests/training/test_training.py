@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from blobs import arguments, blobs, run, write
 
+from photoz_mmae.lock import LOCK_FILE, run_lock
 from photoz_mmae.model.info import load_info
 from photoz_mmae.model.weights import load_model
 
@@ -193,3 +194,24 @@ def test_bfloat16_is_said(training_file, tmp_path):
     assert run(*words) == 0
     assert load_info(tmp_path / "m").training.settings["precision"] == "bfloat16"
     assert "--precision bfloat16" in (tmp_path / "m/CARD.md").read_text()
+
+
+def test_a_table_to_match_that_is_not_there_is_one_line(training_file, tmp_path, capsys):
+    words = ["train", training_file, "-o", tmp_path / "m", "--epochs", "1"]
+    for missing, why in ((tmp_path / "no.csv", "No such file"), (tmp_path, "Is a directory")):
+        assert run(*words, "--match-to", missing) == 4
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert str(missing) in line
+        assert why in line
+    assert not (tmp_path / "m").exists()
+
+
+def test_two_trainings_cannot_share_a_folder(training_file, tmp_path, capsys):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    words = ["train", training_file, "-o", folder, "--epochs", "1", "--limit", "40"]
+    with run_lock(folder):
+        assert run(*words) == 7
+        assert "is held by another run" in capsys.readouterr().err
+    assert run(*words) == 0
+    assert not (folder / LOCK_FILE).exists()

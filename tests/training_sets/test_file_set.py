@@ -207,3 +207,10 @@ def test_matching_needs_magnitudes(tmp_path):
     (tmp_path / "t.csv").write_text("mag_g,mag_i\n20,19\n21,20\n")
     with pytest.raises(InputError, match="--match-to needs HSC_metadata/<b>_cmodel_mag"):
         open_set(write(tmp_path / "t.hdf5"), match_to=tmp_path / "t.csv")
+
+
+def test_a_star_that_approaches_has_redshift_0(tmp_path):
+    redshift = np.linspace(0.1, 0.7, N)
+    redshift[:3] = -3e-4, -0.0019, -0.1
+    path = write(tmp_path / "t.hdf5", **{"DESI_fibermap/DESI_redshift": redshift})
+    np.testing.assert_array_equal(SpectraFile(path).redshift[:3], [0.0, 0.0, np.nan])

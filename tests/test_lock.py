@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from photoz_mmae.errors import LockedError
-from photoz_mmae.survey_run.lock import HOLDER_FILE, run_lock
+from photoz_mmae.lock import HOLDER_FILE, run_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from photoz_mmae.survey_run.lock import run_lock
+from photoz_mmae.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)
