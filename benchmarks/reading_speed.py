@@ -17,8 +17,9 @@ from statistics import median
 import fitsio
 import numpy as np
 
-from photoz_mmae.cutouts.batch import read_batch
-from photoz_mmae.cutouts.discover import Source, discover
+from photoz_mmae.cutouts.batch import Wanted, read_batch
+from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.source import Source
 
 BANDS = ("g", "r", "i", "z", "y")
 SCALE = 0.168
@@ -57,7 +58,7 @@ def write(folder: Path, count: int) -> None:
 
 def read_all(sources: list[Source]) -> None:
     for start in range(0, len(sources), CHUNK):
-        batch = read_batch(sources[start : start + CHUNK], BANDS, 64, SCALE)
+        batch = read_batch(sources[start : start + CHUNK], Wanted(BANDS, 64, SCALE))
         assert not batch.flags.any(), batch.reason
 
 

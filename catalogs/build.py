@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column, catalogue_schema
-from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.flags import CAUTION, CLEAN_CUT, DESCRIPTIONS, NO_REDSHIFT, Flag
 from photoz_mmae.model.info import find_model, load_info
 

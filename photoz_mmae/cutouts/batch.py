@@ -20,28 +20,51 @@ Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNI
 of the image's header, then the primary one; without any they are taken to be there already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.discover import Source
 from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
 from photoz_mmae.cutouts.ids import printable
-from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure, target_aperture
 from photoz_mmae.cutouts.pixels import Unusable
-from photoz_mmae.cutouts.placing import file_pixel_scale, find_target, place, same_target
+from photoz_mmae.cutouts.placing import corner, file_pixel_scale, find_target, place, same_target
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
-from photoz_mmae.surveys import NJY_PER_FLUX
-
-__all__ = ["APERTURE_DIAMETER", "CutoutBatch", "read_batch", "read_id"]
 
 OFF_CENTRE_PIXELS = 1.5
 SCALE_TOLERANCE = 0.02
-LOW_SNR = 5.0
+
+Positions = Callable[[Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Ids of n objects -> their right ascension and declination, deg, (n,) each; NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model takes of each object.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        In the model's order, one letter each, at most eight.
+    size : int
+        Side S of its images, pixels.
+    pixel_scale : float
+        arcsec.
+    resample : bool
+        Whether images of another pixel scale are resampled to the model's.
+    every_band : bool
+        Whether the model cannot do without one of its bands.
+    """
+
+    bands: tuple[str, ...]
+    size: int
+    pixel_scale: float
+    resample: bool = False
+    every_band: bool = True
 
 
 @dataclass
@@ -51,8 +74,18 @@ class CutoutBatch:
     Attributes
     ----------
     images : ndarray (N, B, S, S) of float32
-        Flux at AB zero point 27; padding and pixels that are not finite are 0, and so is a band
-        or an object without a usable image.
+        Flux at AB zero point 27; 0 where `missing`.
+    missing : ndarray (N, B, S, S) of bool
+        Not measured: padding, not finite, absurdly large, masked as bad by the survey, or of a
+        band that is not there.
+    saturated : ndarray (N, B, S, S) of bool
+        By the survey's mask, or above the header's SATURATE.
+    variance : ndarray (N, B, S, S) of float32
+        Of the pixels, flux at zero point 27, squared; 0 where the file does not tell it.
+    x, y : ndarray (N,) of float64
+        Of the target in the image, pixels from 0; NaN where there is no image.
+    scale : ndarray (N,) of float64
+        Of the image, arcsec per pixel.
     object_id, source : list of str
         `source` is the (first) file's path, undecodable bytes escaped.
     ra, dec : ndarray (N,) of float64
@@ -62,12 +95,18 @@ class CutoutBatch:
     bands_used : ndarray (N,) of uint8
         Bit k is set when the model's k-th band holds an image.
     flux, flux_err : ndarray (N, B) of float32
-        nJy in a circle of `APERTURE_DIAMETER` around the target; NaN where not measurable.
+        nJy, as `photoz_mmae.cutouts.photometry` measures them; NaN until then.
     reason : list of str
         Why an object has no redshift; empty when it is fine.
     """
 
     images: NDArray[np.float32]
+    missing: NDArray[np.bool_]
+    saturated: NDArray[np.bool_]
+    variance: NDArray[np.float32]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    scale: NDArray[np.float64]
     object_id: list[str]
     source: list[str]
     ra: NDArray[np.float64]
@@ -80,29 +119,53 @@ class CutoutBatch:
 
 
 def read_batch(
-    sources: Sequence[Source], bands: Sequence[str], size: int, pixel_scale: float
+    sources: Sequence[Source], wanted: Wanted, positions: Positions | None = None
 ) -> CutoutBatch:
     """Read objects into one batch, one row per source, whatever is wrong with it.
 
     Parameters
     ----------
     sources : sequence of Source
-    bands : sequence of str
-        The model's bands in its order, one letter each, at most eight.
-    size : int
-        Side S of the model's images, pixels.
-    pixel_scale : float
-        Of the model, arcsec.
+    wanted : Wanted
+    positions : callable, optional
+        Tells where the targets are; wins over what the files say.
 
     Returns
     -------
     CutoutBatch
     """
-    count, depth = len(sources), len(bands)
-    batch = CutoutBatch(
-        images=np.zeros((count, depth, size, size), np.float32),
+    batch = empty_batch([printable(source.files[0]) for source in sources], wanted)
+    for row, source in enumerate(sources):
+        cutout = Cutout(object_id="")
+        try:
+            read_cutout(source.files, wanted.bands, cutout)
+            _fill_row(batch, row, cutout, wanted)
+        except Unusable as error:
+            batch.flags[row] |= error.flag
+            batch.reason[row] = error.reason
+        except Exception as error:  # one object's oddity must never cost the others their rows
+            batch.images[row] = 0
+            batch.missing[row] = True
+            batch.flags[row] = Flag.READ_ERROR
+            batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
+        batch.object_id.append(cutout.object_id or printable(source.files[0]))
+    return batch
+
+
+def empty_batch(source: list[str], wanted: Wanted) -> CutoutBatch:
+    """Make a batch of objects of which nothing is known yet but their sources."""
+    count, depth = len(source), len(wanted.bands)
+    shape = (count, depth, wanted.size, wanted.size)
+    return CutoutBatch(
+        images=np.zeros(shape, np.float32),
+        missing=np.zeros(shape, bool),
+        saturated=np.zeros(shape, bool),
+        variance=np.zeros(shape, np.float32),
+        x=np.full(count, np.nan),
+        y=np.full(count, np.nan),
+        scale=np.full(count, wanted.pixel_scale),
         object_id=[],
-        source=[printable(source.files[0]) for source in sources],
+        source=source,
         ra=np.full(count, np.nan),
         dec=np.full(count, np.nan),
         flags=np.zeros(count, np.int32),
@@ -111,20 +174,6 @@ def read_batch(
         flux_err=np.full((count, depth), np.nan, np.float32),
         reason=[""] * count,
     )
-    for row, source in enumerate(sources):
-        cutout = Cutout(object_id="")
-        try:
-            read_cutout(source.files, bands, cutout)
-            _fill_row(batch, row, cutout, bands, pixel_scale)
-        except Unusable as error:
-            batch.flags[row] |= error.flag
-            batch.reason[row] = error.reason
-        except Exception as error:  # one object's oddity must never cost the others their rows
-            batch.images[row] = 0
-            batch.flags[row] = Flag.READ_ERROR
-            batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
-        batch.object_id.append(cutout.object_id or printable(source.files[0]))
-    return batch
 
 
 def read_id(source: Source) -> str:
@@ -135,11 +184,10 @@ def read_id(source: Source) -> str:
     return cutout.object_id or printable(source.files[0])
 
 
-def _fill_row(
-    batch: CutoutBatch, row: int, cutout: Cutout, bands: Sequence[str], pixel_scale: float
-) -> None:
-    """Place an object's planes in the batch and measure them; raises Unusable at the end."""
-    planes = cutout.planes
+def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> None:
+    """Place an object's planes in the batch; raises Unusable at the end."""
+    planes, bands = cutout.planes, wanted.bands
+    batch.missing[row] = True
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = planes["i"] if "i" in planes else next(iter(planes.values()))
@@ -151,10 +199,9 @@ def _fill_row(
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= Flag.OFF_CENTRE
     scale = file_pixel_scale(leader, wcs)
-    if scale and abs(scale / pixel_scale - 1) > SCALE_TOLERANCE:
+    if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
         flags |= Flag.OTHER_PIXEL_SCALE
-    else:
-        scale = pixel_scale
+        batch.scale[row] = scale
 
     images = batch.images[row]
     valid = np.zeros(images.shape, bool)
@@ -163,16 +210,13 @@ def _fill_row(
             position = same_target(planes[band], target, leader)
             padded, nonfinite = place(planes[band], position, images[k], valid[k])
             flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+    batch.missing[row] = ~valid
     batch.flags[row] = flags
     alive = np.array([band.any() for band in valid])
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
     if target.is_inside(leader):
-        radius = APERTURE_DIAMETER / 2 / scale
-        around = target_aperture(target.x, target.y, images.shape[-1], radius)
-        flux, error = measure(images, valid, around)
-        batch.flux[row], batch.flux_err[row] = flux * NJY_PER_FLUX, error * NJY_PER_FLUX
-        if "i" in bands and flux[bands.index("i")] < LOW_SNR * error[bands.index("i")]:
-            batch.flags[row] |= Flag.LOW_SNR
+        batch.x[row] = target.x - corner(target.x, wanted.size)
+        batch.y[row] = target.y - corner(target.y, wanted.size)
     _require_bands(bands, planes, alive)
 
 

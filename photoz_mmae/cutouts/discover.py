@@ -15,27 +15,8 @@ from dataclasses import dataclass, field
 from photoz_mmae.cutouts.bands import group_by_band, natural_key
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import is_fits_name, printable
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The files of one object.
-
-    Attributes
-    ----------
-    files : tuple of str
-        One file, or one per band from blue to red; the given path joined with what was found
-        below it. Bytes that are no UTF-8 are kept as `os.fsdecode` gives them.
-    size : int
-        Bytes, summed.
-    mtime_ns : int
-        Of the newest file.
-    """
-
-    files: tuple[str, ...]
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
 """Flux in a circular aperture and its error from the background's scatter."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.placing import corner
+from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.flags import Flag
+from photoz_mmae.surveys import NJY_PER_FLUX
 
 APERTURE_DIAMETER = 2.0
 """arcsec."""
+
+LOW_SNR = 5.0
+"""Signal to noise in the i-band aperture below which an object is flagged."""
 
 _SUBPIXELS = 20
 _MIN_PIXELS = 50
@@ -40,13 +46,24 @@ class Aperture:
     background: tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def target_aperture(x: float, y: float, size: int, radius: float) -> Aperture:
-    """Return the aperture around a target at (x, y) of its file, in its image of S x S pixels.
+def measure_batch(batch: CutoutBatch, bands: Sequence[str]) -> None:
+    """Measure all objects of a batch: sets `flux`, `flux_err` and flags.
 
-    Positions are rounded to a quarter of a pixel, so that few apertures serve all objects.
+    Parameters
+    ----------
+    batch : CutoutBatch
+    bands : sequence of str
+        Of its images.
     """
-    centre = (round(4 * (value - corner(value, size))) / 4 for value in (x, y))
-    return _aperture(size, radius, *centre)
+    size = batch.images.shape[-1]
+    for row in np.flatnonzero(np.isfinite(batch.x)):
+        # Positions are rounded to a quarter of a pixel, so that few apertures serve all objects.
+        x, y = (round(4 * value) / 4 for value in (batch.x[row], batch.y[row]))
+        around = _aperture(size, APERTURE_DIAMETER / 2 / float(batch.scale[row]), x, y)
+        flux, error = measure(batch.images[row], ~batch.missing[row], around)
+        batch.flux[row], batch.flux_err[row] = flux * NJY_PER_FLUX, error * NJY_PER_FLUX
+        if "i" in bands and flux[bands.index("i")] < LOW_SNR * error[bands.index("i")]:
+            batch.flags[row] |= Flag.LOW_SNR
 
 
 @lru_cache(maxsize=256)

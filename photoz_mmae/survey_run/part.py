@@ -17,9 +17,10 @@ from distributed import get_worker
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import Column, catalogue_schema
 from photoz_mmae.catalog.writer import atomic_parquet
-from photoz_mmae.cutouts.batch import APERTURE_DIAMETER, read_batch
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.batch import Wanted, read_batch
 from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import ModelError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
@@ -146,17 +147,14 @@ def _rows(
     objects: ObjectTable | None,
 ) -> pa.Table:
     model = engine.model.info
+    wanted = Wanted(model.bands, model.image_size, model.pixel_scale)
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
     tables = []
     # At least one chunk, so that a part without rows to compute has its columns.
     for start in range(0, max(len(sources), 1), chunk):
         given = sources[start : start + chunk]
-        batch = read_batch(
-            [_absolute(source, base) for source in given],
-            model.bands,
-            model.image_size,
-            model.pixel_scale,
-        )
+        batch = read_batch([_absolute(source, base) for source in given], wanted)
+        measure_batch(batch, model.bands)
         batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
         if objects is None:
             ebv = np.full(len(given), np.nan, np.float32)

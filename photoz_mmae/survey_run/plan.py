@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.provenance import settings_sha256
 from photoz_mmae.survey_run import records
 

@@ -14,8 +14,8 @@ import torch
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
-from photoz_mmae.cutouts.batch import APERTURE_DIAMETER
 from photoz_mmae.cutouts.discover import Discovery, discover
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device

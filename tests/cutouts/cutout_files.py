@@ -8,7 +8,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.batch import CutoutBatch, Wanted, read_batch
+from photoz_mmae.cutouts.photometry import measure_batch
+from photoz_mmae.cutouts.source import Source
 
 BANDS = ("g", "r", "i", "z", "y")
 SCALE = 0.168
@@ -75,3 +77,12 @@ def source(*paths: Path | str) -> Source:
 
 def hsc_names(bands: Sequence[str] = BANDS) -> list[str]:
     return [f"HSC-{band.upper()}" for band in bands]
+
+
+def read_measured(
+    sources: Sequence[Source], bands: Sequence[str], size: int, scale: float = SCALE
+) -> CutoutBatch:
+    """Read objects and measure them, as `predict` does."""
+    batch = read_batch(sources, Wanted(tuple(bands), size, scale))
+    measure_batch(batch, bands)
+    return batch

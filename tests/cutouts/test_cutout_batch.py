@@ -8,18 +8,29 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from cutout_files import BANDS, SCALE, galaxy, header, hsc_names, source, write_cube, write_mef
+from cutout_files import (
+    BANDS,
+    SCALE,
+    galaxy,
+    header,
+    hsc_names,
+    read_measured,
+    source,
+    write_cube,
+    write_mef,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photoz_mmae.cutouts.batch import APERTURE_DIAMETER, CutoutBatch, read_batch
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.surveys import NJY_PER_FLUX
 
 
 def read(one: Source, size: int = 24) -> CutoutBatch:
-    return read_batch([one], BANDS, size, SCALE)
+    return read_measured([one], BANDS, size, SCALE)
 
 
 def test_a_batch_has_the_agreed_types(tmp_path: Path) -> None:
@@ -32,7 +43,7 @@ def test_a_batch_has_the_agreed_types(tmp_path: Path) -> None:
 
 
 def test_no_sources_make_an_empty_batch() -> None:
-    batch = read_batch([], BANDS, 24, SCALE)
+    batch = read_measured([], BANDS, 24, SCALE)
     assert batch.images.shape == (0, 5, 24, 24)
     assert batch.object_id == batch.source == batch.reason == []
 
@@ -265,7 +276,7 @@ def test_flux_scatters_as_its_error_says(tmp_path: Path) -> None:
     for n in range(60):
         noise = rng.normal(0, 0.3, (5, 40, 40)).astype(np.float32)
         sources.append(write_cube(tmp_path / f"{n}.fits", noise, header((40, 40))))
-    batch = read_batch(sources, BANDS, 40, SCALE)
+    batch = read_measured(sources, BANDS, 40, SCALE)
     pull = batch.flux / batch.flux_err
     assert np.std(pull) == pytest.approx(1, abs=0.15)
     assert abs(np.mean(pull)) < 0.25
@@ -295,7 +306,7 @@ def test_low_snr_is_that_of_the_i_band_alone(tmp_path: Path) -> None:
     faint[2] = np.random.default_rng(3).normal(0, 0.05, (24, 24))
     one = write_cube(tmp_path / "1.fits", faint, header(BANDS="grizy"))
     assert read(one).flags[0] == Flag.LOW_SNR
-    assert read_batch([one], ("g", "r"), 24, SCALE).flags[0] == 0
+    assert read_measured([one], ("g", "r"), 24, SCALE).flags[0] == 0
 
 
 @settings(max_examples=15, deadline=None)
@@ -318,7 +329,7 @@ def test_one_row_per_source_in_their_order(kinds: list[str]) -> None:
                 planes = galaxy((6, 6) if kind == "small" else (24, 24))
                 write_cube(path, planes * (np.nan if kind == "nan" else 1), header())
             sources.append(source(path))
-        batch = read_batch(sources, BANDS, 24, SCALE)
+        batch = read_measured(sources, BANDS, 24, SCALE)
     assert batch.object_id == [f"{n}-{kind}" for n, kind in enumerate(kinds)]
     assert [flag & NO_REDSHIFT for flag in batch.flags] == [expected[kind] for kind in kinds]
     assert [bool(reason) for reason in batch.reason] == [kind != "good" for kind in kinds]

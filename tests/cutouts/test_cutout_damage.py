@@ -11,16 +11,27 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from cutout_files import BANDS, SCALE, galaxy, header, hsc_names, source, write_cube, write_mef
+from cutout_files import (
+    BANDS,
+    SCALE,
+    galaxy,
+    header,
+    hsc_names,
+    read_measured,
+    source,
+    write_cube,
+    write_mef,
+)
 
-from photoz_mmae.cutouts.batch import CutoutBatch, read_batch
-from photoz_mmae.cutouts.discover import Source, discover
+from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 
 
 def read(one: Source) -> CutoutBatch:
-    return read_batch([one], BANDS, 24, SCALE)
+    return read_measured([one], BANDS, 24, SCALE)
 
 
 def cube(path: Path) -> bytes:
@@ -114,7 +125,7 @@ def test_damage_of_any_kind_gives_a_row(tmp_path: Path, kind: str) -> None:
             sources = discover([str(tmp_path)]).sources
         except InputError:  # damage that made it a file with a table only
             continue
-        batch = read_batch(sources, BANDS, 24, SCALE)
+        batch = read_measured(sources, BANDS, 24, SCALE)
         assert len(batch.object_id) == len(sources) == 1
         assert batch.object_id[0].isprintable()
         assert np.isfinite(batch.images).all()
@@ -254,7 +265,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "folder.fits").mkdir()
     sources = [source(tmp_path / name) for name in ("pipe.fits", "folder.fits", "gone.fits")]
     sources.append(Source((str(tmp_path / "1_g.fits"), str(tmp_path / "1_r.fits")), 0, 0))
-    batch = read_batch(sources, BANDS, 24, SCALE)
+    batch = read_measured(sources, BANDS, 24, SCALE)
     assert (batch.flags == Flag.READ_ERROR).all()
     assert batch.object_id == ["pipe", "folder", "gone", "1"]
     assert "No such file" in batch.reason[2]
@@ -275,5 +286,5 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     (tmp_path / "3.fits.gz").write_bytes(gzip.compress(cube(tmp_path / "3.fits"))[:500])
     (tmp_path / "4.fits.gz").write_bytes(gzip.compress(mef(tmp_path / "4.fits")))
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    read_batch(discover([str(tmp_path)]).sources, BANDS, 24, SCALE)
+    read_measured(discover([str(tmp_path)]).sources, BANDS, 24, SCALE)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

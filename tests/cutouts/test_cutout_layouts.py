@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from cutout_files import BANDS, SCALE, galaxy, header, hsc_names, source, write_cube, write_mef
+from cutout_files import (
+    BANDS,
+    SCALE,
+    galaxy,
+    header,
+    hsc_names,
+    read_measured,
+    source,
+    write_cube,
+    write_mef,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.batch import CutoutBatch, read_batch
-from photoz_mmae.cutouts.discover import Source, discover
+from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 
 sides = st.integers(8, 40)
@@ -21,7 +32,7 @@ types = st.sampled_from(["<f4", "<f8", "<i2", "<i4", "<i8", "u1", ">f4", ">i2", 
 
 
 def read(one: Source, size: int, bands: tuple[str, ...] = BANDS) -> CutoutBatch:
-    return read_batch([one], bands, size, SCALE)
+    return read_measured([one], bands, size, SCALE)
 
 
 def numbers(shape: tuple[int, ...], dtype: str, seed: int) -> NDArray[Any]:
@@ -89,7 +100,7 @@ def test_one_file_per_band(side: int, dtype: str, bands: list[str], zipped: bool
         for band in bands:
             path = Path(folder) / f"7-HSC-{band.upper()}{suffix}"
             fits.PrimaryHDU(planes["ugrizy".index(band)], header((side, side))).writeto(path)
-        batch = read_batch(discover([folder]).sources, BANDS, side, SCALE)
+        batch = read_measured(discover([folder]).sources, BANDS, side, SCALE)
     assert batch.object_id == ["7"]
     np.testing.assert_array_equal(batch.images[0], planes[1:].astype(np.float32))
 
@@ -201,7 +212,7 @@ def test_the_names_and_the_headers_of_band_files_must_agree(tmp_path: Path) -> N
     for k, band in enumerate("gr"):
         head = header(FILTER="HSC-G")
         fits.PrimaryHDU(galaxy()[k], head).writeto(tmp_path / f"7_{band}.fits")
-    batch = read_batch(discover([str(tmp_path)]).sources, ("g", "r"), 24, SCALE)
+    batch = read_measured(discover([str(tmp_path)]).sources, ("g", "r"), 24, SCALE)
     assert batch.flags[0] == Flag.READ_ERROR
     assert "band r" in batch.reason[0]
 
@@ -232,4 +243,4 @@ def test_a_folder_names_an_object_whose_files_are_bands_alone(tmp_path: Path) ->
     (tmp_path / "obj7").mkdir()
     for k, band in enumerate(BANDS):
         fits.PrimaryHDU(galaxy()[k], header()).writeto(tmp_path / "obj7" / f"{band}.fits")
-    assert read_batch(discover([str(tmp_path)]).sources, BANDS, 24, SCALE).object_id == ["obj7"]
+    assert read_measured(discover([str(tmp_path)]).sources, BANDS, 24, SCALE).object_id == ["obj7"]

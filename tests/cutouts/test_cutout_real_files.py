@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cutout_files import read_measured
 
-from photoz_mmae.cutouts.batch import CutoutBatch, read_batch
+from photoz_mmae.cutouts.batch import CutoutBatch
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.errors import InputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -15,7 +16,7 @@ from photoz_mmae.surveys import HSC_WIDE
 
 def read(*paths: Path) -> CutoutBatch:
     sources = discover([str(path) for path in paths]).sources
-    return read_batch(sources, HSC_WIDE.bands, 64, HSC_WIDE.pixel_scale)
+    return read_measured(sources, HSC_WIDE.bands, 64, HSC_WIDE.pixel_scale)
 
 
 def test_what_is_found(shared_data: Path) -> None:
@@ -65,7 +66,7 @@ def test_cutout_service_files_hold_one_band(shared_data: Path) -> None:
     assert (batch.flux[:, 2] > 0).all()
     assert np.isnan(batch.flux[:, [0, 1, 3, 4]]).all()
     one_band = discover([str(shared_data / "hsc_das_cutouts")]).sources
-    batch = read_batch(one_band, ("i",), 25, HSC_WIDE.pixel_scale)
+    batch = read_measured(one_band, ("i",), 25, HSC_WIDE.pixel_scale)
     # The service rounds: two of the six have a side of 24.
     assert sorted(batch.flags) == [0, 0, 0, 0, Flag.PADDED, Flag.PADDED]
     assert batch.images[:, 0, 10:15, 10:15].max() > 100

@@ -4,9 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from cutout_files import BANDS, galaxy, header, source, write_cube, write_mef
+from cutout_files import BANDS, galaxy, header, read_measured, source, write_cube, write_mef
 
-from photoz_mmae.cutouts.batch import read_batch
 from photoz_mmae.cutouts.discover import Discovery, discover
 from photoz_mmae.errors import InputError
 from photoz_mmae.flags import Flag
@@ -86,7 +85,7 @@ def test_symbolic_links(tmp_path: Path) -> None:
     # Links that point nowhere are objects that cannot be read: they must not vanish.
     assert names(found) == [("1.fits",), ("linked.fits",), ("nowhere.fits",), ("self.fits",)]
     assert found.ignored == 1
-    batch = read_batch(found.sources, BANDS, 32, 0.168)
+    batch = read_measured(found.sources, BANDS, 32, 0.168)
     assert (batch.flags == Flag.READ_ERROR).all()
 
 
@@ -112,7 +111,7 @@ def test_names_that_break_shells_and_libraries(tmp_path: Path) -> None:
         cube.rename(tmp_path / os.fsdecode(name))
     found = discover([str(tmp_path)])
     assert {os.fsencode(Path(one.files[0]).name) for one in found.sources} == set(odd)
-    batch = read_batch(found.sources, BANDS, 24, 0.168)
+    batch = read_measured(found.sources, BANDS, 24, 0.168)
     assert (batch.flags == 0).all(), batch.reason
     assert all(name.isprintable() for name in batch.source + batch.object_id)
     assert "\\xff\\xfe" in batch.object_id
@@ -177,7 +176,7 @@ def test_a_damaged_band_stays_with_its_object(tmp_path: Path) -> None:
     touch(tmp_path / "7_g.fits", b"")
     [one] = discover([str(tmp_path)]).sources
     assert len(one.files) == 5
-    batch = read_batch([one], BANDS, 32, 0.168)
+    batch = read_measured([one], BANDS, 32, 0.168)
     assert batch.flags[0] == Flag.READ_ERROR
     assert "7_g.fits" in batch.reason[0]
 

@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from photoz_mmae.cutouts.batch import read_batch
+from photoz_mmae.cutouts.batch import Wanted, read_batch
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.fits_cutouts import CutoutFolder
@@ -208,7 +208,7 @@ def test_cutouts_come_back_through_the_reader_unchanged(written):
     folder, *_ = written
     found = discover([str(folder / "cube")])
     assert len(found.sources) == N
-    batch = read_batch(found.sources, tuple(BANDS), 64, HSC_WIDE.pixel_scale)
+    batch = read_batch(found.sources, Wanted(tuple(BANDS), 64, HSC_WIDE.pixel_scale))
     values, _ = everything_in(folder / "mock.hdf5")
     order = np.argsort(values["object_id"])
     assert [int(number) for number in batch.object_id] == values["object_id"][order].tolist()

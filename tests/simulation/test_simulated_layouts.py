@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from photoz_mmae.cutouts.batch import read_batch
+from photoz_mmae.cutouts.batch import Wanted, read_batch
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.errors import UsageError
 from photoz_mmae.flags import Flag
@@ -52,7 +52,7 @@ def das(hsc, tmp_path_factory):
 
 
 def read(path, survey):
-    batch = read_batch(discover([str(path)]).sources, survey.bands, 64, survey.pixel_scale)
+    batch = read_batch(discover([str(path)]).sources, Wanted(survey.bands, 64, survey.pixel_scale))
     assert len(batch.object_id) == N
     return batch, {int(number): row for row, number in enumerate(batch.object_id)}
 

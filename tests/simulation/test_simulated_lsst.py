@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from photoz_mmae.cutouts.batch import read_batch
+from photoz_mmae.cutouts.batch import Wanted, read_batch
 from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.pointing import get_conditions
 from photoz_mmae.simulation.render import STAMP, render
@@ -110,7 +111,8 @@ def test_simulate_writes_six_bands_that_predict_can_read(tmp_path):
     assert np.isfinite(magnitudes).all()
     assert np.median(np.abs(magnitudes - truth)) < 0.1
     assert np.median(truth[0] - truth[1]) > 0.5  # u - g: most are red
-    batch = read_batch(discover([str(tmp_path / "y")]).sources, BANDS, 64, 0.2)
+    batch = read_batch(discover([str(tmp_path / "y")]).sources, Wanted(BANDS, 64, 0.2))
+    measure_batch(batch, tuple(BANDS))
     assert [int(number) for number in batch.object_id] == ids.tolist()
     np.testing.assert_array_equal(batch.images, images)
     assert not batch.flags.any()

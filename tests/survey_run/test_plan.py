@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photoz_mmae.cutouts.discover import Source
+from photoz_mmae.cutouts.source import Source
 from photoz_mmae.survey_run.plan import read_sources, update_plan
 
 

@@ -23,6 +23,12 @@ def batch():
     error = np.array([[1, 1, 10, 1, 1], [nan] * 5, [1, 1, 2, 1, 1], [nan] * 5])
     return CutoutBatch(
         images=np.zeros((N, 5, 64, 64), np.float32),
+        missing=np.zeros((N, 5, 64, 64), bool),
+        saturated=np.zeros((N, 5, 64, 64), bool),
+        variance=np.zeros((N, 5, 64, 64), np.float32),
+        x=np.full(N, 31.5),
+        y=np.full(N, 31.5),
+        scale=np.full(N, 0.168),
         object_id=["1", "x", "3", "4"],
         source=["a", "b", "c", "d"],
         ra=np.array([150.0, nan, 151.0, nan]),
