@@ -17,8 +17,9 @@ from statistics import median
 import fitsio
 import numpy as np
 
-from photoz_mmae.cutouts.batch import Wanted, read_batch
+from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 
 BANDS = ("g", "r", "i", "z", "y")

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from photoz_mmae.catalog.writer import sync_folder, temporary_path
-from photoz_mmae.cutouts.batch import read_id
+from photoz_mmae.cutouts.read import read_id
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv

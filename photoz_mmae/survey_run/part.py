@@ -17,9 +17,10 @@ from distributed import get_worker
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import Column, catalogue_schema
 from photoz_mmae.catalog.writer import atomic_parquet
-from photoz_mmae.cutouts.batch import Wanted, read_batch
+from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
+from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import ModelError
 from photoz_mmae.inference.engine import Engine

@@ -8,8 +8,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.batch import CutoutBatch, Wanted, read_batch
+from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.photometry import measure_batch
+from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 
 BANDS = ("g", "r", "i", "z", "y")

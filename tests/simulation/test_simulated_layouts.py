@@ -9,8 +9,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from photoz_mmae.cutouts.batch import Wanted, read_batch
+from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.errors import UsageError
 from photoz_mmae.flags import Flag
 from photoz_mmae.simulation.fits_cutouts import CutoutFolder

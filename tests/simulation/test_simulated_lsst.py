@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from photoz_mmae.cutouts.batch import Wanted, read_batch
+from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.photometry import measure_batch
+from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.pointing import get_conditions
 from photoz_mmae.simulation.render import STAMP, render
