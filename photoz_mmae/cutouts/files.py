@@ -29,7 +29,14 @@ from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
 from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable
-from photoz_mmae.cutouts.placing import corner, file_pixel_scale, find_target, place, same_target
+from photoz_mmae.cutouts.placing import (
+    corner,
+    file_pixel_scale,
+    find_target,
+    flux_factor,
+    place,
+    same_target,
+)
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
@@ -94,15 +101,20 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
         batch.scale[row] = scale
 
     images = batch.images[row]
-    valid = np.zeros(images.shape, bool)
+    missing = batch.missing[row]
     for k, band in enumerate(bands):
         if band in planes:
-            position = same_target(planes[band], target, leader)
-            padded, nonfinite = place(planes[band], position, images[k], valid[k])
+            plane = planes[band]
+            there = same_target(plane, target, leader)
+            if not there.is_inside(plane):
+                flags |= Flag.PADDED
+                continue
+            left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
+            factor = flux_factor(plane)
+            padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
             flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
-    batch.missing[row] = ~valid
     batch.flags[row] = flags
-    alive = np.array([band.any() for band in valid])
+    alive = np.array([not band.all() for band in missing])
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
     if target.is_inside(leader):
         batch.x[row] = target.x - corner(target.x, wanted.size)

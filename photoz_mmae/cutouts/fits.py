@@ -54,11 +54,6 @@ class Plane:
         height, width = self.data.shape
         return height, width
 
-    @property
-    def float_type(self) -> type[np.floating[Any]]:
-        """The type to scale the data in: float32 where they are that, else float64."""
-        return np.float32 if self.data.dtype == np.float32 else np.float64
-
     def number(self, key: str) -> float | None:
         """Return a number from the image's header, else from the primary one."""
         value = self.header.number(key)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,18 +86,26 @@ def corner(position: float, size: int) -> int:
 
 
 def place(
-    plane: Plane, target: Target, image: NDArray[np.float32], valid: NDArray[np.bool_]
+    data: NDArray[Any],
+    left: int,
+    bottom: int,
+    factor: float,
+    image: NDArray[np.float32],
+    missing: NDArray[np.bool_],
 ) -> tuple[bool, bool]:
-    """Put the part of a plane around the target into `image`, in flux at zero point 27.
+    """Put the part of a file's image that begins at (left, bottom) into `image`.
 
     Parameters
     ----------
-    plane : Plane
-    target : Target
-        In this plane.
-    image, valid : ndarray (S, S)
-        All zero, filled in place: pixels, and whether each was measured. A dead plane, without
-        a finite pixel or constant, leaves them zero.
+    data : ndarray (H, W)
+        Of any number type and byte order.
+    left, bottom : int
+        The file's pixel that becomes pixel (0, 0); may lie outside.
+    factor : float
+        Brings the pixels to flux at zero point 27.
+    image, missing : ndarray (S, S)
+        Filled in place: all zero and all True before, and left so where nothing was measured. An
+        image without a finite pixel there, or with one value only, is dead: nothing was measured.
 
     Returns
     -------
@@ -106,18 +115,17 @@ def place(
         A pixel of that part is NaN, infinite or absurdly large.
     """
     size = image.shape[0]
-    if not target.is_inside(plane):
+    height, width = data.shape
+    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
+    columns = slice(max(0, left), max(0, min(width, left + size)))
+    pixels = data[rows, columns]
+    if not pixels.size:
         return True, False
-    height, width = plane.size
-    left, bottom = corner(target.x, size), corner(target.y, size)
-    rows = slice(max(0, bottom), min(height, bottom + size))
-    columns = slice(max(0, left), min(width, left + size))
-    pixels = plane.data[rows, columns]
-    factor = _flux_factor(plane)
     with np.errstate(over="ignore", invalid="ignore"):
         if factor != 1 or pixels.dtype.kind != "f":
             # float32 stays float32; integers and float64 are scaled in float64.
-            pixels = pixels * np.asarray(factor, plane.float_type)
+            kind = np.float32 if pixels.dtype.itemsize == 4 and pixels.dtype.kind == "f" else float
+            pixels = pixels * np.asarray(factor, kind)
         low, high = float(pixels.min()), float(pixels.max())  # NaN where a pixel is NaN
         whole = low >= -MAX_FLUX and high <= MAX_FLUX
         finite = np.True_ if whole else np.abs(pixels) <= MAX_FLUX
@@ -130,7 +138,7 @@ def place(
             slice(columns.start - left, columns.stop - left),
         )
         image[box] = pixels if whole else np.where(finite, pixels, 0)
-        valid[box] = finite
+        missing[box] = ~finite
     return pixels.shape != image.shape, not whole
 
 
@@ -152,7 +160,7 @@ def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | Non
     return ra % 360.0, dec
 
 
-def _flux_factor(plane: Plane) -> float:
+def flux_factor(plane: Plane) -> float:
     """Return what brings the file's pixels to AB zero point 27."""
     for header in (plane.header, plane.primary):
         zero_point = _zero_point(header)
