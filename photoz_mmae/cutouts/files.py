@@ -21,8 +21,8 @@ of the image's header, then the primary one; without any they are taken to be th
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,7 @@ def fill_from_files(
             sky = _given_positions(batch, some, positions)
             for (row, _), cutout, place in zip(some, opened, sky, strict=True):
                 if cutout is not None:
-                    with _troubles_of(batch, row):
-                        _fill_row(batch, row, cutout, wanted, place)
+                    _attempt(batch, row, _fill_row, batch, row, cutout, wanted, place)
 
 
 def read_id(source: Source) -> str:
@@ -104,19 +103,15 @@ def _open(
     """Read an object's images as they are in its files; None, and flags, where that failed."""
     given = list(itertools.islice(contents, len(source.files)))
     cutout = Cutout()
-    usable = None
-    with _troubles_of(batch, row):
-        read_cutout(source, given, wanted.bands, cutout)
-        usable = cutout
+    usable = _attempt(batch, row, read_cutout, source, given, wanted.bands, cutout)
     batch.object_id[row] = source.object_id or cutout.object_id or name_id(source)
-    return usable
+    return cutout if usable else None
 
 
-@contextmanager
-def _troubles_of(batch: CutoutBatch, row: int) -> Iterator[None]:
-    """Turn what goes wrong with one object into its flags: it never costs the others theirs."""
+def _attempt(batch: CutoutBatch, row: int, function: Callable[..., None], *given: Any) -> bool:
+    """Call a function; what goes wrong becomes flags of one object, and costs no other its row."""
     try:
-        yield
+        function(*given)
     except Unusable as error:
         batch.flags[row] |= error.flag
         batch.reason[row] = error.reason
@@ -127,6 +122,9 @@ def _troubles_of(batch: CutoutBatch, row: int) -> Iterator[None]:
         batch.missing[row] = True
         batch.flags[row] = Flag.READ_ERROR
         batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
+    else:
+        return True
+    return False
 
 
 def _given_positions(
@@ -204,7 +202,7 @@ def _pieces(
     """
     planes = cutout.planes
     if all(plane.header is leader.header for plane in planes.values()):
-        placing = {band: (target, flux_factor(leader)) for band in planes}
+        placing = dict.fromkeys(planes, (target, flux_factor(leader)))
     else:
         placing = {
             band: (same_target(plane, target, leader, wcs), flux_factor(plane))

@@ -65,8 +65,8 @@ class Header:
         A table; a table that is a tile-compressed image counts as the latter only.
     data_start, data_size : int
         Where the data lie in the file, in bytes, without the padding to whole blocks.
-    asked : set of bytes
-        Keywords whose values were asked for, present or not.
+    asked : set of bytes or None
+        Keywords whose values were asked for, present or not; None where nobody wants to know.
     """
 
     index: int
@@ -79,12 +79,13 @@ class Header:
     is_compressed: bool = False
     data_start: int = 0
     data_size: int = 0
-    asked: set[bytes] = field(default_factory=set)
+    asked: set[bytes] | None = field(default_factory=set)
 
     def value(self, key: str) -> bytes | None:
         """Return what follows `KEYWORD = ` as it is written, comment and all."""
         name = key.encode()
-        self.asked.add(name)
+        if self.asked is not None:
+            self.asked.add(name)
         place = self.cards.get(name)
         return None if place is None else self.raw[place[0] : place[1]]
 
@@ -113,7 +114,8 @@ class Header:
     @property
     def all_cards(self) -> bytes:
         """All cards before END as they are, for readers that need the whole header."""
-        self.asked.update(self.cards)
+        if self.asked is not None:
+            self.asked.update(self.cards)
         return self.raw[slice(*self.span)]
 
     def within(self, file: bytes) -> "Header":
@@ -124,7 +126,7 @@ class Header:
         return replace(self, raw=file, cards=cards, span=span)
 
     def of(self, file: bytes) -> "Header":
-        """Return the header of another file that has it in the same place; shares `asked`."""
+        """Return the header of another file that has it in the same place."""
         return Header(
             self.index,
             self.cards,
@@ -136,7 +138,7 @@ class Header:
             self.is_compressed,
             self.data_start,
             self.data_size,
-            self.asked,
+            None,
         )
 
     @property

@@ -160,7 +160,7 @@ def _fixed(header: Header) -> _Fixed:
         if header.raw.startswith(b"HIERARCH ", card):
             equals = header.raw.find(b"=", card, card + CARD)
             mask[card - begin : (equals + 1 if equals >= 0 else card + CARD) - begin] = 0xFF
-    for key in header.asked & header.cards.keys():
+    for key in header.cards.keys() & (header.asked or ()):
         one, two = header.cards[key]
         mask[one - begin : two - begin] = 0xFF
     text = np.frombuffer(header.raw, np.uint8, end - begin, begin) & mask

@@ -145,10 +145,13 @@ def place(
         pixels = data[:, bottom : bottom + size, left : left + size]
         _scale_into(images, pixels, factor)
         flat = images.reshape(len(images), -1)
-        low, high = flat.min(axis=1), flat.max(axis=1)  # NaN where a pixel is NaN
-        if (low < high).all() and low.min() >= -MAX_FLUX and high.max() <= MAX_FLUX:
+        lowest, highest = flat.min(axis=1).tolist(), flat.max(axis=1).tolist()
+        # NaN where a pixel is NaN, and no comparison with it holds.
+        if all(
+            -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
+        ):
             missing[...] = False
-            return Placed(False, False, False, float(high.max()))
+            return Placed(False, False, False, max(highest))
         images[...] = 0
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
     columns = slice(max(0, left), max(0, min(width, left + size)))
