@@ -77,8 +77,9 @@ def fill_from_files(
     positions : callable or None
     """
     contents = read_ahead(path for source in sources for path in source.files)
-    # Whoever tells positions is asked for many at once; otherwise what is in the cache is used up.
-    block = 1 if positions is None else POSITIONS_AT_ONCE
+    # Few files at once, so that what was read is still in the processor's cache when it is used;
+    # but whoever tells positions is asked for many.
+    block = 4 if positions is None else POSITIONS_AT_ONCE
     waiting = iter(zip(rows, sources, strict=True))
     with np.errstate(over="ignore", invalid="ignore"):
         while some := list(itertools.islice(waiting, block)):
@@ -116,10 +117,9 @@ def _attempt(batch: CutoutBatch, row: int, function: Callable[..., None], *given
         batch.flags[row] |= error.flag
         batch.reason[row] = error.reason
         if not batch.bands_used[row]:
-            batch.missing[row] = True
+            batch.images[row], batch.missing[row] = 0, True
     except Exception as error:
-        batch.images[row] = 0
-        batch.missing[row] = True
+        batch.images[row], batch.missing[row] = 0, True
         batch.flags[row] = Flag.READ_ERROR
         batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
     else:
@@ -167,12 +167,14 @@ def _fill_row(
 
     count = sum(len(plane.data) for plane in planes)
     if count < len(bands):
-        batch.missing[row] = True
+        there = {plane.first + k for plane in planes for k in range(len(plane.data))}
+        absent = [k for k in range(len(bands)) if k not in there]
+        batch.images[row, absent], batch.missing[row, absent] = 0, True
     alive = True
     for first, data, there, factor in _pieces(cutout, target, leader, wcs):
         some = slice(first, first + len(data))
         if not there.is_on(data):
-            batch.missing[row, some] = True
+            batch.images[row, some], batch.missing[row, some] = 0, True
             alive = False
             flags |= _PADDED
             continue
@@ -188,6 +190,7 @@ def _fill_row(
         batch.y[row] = target.y - corner(target.y, size)
     if alive and count == len(bands):
         batch.bands_used[row] = (1 << len(bands)) - 1
+        batch.written[row] = flags & (_PADDED | _NONFINITE_PIXELS) != 0
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
@@ -212,6 +215,9 @@ def _pieces(
     That is all bands together where they lie alike in the file and on the sky.
     """
     own = (target, flux_factor(leader))
+    if len(cutout.planes) == 1:
+        yield leader.first, leader.data, *own
+        return
     placing = [
         own
         if plane is leader or (plane.cards and plane.cards == leader.cards)

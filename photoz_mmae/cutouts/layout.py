@@ -174,10 +174,11 @@ class Layouts:
     def find(self, file: bytes, key: Hashable) -> Layout | None:
         """Return the layout of a file like one that was remembered under the same `key`."""
         for layout, fixed in self._known.get((len(file), key), ()):
-            if all(
-                (np.frombuffer(file, np.uint8, len(text), start) & mask).tobytes() == text
-                for start, mask, text in fixed
-            ):
+            for start, mask, text in fixed:
+                header = np.frombuffer(file, np.uint8, len(text), start)
+                if (header & mask).tobytes() != text:
+                    break
+            else:
                 return layout.of(file)
         return None
 

@@ -132,8 +132,8 @@ def place(
     factor : float
         Brings the pixels to flux at zero point 27.
     images, missing : ndarray (K, S, S)
-        Filled in place; `images` is all zero before. An image without a finite pixel there, or with
-        one value only, is dead: nothing was measured.
+        Filled in place; `missing` is all False before. An image without a finite pixel there, or
+        with one value only, is dead: nothing was measured.
 
     Returns
     -------
@@ -150,13 +150,12 @@ def place(
         if all(
             -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
         ):
-            missing[...] = False
             return Placed(False, False, False, max(highest))
-        images[...] = 0
+    images[...] = 0
+    missing[...] = True
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
     columns = slice(max(0, left), max(0, min(width, left + size)))
     pixels = np.zeros(data[:, rows, columns].shape, np.float32)
-    missing[...] = True
     if not pixels.size:
         return Placed(True, False, True, 0.0)
     _scale_into(pixels, data[:, rows, columns], factor)
@@ -207,17 +206,16 @@ def flux_factor(plane: Planes) -> float:
     for header in headers[: 1 + (plane.header is not plane.primary)]:
         zero_point = _zero_point(header)
         if zero_point is not None:
-            return 10 ** (0.4 * (ZERO_POINT - zero_point))
+            return 1.0 if zero_point == ZERO_POINT else 10 ** (0.4 * (ZERO_POINT - zero_point))
     return 1.0
 
 
 def _zero_point(header: Header) -> float | None:
-    fluxmag0 = header.number("FLUXMAG0")
-    candidates = (
-        header.number("MAGZERO"),
-        2.5 * math.log10(fluxmag0) if fluxmag0 and fluxmag0 > 0 else None,
-        header.number("ZP"),
-        _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper()),
-    )
-    # Zero and the like mean that nobody filled it in.
-    return next((value for value in candidates if value is not None and 5 < value < 50), None)
+    for key in ("MAGZERO", "FLUXMAG0", "ZP"):
+        value = header.number(key)
+        if value is not None and key == "FLUXMAG0":
+            value = 2.5 * math.log10(value) if value > 0 else None
+        # Zero and the like mean that nobody filled it in.
+        if value is not None and 5 < value < 50:
+            return value
+    return _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper())
