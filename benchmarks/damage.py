@@ -5,9 +5,10 @@
 Cutouts in every layout (mock ones, and the real ones of ../shared/data where that is there) are
 damaged as `mutations.py` says, mutation k always in the same way; each is listed by `discover`,
 read by `read_batch` with a whole object beside it, and measured, in a child process. A mutation
-fails when that process dies, takes over a second (three times) or 1 GB, raises, or leaves an object
-without an orderly row, or the object beside it with other pixels. `--first K` goes on at mutation
-K or, with `--mutations 1`, repeats one; the files of those that fail are written to DIR.
+fails when that process dies, takes over a second of processor time, 20 s of any or 1 GB, raises,
+or leaves an object without an orderly row, or the object beside it with other pixels. `--first K`
+goes on at mutation K or, with `--mutations 1`, repeats one; the files of those that fail are
+written to DIR.
 """
 
 import argparse
@@ -40,9 +41,10 @@ WANTED_OF = {
 """What is read of layouts that hold one band."""
 
 MAX_SECONDS = 1.0
+"""Of processor time: others may keep the machine busy."""
 MAX_BYTES = 1 << 30
 GIVE_UP = 20.0
-"""Seconds after which the child is killed."""
+"""Seconds of any kind after which the child is killed."""
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
@@ -75,12 +77,12 @@ def child() -> None:
             layout, files, _ = mutation(whole, int(line))
             write(bad, files)
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 outcome = read_one(bad, beside, WANTED_OF.get(layout, WANTED))
             except Exception as error:
                 outcome = f"FAILED {type(error).__name__}: {error}"
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             answer = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
             print(json.dumps(answer), flush=True)
 
@@ -182,9 +184,6 @@ def main() -> None:
     for number in range(options.first, options.first + options.mutations):
         layout, files, what = mutation(whole, number)
         answer = reader.ask(number)
-        for _ in range(2):
-            if answer["seconds"] > MAX_SECONDS:  # the machine may have been busy elsewhere
-                answer = min(answer, reader.ask(number), key=lambda one: one["seconds"])
         outcome = answer["outcome"]
         if not outcome.startswith("FAILED"):
             if answer["seconds"] > MAX_SECONDS:
@@ -203,7 +202,7 @@ def main() -> None:
         outcomes[layout][outcome.split()[0] if outcome.startswith("FAILED") else outcome] += 1
     reader.close()
     columns = ("read", "no redshift", "tables only", "FAILED")
-    print(f"| layout | {' | '.join(columns)} | slowest, s | peak, MiB |")
+    print(f"| layout | {' | '.join(columns)} | slowest, CPU s | peak, MiB |")
     print("|---|" + "---|" * (len(columns) + 2))
     for layout, counts in outcomes.items():
         cells = " | ".join(str(counts[column]) for column in columns)
