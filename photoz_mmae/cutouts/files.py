@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.fits import Cutout, Plane, name_id, read_cutout
+from photoz_mmae.cutouts.fits import Cutout, Planes, name_id, read_cutout
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
     Target,
@@ -152,7 +152,7 @@ def _fill_row(
     planes, bands, size = cutout.planes, wanted.bands, wanted.size
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
-    leader = planes["i"] if "i" in planes else next(iter(planes.values()))
+    leader = _leader(planes, bands)
     wcs = read_wcs(leader.header, leader.x_axis, leader.projection)
     target = find_target(leader, wcs, sky)
     if target.sky:
@@ -165,10 +165,11 @@ def _fill_row(
         flags |= _OTHER_PIXEL_SCALE
         batch.scale[row] = scale
 
-    if len(planes) < len(bands):
+    count = sum(len(plane.data) for plane in planes)
+    if count < len(bands):
         batch.missing[row] = True
     alive = True
-    for first, data, there, factor in _pieces(cutout, bands, target, leader, wcs):
+    for first, data, there, factor in _pieces(cutout, target, leader, wcs):
         some = slice(first, first + len(data))
         if not there.is_on(data):
             batch.missing[row, some] = True
@@ -185,7 +186,7 @@ def _fill_row(
     if target.is_on(leader.data):
         batch.x[row] = target.x - corner(target.x, size)
         batch.y[row] = target.y - corner(target.y, size)
-    if alive and len(planes) == len(bands):
+    if alive and count == len(bands):
         batch.bands_used[row] = (1 << len(bands)) - 1
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
@@ -193,35 +194,44 @@ def _fill_row(
     _require_bands(bands, planes, measured)
 
 
+def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
+    """Return the image that tells where the target is: that of i, else the first."""
+    if "i" in bands:
+        number = bands.index("i")
+        for plane in planes:
+            if plane.first <= number < plane.first + len(plane.data):
+                return plane
+    return planes[0]
+
+
 def _pieces(
-    cutout: Cutout, bands: Sequence[str], target: Target, leader: Plane, wcs: Wcs | None
+    cutout: Cutout, target: Target, leader: Planes, wcs: Wcs | None
 ) -> Iterator[tuple[int, NDArray[Any], Target, float]]:
     """Yield what can be put in place at once: first band, images (K, H, W), target, flux factor.
 
     That is all bands together where they lie alike in the file and on the sky.
     """
-    planes = cutout.planes
-    if all(plane.header is leader.header for plane in planes.values()):
-        placing = dict.fromkeys(planes, (target, flux_factor(leader)))
-    else:
-        placing = {
-            band: (same_target(plane, target, leader, wcs), flux_factor(plane))
-            for band, plane in planes.items()
-        }
-    if cutout.stack is not None and len(set(placing.values())) == 1:
-        yield 0, cutout.stack, *placing[bands[0]]
+    own = (target, flux_factor(leader))
+    placing = [
+        own
+        if plane is leader or (plane.cards and plane.cards == leader.cards)
+        else (same_target(plane, target, leader, wcs), flux_factor(plane))
+        for plane in cutout.planes
+    ]
+    if cutout.stack is not None and all(each == own for each in placing):
+        yield 0, cutout.stack, *own
         return
-    for k, band in enumerate(bands):
-        if band in planes:
-            yield k, planes[band].data[None], *placing[band]
+    for plane, (there, factor) in zip(cutout.planes, placing, strict=True):
+        yield plane.first, plane.data, there, factor
 
 
 def _require_bands(
-    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
+    bands: Sequence[str], planes: Sequence[Planes], measured: NDArray[np.bool_]
 ) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    absent = [band for band in bands if band not in planes]
-    dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
+    there = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    absent = [band for band in bands if band not in there]
+    dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
     if len(dead) == len(bands):

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
-from photoz_mmae.cutouts.layout import Layout, Layouts, Place, find_stack
+from photoz_mmae.cutouts.layout import (
+    Layout,
+    Layouts,
+    Place,
+    Run,
+    find_runs,
+    find_stack,
+    placing_cards,
+)
 from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
@@ -36,32 +44,37 @@ _LAYOUTS = Layouts()
 
 
 @dataclass(slots=True)
-class Plane:
-    """The image of one band.
+class Planes:
+    """Images of one shape and one header: of one band, or of the bands of a cube.
 
     Attributes
     ----------
-    data : ndarray (H, W)
+    first : int
+        Number of the first band; the others follow.
+    data : ndarray (K, H, W)
         In the file's own units, number type and byte order.
     header, primary : Header
-        Of its HDU, and the primary one of its file.
+        Of the HDU, and the primary one of the file.
     x_axis : int
         FITS number of the axis along W.
     projection : str
-        Of its WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it.
+        Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it.
+    cards : tuple of bytes
+        All that the headers say of position and flux; empty where that was not looked for.
     """
 
+    first: int
     data: NDArray[Any]
     header: Header
     primary: Header
     x_axis: int
     projection: Projection
+    cards: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        height, width = self.data.shape
-        return height, width
+        return self.data.shape[1], self.data.shape[2]
 
     def number(self, key: str) -> float | None:
         """Return a number from the image's header, else from the primary one."""
@@ -77,14 +90,14 @@ class Cutout:
     ----------
     object_id : str
         Header OBJECT_ID, else OBJECT; empty where there is none.
-    planes : dict of str to Plane
+    planes : list of Planes
         The wanted bands that are there.
     stack : ndarray (B, H, W) or None
         All wanted bands in their order as one array, where they are that.
     """
 
     object_id: str = ""
-    planes: dict[str, Plane] = field(default_factory=dict)
+    planes: list[Planes] = field(default_factory=list)
     stack: NDArray[Any] | None = None
 
 
@@ -158,7 +171,7 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     key = (name_band, tuple(bands))
     layout = _LAYOUTS.find(content, key)
     if layout is None:
-        layout = _learn(read_at, name_band, bands, cutout)
+        layout = _learn(read_at, name_band, bands, cutout, content)
         _LAYOUTS.remember(layout, content, key)
     elif not cutout.planes:
         cutout.object_id = _header_id(layout.headers)
@@ -166,20 +179,33 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
         _add_images(layout, read_at, cutout)
         return
     offset, shape, strides, dtype = layout.stack
-    images: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
-    _add_planes(layout, images, cutout)
-    if len(layout.places) == len(bands):
-        cutout.stack = images
+    stack: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
+    if len(stack) == len(bands):
+        cutout.stack = stack
+    for run in layout.runs:
+        planes = _planes(layout, run, stack[run.start : run.start + run.length])
+        cards = layout.places[run.start].cards
+        planes.cards = tuple([content[start:stop] for start, stop in cards])
+        cutout.planes.append(planes)
 
 
-def _learn(read_at: ReadAt, name_band: str, bands: Sequence[str], cutout: Cutout) -> Layout:
+def _learn(
+    read_at: ReadAt,
+    name_band: str,
+    bands: Sequence[str],
+    cutout: Cutout,
+    content: bytes | None = None,
+) -> Layout:
     """Find out how a file is laid out; sets the id, whatever is wrong with the rest."""
     headers: list[Header] = []
     try:
         headers.extend(walk_headers(read_at))
     finally:
         if headers and not cutout.planes:
-            cutout.object_id = _header_id(headers)
+            # The id decides nothing about the layout: it is asked for without being noted.
+            cutout.object_id = _header_id([header.of(header.raw) for header in headers])
+    if content is not None:
+        headers = [header.within(content) for header in headers]
     images = [header for header in headers if header.is_science]
     if not images:
         raise Damaged("no image in the file")
@@ -187,45 +213,47 @@ def _learn(read_at: ReadAt, name_band: str, bands: Sequence[str], cutout: Cutout
         found = {name_band: _single_place(images, headers[0], name_band)}
     else:
         found = _find_bands(images, headers[0], bands)
-    places = {}
-    for band in bands:
-        if band in found:
-            place = found[band]
-            header = headers[place.unit]
-            shape = list(header.plain_shape)
-            if place.axis is not None:
-                del shape[place.axis]
-            if min(shape) < MIN_SIDE:
-                raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
-            places[band] = replace(place, projection=read_projection(header, place.x_axis))
-    return Layout(headers, places, find_stack(headers, list(places.values())))
+    numbers = [number for number, band in enumerate(bands) if band in found]
+    places = [_complete(found[bands[number]], headers) for number in numbers]
+    return Layout(headers, places, find_runs(numbers, places), find_stack(headers, places))
+
+
+def _complete(place: Place, headers: Sequence[Header]) -> Place:
+    """Add what the headers say of an image that is wanted; raises Unusable for one too small."""
+    header = headers[place.unit]
+    shape = list(header.plain_shape)
+    if place.axis is not None:
+        del shape[place.axis]
+    if min(shape) < MIN_SIDE:
+        raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
+    return replace(
+        place,
+        projection=read_projection(header, place.x_axis),
+        cards=placing_cards(header, headers[0]),
+    )
 
 
 def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
     """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
-    units = sorted({place.unit for place in layout.places.values()})
+    units = sorted({place.unit for place in layout.places})
     headers = [layout.headers[unit] for unit in units]
-    images = {
-        header.index: image.reshape(header.plain_shape)
-        for header, image in zip(headers, read_images(headers, read_at), strict=True)
-    }
-    planes = []
-    for place in layout.places.values():
-        image = images[place.unit]
-        planes.append(
-            image if place.axis is None else np.moveaxis(image, place.axis, 0)[place.plane]
-        )
-    _add_planes(layout, planes, cutout)
+    images = dict(zip(units, read_images(headers, read_at), strict=True))
+    for run in layout.runs:
+        places = layout.places[run.start : run.start + run.length]
+        shape = layout.headers[places[0].unit].plain_shape
+        image = images[places[0].unit].reshape(shape)
+        axis = places[0].axis
+        if axis is None:
+            data = image[None]
+        else:
+            data = np.moveaxis(image, axis, 0)[[place.plane for place in places]]
+        cutout.planes.append(_planes(layout, run, data))
 
 
-def _add_planes(
-    layout: Layout, images: Sequence[NDArray[Any]] | NDArray[Any], cutout: Cutout
-) -> None:
-    headers = layout.headers
-    for (band, place), image in zip(layout.places.items(), images, strict=True):
-        cutout.planes[band] = Plane(
-            image, headers[place.unit], headers[0], place.x_axis, place.projection
-        )
+def _planes(layout: Layout, run: Run, data: NDArray[Any]) -> Planes:
+    place = layout.places[run.start]
+    header, primary = layout.headers[place.unit], layout.headers[0]
+    return Planes(run.band, data, header, primary, place.x_axis, place.projection)
 
 
 def _header_id(headers: list[Header]) -> str:

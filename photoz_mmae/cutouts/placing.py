@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.fits import Planes
 from photoz_mmae.cutouts.headers import Header
 from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.surveys import ZERO_POINT
@@ -38,13 +38,13 @@ class Target(NamedTuple):
         height, width = data.shape[-2:]
         return bool(-0.5 <= self.x <= width - 0.5 and -0.5 <= self.y <= height - 0.5)
 
-    def off_centre(self, plane: Plane) -> float:
+    def off_centre(self, plane: Planes) -> float:
         """Distance from the array's centre, pixels."""
         x, y = _centre(plane)
         return math.hypot(self.x - x, self.y - y)
 
 
-def find_target(plane: Plane, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
+def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
     """Return the target in an image.
 
     It is at `sky` where that is given, else at RA_TARG and DEC_TARG, else at RA and DEC, else at
@@ -68,7 +68,7 @@ def find_target(plane: Plane, wcs: Wcs | None, sky: tuple[float, float] | None =
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
 
-def same_target(plane: Plane, target: Target, leader: Plane, leader_wcs: Wcs | None) -> Target:
+def same_target(plane: Planes, target: Target, leader: Planes, leader_wcs: Wcs | None) -> Target:
     """Return where a target that was found in the image `leader` is in another band's image."""
     if plane.header is leader.header:
         return target
@@ -183,13 +183,13 @@ def _scale_into(images: NDArray[np.float32], pixels: NDArray[Any], factor: float
         images[...] = pixels * np.float64(factor)
 
 
-def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
+def file_pixel_scale(plane: Planes, wcs: Wcs | None) -> float | None:
     """Return arcsec per pixel from the WCS, else PIXSCALE, else None."""
     scale = wcs.pixel_scale if wcs else plane.number("PIXSCALE")
     return scale if scale and scale > 0 else None
 
 
-def _centre(plane: Plane) -> tuple[float, float]:
+def _centre(plane: Planes) -> tuple[float, float]:
     height, width = plane.size
     return (width - 1) / 2, (height - 1) / 2
 
@@ -201,7 +201,7 @@ def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | Non
     return ra % 360.0, dec
 
 
-def flux_factor(plane: Plane) -> float:
+def flux_factor(plane: Planes) -> float:
     """Return what brings the file's pixels to AB zero point 27."""
     headers = (plane.header, plane.primary)
     for header in headers[: 1 + (plane.header is not plane.primary)]:
