@@ -167,8 +167,8 @@ def _fill_row(
 
     count = sum(len(plane.data) for plane in planes)
     if count < len(bands):
-        there = {plane.first + k for plane in planes for k in range(len(plane.data))}
-        absent = [k for k in range(len(bands)) if k not in there]
+        found = {plane.first + k for plane in planes for k in range(len(plane.data))}
+        absent = [k for k in range(len(bands)) if k not in found]
         batch.images[row, absent], batch.missing[row, absent] = 0, True
     alive = True
     for first, data, there, factor in _pieces(cutout, target, leader, wcs):
