@@ -16,8 +16,10 @@ target's 0-based position is nearest to S/2 - 0.5 in both axes, and at S/2 - 1 w
 near: an odd image in an even size. What lies outside the model's size is cut off, what is
 missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from the array's centre.
 
-Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNIT, in that order,
-of the image's header, then the primary one; without any they are taken to be there already.
+Units. Pixels are brought to AB zero point 27 (`photoz_mmae.cutouts.units`).
+
+Masks and variances (`photoz_mmae.cutouts.companions`). What they say was not measured is missing.
+MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within 1" of the target.
 """
 
 from collections.abc import Sequence
@@ -30,19 +32,22 @@ from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
+    apply_companions,
     corner,
     file_pixel_scale,
     find_target,
-    flux_factor,
     place,
     same_target,
 )
 from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.units import flux_factor
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
 
 OFF_CENTRE_PIXELS = 1.5
 SCALE_TOLERANCE = 0.02
+CAUTION_RADIUS = 1.0
+"""arcsec: that of the aperture."""
 
 
 def fill_from_files(
@@ -110,9 +115,15 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
                 flags |= Flag.PADDED
                 continue
             left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
-            factor = flux_factor(plane)
+            factor = flux_factor(plane.header, plane.primary, plane.archive)
             padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
             flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+            masked, caution = apply_companions(
+                *(plane, left, bottom, factor, images[k], missing[k]),
+                *(batch.saturated[row, k], batch.variance[row, k]),
+            )
+            around = _around(there.x - left, there.y - bottom, scale or wanted.pixel_scale)
+            flags |= Flag.MASKED_PIXELS * bool(masked.any() or caution[around].any())
     batch.flags[row] = flags
     alive = np.array([not band.all() for band in missing])
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
@@ -120,6 +131,18 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
         batch.x[row] = target.x - corner(target.x, wanted.size)
         batch.y[row] = target.y - corner(target.y, wanted.size)
     _require_bands(bands, planes, alive)
+
+
+def _around(x: float, y: float, scale: float) -> tuple[slice, slice]:
+    """Return the box of `CAUTION_RADIUS` around a position in the model's image."""
+    rows, columns = (
+        slice(
+            max(0, round(at - CAUTION_RADIUS / scale)),
+            max(0, round(at + CAUTION_RADIUS / scale)) + 1,
+        )
+        for at in (y, x)
+    )
+    return rows, columns
 
 
 def _require_bands(

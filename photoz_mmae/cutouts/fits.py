@@ -20,9 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
+from photoz_mmae.cutouts.companions import MaskBits, find_companions, mask_bits
 from photoz_mmae.cutouts.headers import Damaged, Header, reader, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
+from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
 from photoz_mmae.cutouts.pixels import Unusable, opened, read_pixels
+from photoz_mmae.cutouts.units import saturation, zero_point
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
@@ -41,12 +44,24 @@ class Plane:
         Of its HDU, and the primary one of its file.
     x_axis : int
         FITS number of the axis along W.
+    archive : float or None
+        Zero point from the file's archive, where the headers state none.
+    mask, variance : ndarray (H, W) or None
+        As they are in the file; `bits` and `power` say what they mean.
+    saturation : float or None
+        Level in the file's units.
     """
 
     data: NDArray[Any]
     header: Header
     primary: Header
     x_axis: int
+    archive: float | None = None
+    mask: NDArray[Any] | None = None
+    bits: MaskBits = field(default_factory=MaskBits)
+    variance: NDArray[Any] | None = None
+    power: int = 1
+    saturation: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -145,28 +160,42 @@ def _read_file(
     finally:
         if headers and not cutout.planes:
             cutout.object_id = _header_id(headers) or cutout.object_id
-    images = [header for header in headers if header.is_science]
+    companions = find_companions(headers)
+    images = [headers[index] for index in companions]
     if not images:
         raise Damaged("no image in the file")
+    said = band_of(butler_band(headers[0]) or filter_band(headers, read_at))
     if name_band:
-        places = {name_band: _single_place(images, headers[0], name_band)}
+        places = {name_band: _single_place(images, headers[0], name_band, said)}
     else:
-        places = _find_bands(images, headers[0], bands)
+        places = _find_bands(images, headers[0], bands, said)
     places = {band: place for band, place in places.items() if band in bands}
     if not places:
         return
     pixels: dict[int, NDArray[Any]] = {}
+
+    def read(index: int, place: _Place) -> NDArray[Any]:
+        if index not in pixels:
+            pixels[index] = read_pixels(headers[index], read_at).reshape(headers[index].plain_shape)
+        data = pixels[index]
+        return data if place.axis is None else np.moveaxis(data, place.axis, 0)[place.index]
+
     for band, place in places.items():
         header = place.header
-        if header.index not in pixels:
-            pixels[header.index] = read_pixels(header, read_at).reshape(header.plain_shape)
-        data, x_axis = pixels[header.index], 1
-        if place.axis is not None:
-            data = np.moveaxis(data, place.axis, 0)[place.index]
-            x_axis = 1 if place.axis == 0 else 2
+        data = read(header.index, place)
         if min(data.shape) < MIN_SIDE:
             raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")
-        cutout.planes[band] = Plane(data, header, headers[0], x_axis)
+        plane = Plane(data, header, headers[0], 2 if place.axis == 2 else 1)
+        plane.saturation = saturation(header, headers[0])
+        if zero_point(header, headers[0]) is None:
+            plane.archive = photo_calib_zero_point(headers, read_at)
+        own = companions[header.index]
+        if own.mask is not None:
+            plane.bits = mask_bits(headers[own.mask])
+            plane.mask = read(own.mask, place) if plane.bits != MaskBits() else None
+        if own.variance is not None:
+            plane.variance, plane.power = read(own.variance, place), own.power
+        cutout.planes[band] = plane
 
 
 def _header_id(headers: list[Header]) -> str:
@@ -178,26 +207,30 @@ def _header_id(headers: list[Header]) -> str:
     return ""
 
 
-def _header_band(header: Header, primary: Header, alone: bool) -> str | None:
-    """Return the band an image HDU is; the primary header speaks only for a single image."""
+def _header_band(header: Header, primary: Header, alone: bool, said: str | None) -> str | None:
+    """Return the band an image HDU is; what is said of the whole file is said of a single image."""
     for source in (header, primary) if alone else (header,):
         for key in ("EXTNAME", "FILTER", "BAND"):
             if band := band_of(source.text(key)):
                 return band
-    return None
+    return said if alone else None
 
 
-def _single_place(images: list[Header], primary: Header, name_band: str) -> _Place:
+def _single_place(
+    images: list[Header], primary: Header, name_band: str, said: str | None
+) -> _Place:
     flat = [header for header in images if len(header.plain_shape) == 2]
     if not flat:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
-    band = _header_band(flat[0], primary, alone=True) or name_band
+    band = _header_band(flat[0], primary, True, said) or name_band
     if band != name_band:
         raise Damaged(f"the file's name says band {name_band}, its header {band}")
     return _Place(flat[0])
 
 
-def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> dict[str, _Place]:
+def _find_bands(
+    images: list[Header], primary: Header, bands: Sequence[str], said: str | None
+) -> dict[str, _Place]:
     """Say where each band is; empty when the planes of a cube cannot be told."""
     cubes = [header for header in images if len(header.plain_shape) == 3]
     flat = [header for header in images if len(header.plain_shape) == 2]
@@ -208,7 +241,7 @@ def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> 
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
     places = {}
     for header in flat:
-        band = _header_band(header, primary, alone=len(flat) == 1)
+        band = _header_band(header, primary, len(flat) == 1, said)
         if band is None and len(flat) == len(bands) == 1:
             band = bands[0]
         if band is not None:

@@ -7,24 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.companions import variance_of, where
 from photoz_mmae.cutouts.fits import Plane
-from photoz_mmae.cutouts.headers import Header
-from photoz_mmae.cutouts.wcs import Wcs, read_wcs
-from photoz_mmae.surveys import ZERO_POINT
+from photoz_mmae.cutouts.lsst import stencil_centre
+from photoz_mmae.cutouts.wcs import Wcs, read_position, read_wcs
 
 MAX_FLUX = 1e12
 """A pixel beyond this, at zero point 27, is no measurement: AB magnitude -3."""
 
-_UNIT_ZERO_POINTS = {
-    "NJY": 31.4,
-    "UJY": 23.9,
-    "MICROJY": 23.9,
-    "MJY": 16.4,
-    "JY": 8.9,
-    "NANOMAGGY": 22.5,
-    "NANOMAGGIES": 22.5,
-    "NMGY": 22.5,
-}
+
+Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -47,20 +39,24 @@ class Target:
 
 
 def find_target(plane: Plane, wcs: Wcs | None) -> Target:
-    """Return the target by RA_TARG and DEC_TARG, by RA and DEC, or at the array's centre.
+    """Return the target by RA_TARG and DEC_TARG, by the region that an LSST cutout was asked for,
+    by RA and DEC, or at the array's centre.
 
     RA and DEC count only where they fall on the image: they may be the telescope's.
     """
     x, y = _centre(plane)
+    stencil = stencil_centre(plane.primary)
     for suffix in ("_TARG", ""):
         for header in (plane.header, plane.primary):
-            sky = _sky(header, f"RA{suffix}", f"DEC{suffix}")
+            sky = read_position(header, f"RA{suffix}", f"DEC{suffix}")
             if sky and wcs is None:
                 return Target(x, y, sky)
             if sky and wcs is not None:
                 target = Target(*wcs.to_pixel(*sky), sky)
                 if suffix or target.is_inside(plane):
                     return target
+        if stencil is not None:
+            return Target(*(wcs.to_pixel(*stencil) if wcs else (x, y)), stencil)
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
 
@@ -114,11 +110,8 @@ def place(
     nonfinite : bool
         A pixel of that part is NaN, infinite or absurdly large.
     """
-    size = image.shape[0]
-    height, width = data.shape
-    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
-    columns = slice(max(0, left), max(0, min(width, left + size)))
-    pixels = data[rows, columns]
+    inside, box = overlap(data.shape, left, bottom, image.shape[0])
+    pixels = data[inside]
     if not pixels.size:
         return True, False
     with np.errstate(over="ignore", invalid="ignore"):
@@ -133,13 +126,64 @@ def place(
         measured = pixels[finite]
         low, high = (measured.min(), measured.max()) if measured.size else (0.0, 0.0)
     if low < high:
-        box = (
-            slice(rows.start - bottom, rows.stop - bottom),
-            slice(columns.start - left, columns.stop - left),
-        )
         image[box] = pixels if whole else np.where(finite, pixels, 0)
         missing[box] = ~finite
     return pixels.shape != image.shape, not whole
+
+
+def overlap(shape: tuple[int, ...], left: int, bottom: int, size: int) -> tuple[Box, Box]:
+    """Return the part of a file's (H, W) pixels that falls into the image, and where in it."""
+    height, width = shape
+    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
+    columns = slice(max(0, left), max(0, min(width, left + size)))
+    return (rows, columns), (
+        slice(rows.start - bottom, rows.stop - bottom),
+        slice(columns.start - left, columns.stop - left),
+    )
+
+
+def apply_companions(
+    plane: Plane,
+    left: int,
+    bottom: int,
+    factor: float,
+    image: NDArray[np.float32],
+    missing: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+    variance: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Bring an image's mask, variance and saturation level to a band that `place` has filled.
+
+    Parameters
+    ----------
+    plane : Plane
+    left, bottom, factor
+        As given to `place`.
+    image, missing, saturated, variance : ndarray (S, S)
+        Filled in place.
+
+    Returns
+    -------
+    ndarray (2, S, S) of bool
+        Pixels that the mask says were not measured, and those it says are to be taken with caution.
+    """
+    inside, box = overlap(plane.data.shape, left, bottom, image.shape[0])
+    masked = np.zeros((2, *image.shape), bool)
+    if plane.saturation is not None:
+        saturated[box] = plane.data[inside] >= plane.saturation
+    if plane.mask is not None:
+        pixels = plane.mask[inside]
+        masked[0][box] = where(pixels, plane.bits.missing)
+        masked[1][box] = where(pixels, plane.bits.caution)
+        saturated[box] |= where(pixels, plane.bits.saturated)
+    missing |= masked[0]
+    if plane.variance is not None:
+        values, unmeasured = variance_of(plane.variance, plane.power)
+        variance[box] = values[inside] * factor**2
+        missing[box] |= unmeasured[inside]
+    image[missing] = 0
+    variance[missing] = 0
+    return masked
 
 
 def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
@@ -151,31 +195,3 @@ def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
 def _centre(plane: Plane) -> tuple[float, float]:
     height, width = plane.size
     return (width - 1) / 2, (height - 1) / 2
-
-
-def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | None:
-    ra, dec = header.number(ra_key), header.number(dec_key)
-    if ra is None or dec is None or not -360 <= ra <= 360 or not -90 <= dec <= 90:
-        return None
-    return ra % 360.0, dec
-
-
-def flux_factor(plane: Plane) -> float:
-    """Return what brings the file's pixels to AB zero point 27."""
-    for header in (plane.header, plane.primary):
-        zero_point = _zero_point(header)
-        if zero_point is not None:
-            return 10 ** (0.4 * (ZERO_POINT - zero_point))
-    return 1.0
-
-
-def _zero_point(header: Header) -> float | None:
-    fluxmag0 = header.number("FLUXMAG0")
-    candidates = (
-        header.number("MAGZERO"),
-        2.5 * math.log10(fluxmag0) if fluxmag0 and fluxmag0 > 0 else None,
-        header.number("ZP"),
-        _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper()),
-    )
-    # Zero and the like mean that nobody filled it in.
-    return next((value for value in candidates if value is not None and 5 < value < 50), None)
