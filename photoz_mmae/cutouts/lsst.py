@@ -92,8 +92,11 @@ def photo_calib_zero_point(headers: Sequence[Header], read_at: ReadAt) -> float 
 
 
 def filter_band(headers: Sequence[Header], read_at: ReadAt) -> str:
-    """Return the band of an exposure's FilterLabel, as it is written, or ''."""
-    row = _archived(headers, read_at, "FILTER", "FilterLabel")
+    """Return the band of an exposure's FilterLabel, as it is written, or '' where it has none."""
+    try:
+        row = _archived(headers, read_at, "FILTER", "FilterLabel")
+    except Damaged:
+        return ""  # a cutout may keep the header of its coadd without the archive
     return "" if row is None else bytes(row["band"]).rstrip(b"\0 ").decode("ascii", "replace")
 
 
@@ -104,8 +107,7 @@ def _archived(headers: Sequence[Header], read_at: ReadAt, component: str, kind: 
         return None
     place = int(index) - 1
     if not 0 < place < len(headers) or headers[place].text("EXTTYPE") != "ARCHIVE_INDEX":
-        # Cutouts keep the header of the coadd that they are from, and not its archive.
-        return None
+        raise Damaged(f"its {kind} is not in the file: the archive is missing")
     rows = headers[place].integer("NAXIS2")
     for entry in read_rows(headers[place], read_at, 0, min(rows, _MAX_INDEX)):
         if entry["id"] == number and bytes(entry["name"]).rstrip(b"\0 ") == kind.encode():
