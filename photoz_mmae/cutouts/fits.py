@@ -8,12 +8,12 @@ Layouts are recognised by content, never by the file's name:
   (`HSC-G-VAR`) are passed over; where two are the same band the first counts;
 - one file per band, named as `photoz_mmae.cutouts.bands` says.
 
-Bands that are not wanted are not read, and gzip files are inflated first, in memory.
+Bands that are not wanted are not read.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,47 +21,56 @@ from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
 from photoz_mmae.cutouts.companions import MaskBits, find_companions, mask_bits
-from photoz_mmae.cutouts.headers import Damaged, Header, reader, walk_headers
+from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
+from photoz_mmae.cutouts.layout import Layout, Layouts, Place, find_stack
 from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
-from photoz_mmae.cutouts.pixels import Unusable, opened, read_pixels
-from photoz_mmae.cutouts.units import saturation, zero_point
+from photoz_mmae.cutouts.pixels import Unusable, read_images
+from photoz_mmae.cutouts.read_ahead import Content, open_large
+from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.units import zero_point
+from photoz_mmae.cutouts.wcs import Projection, read_projection
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
 """Pixels: anything smaller is no image of a galaxy."""
 
+_LAYOUTS = Layouts()
 
-@dataclass
+
+@dataclass(slots=True)
 class Plane:
     """The image of one band.
 
     Attributes
     ----------
     data : ndarray (H, W)
-        In the file's own units and number type.
+        In the file's own units, number type and byte order.
     header, primary : Header
         Of its HDU, and the primary one of its file.
     x_axis : int
         FITS number of the axis along W.
-    archive : float or None
-        Zero point from the file's archive, where the headers state none.
+    place : Place
+        Where it is, with the projection of its WCS and what its mask and variance mean.
     mask, variance : ndarray (H, W) or None
-        As they are in the file; `bits` and `power` say what they mean.
-    saturation : float or None
-        Level in the file's units.
+        As they are in the file.
+    archive : float or None
+        Zero point from an LSST exposure's archive, where the headers state none.
     """
 
     data: NDArray[Any]
     header: Header
     primary: Header
     x_axis: int
-    archive: float | None = None
+    place: Place
     mask: NDArray[Any] | None = None
-    bits: MaskBits = field(default_factory=MaskBits)
     variance: NDArray[Any] | None = None
-    power: int = 1
-    saturation: float | None = None
+    archive: float | None = None
+
+    @property
+    def projection(self) -> Projection:
+        """Of its WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it."""
+        return self.place.projection
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,38 +84,36 @@ class Plane:
         return self.primary.number(key) if value is None else value
 
 
-@dataclass
+@dataclass(slots=True)
 class Cutout:
     """What was read of one object.
 
     Attributes
     ----------
     object_id : str
-        Header OBJECT_ID, else OBJECT, else from the file's name.
+        Header OBJECT_ID, else OBJECT; empty where there is none.
     planes : dict of str to Plane
         The wanted bands that are there.
+    stack : ndarray (B, H, W) or None
+        All wanted bands in their order as one array, where they are that.
     """
 
-    object_id: str
+    object_id: str = ""
     planes: dict[str, Plane] = field(default_factory=dict)
+    stack: NDArray[Any] | None = None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in a file a band is: an HDU and, in a cube, the axis and index of its plane."""
-
-    header: Header
-    axis: int | None = None
-    index: int = 0
-
-
-def read_cutout(files: Sequence[str], bands: Sequence[str], cutout: Cutout) -> None:
+def read_cutout(
+    source: Source, contents: Sequence[Content], bands: Sequence[str], cutout: Cutout
+) -> None:
     """Read the wanted bands of an object into `cutout`, whose id is set as soon as it is known.
 
     Parameters
     ----------
-    files : sequence of str
-        One file, or one per band.
+    source : Source
+        Of kind `cutout`.
+    contents : sequence of Content
+        Of its files.
     bands : sequence of str
         The model's, in its order.
     cutout : Cutout
@@ -119,83 +126,151 @@ def read_cutout(files: Sequence[str], bands: Sequence[str], cutout: Cutout) -> N
         WRONG_SIZE: no image with two axes per band, or one smaller than `MIN_SIDE`.
         An absent band is no error here: it is not among the planes.
     """
-    names = {}
-    cutout.object_id = name_id(files)
-    if len(files) > 1:
-        names = {name: band for band, name in _band_group(files)[1].items()}
-    for path in files:
+    names: Sequence[str] = ("",)
+    if len(source.files) > 1:
+        names = source.bands or _bands_by_name(source.files)
+    for path, content, name_band in zip(source.files, contents, names, strict=True):
         try:
-            with opened(path) as descriptor:
-                _read_file(descriptor, names.get(os.path.basename(path)), bands, cutout)  # noqa: PTH119
+            if isinstance(content, Exception):
+                raise content
+            if content is None:
+                with open_large(path) as read_at:
+                    layout = _learn(read_at, name_band, bands, cutout)
+                    _add_images(layout, read_at, cutout)
+            else:
+                _read_small(content, name_band, bands, cutout)
         except (OSError, Damaged) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unusable(Flag.READ_ERROR, f"{printable(path)}: {printable(reason)}") from error
 
 
-def name_id(files: Sequence[str]) -> str:
+def name_id(source: Source) -> str:
     """Return the id that an object's file names give it."""
-    folder, name = os.path.split(files[0])
+    folder, name = os.path.split(source.files[0])
     stem = fits_stem(name)
-    if len(files) > 1:
-        stem = _band_group(files)[0] or os.path.basename(folder) or stem  # noqa: PTH119
+    if len(source.files) > 1:
+        names = [os.path.basename(path) for path in source.files]  # noqa: PTH119
+        groups = group_by_band(names)
+        stem = (groups[0][0] if len(groups) == 1 else "") or os.path.basename(folder) or stem  # noqa: PTH119
     return printable(stem)
 
 
-def _band_group(files: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _bands_by_name(files: Sequence[str]) -> list[str]:
     names = [os.path.basename(path) for path in files]  # noqa: PTH119
-    for stem, bands in group_by_band(names):
+    for _, bands in group_by_band(names):
         if len(bands) == len(files):
-            return stem, bands
+            band_of_name = {name: band for band, name in bands.items()}
+            return [band_of_name[name] for name in names]
     raise Unusable(Flag.READ_ERROR, f"{printable(files[0])}: not one file per band by their names")
 
 
-def _read_file(
-    descriptor: int, name_band: str | None, bands: Sequence[str], cutout: Cutout
-) -> None:
-    """Add the planes of one file to the cutout."""
+def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cutout) -> None:
+    """Add the planes of a file that is in memory."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        return content[offset : offset + length]
+
+    key = (name_band, tuple(bands))
+    layout = _LAYOUTS.find(content, key)
+    if layout is None:
+        layout = _learn(read_at, name_band, bands, cutout)
+        if layout.headers[0].number("FILTER_ID") is None:  # else the band is no matter of headers
+            _LAYOUTS.remember(layout, content, key)
+    elif not cutout.planes:
+        cutout.object_id = _header_id(layout.headers)
+    if layout.stack is None:
+        _add_images(layout, read_at, cutout)
+        return
+    offset, shape, strides, dtype = layout.stack
+    images: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
+    _add_planes(layout, images, read_at, cutout)
+    if len(layout.places) == len(bands):
+        cutout.stack = images
+
+
+def _learn(read_at: ReadAt, name_band: str, bands: Sequence[str], cutout: Cutout) -> Layout:
+    """Find out how a file is laid out; sets the id, whatever is wrong with the rest."""
     headers: list[Header] = []
-    read_at = reader(descriptor)
     try:
         headers.extend(walk_headers(read_at))
     finally:
         if headers and not cutout.planes:
-            cutout.object_id = _header_id(headers) or cutout.object_id
+            cutout.object_id = _header_id(headers)
     companions = find_companions(headers)
-    images = [headers[index] for index in companions]
+    images = [headers[unit] for unit in companions]
     if not images:
         raise Damaged("no image in the file")
     said = band_of(butler_band(headers[0]) or filter_band(headers, read_at))
     if name_band:
-        places = {name_band: _single_place(images, headers[0], name_band, said)}
+        found = {name_band: _single_place(images, headers[0], name_band, said)}
     else:
-        places = _find_bands(images, headers[0], bands, said)
-    places = {band: place for band, place in places.items() if band in bands}
-    if not places:
-        return
-    pixels: dict[int, NDArray[Any]] = {}
+        found = _find_bands(images, headers[0], bands, said)
+    places = {}
+    for band in bands:
+        if band in found:
+            place = found[band]
+            header = headers[place.unit]
+            shape = list(header.plain_shape)
+            if place.axis is not None:
+                del shape[place.axis]
+            if min(shape) < MIN_SIDE:
+                raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
+            own = companions[place.unit]
+            bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
+            places[band] = replace(
+                place,
+                projection=read_projection(header, place.x_axis),
+                mask=own.mask if bits != MaskBits() else None,
+                variance=own.variance,
+                bits=bits,
+                power=own.power,
+            )
+    return Layout(headers, places, find_stack(headers, list(places.values())))
 
-    def read(index: int, place: _Place) -> NDArray[Any]:
-        if index not in pixels:
-            pixels[index] = read_pixels(headers[index], read_at).reshape(headers[index].plain_shape)
-        data = pixels[index]
-        return data if place.axis is None else np.moveaxis(data, place.axis, 0)[place.index]
 
-    for band, place in places.items():
-        header = place.header
-        data = read(header.index, place)
-        if min(data.shape) < MIN_SIDE:
-            raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")
-        plane = Plane(data, header, headers[0], 2 if place.axis == 2 else 1)
-        plane.saturation = saturation(header, headers[0])
-        if zero_point(header, headers[0]) is None:
+def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+    """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
+    images = _read_units(layout, [place.unit for place in layout.places.values()], read_at)
+    planes = [_plane_of(images[place.unit], place) for place in layout.places.values()]
+    _add_planes(layout, planes, read_at, cutout)
+
+
+def _add_planes(
+    layout: Layout,
+    images: Sequence[NDArray[Any]] | NDArray[Any],
+    read_at: ReadAt,
+    cutout: Cutout,
+) -> None:
+    headers, places = layout.headers, layout.places
+    beside: dict[int, NDArray[Any]] = {}
+    units = [unit for place in places.values() for unit in (place.mask, place.variance)]
+    if any(unit is not None for unit in units):
+        beside = _read_units(layout, [unit for unit in units if unit is not None], read_at)
+    for (band, place), image in zip(places.items(), images, strict=True):
+        plane = Plane(image, headers[place.unit], headers[0], place.x_axis, place)
+        if place.mask is not None:
+            plane.mask = _plane_of(beside[place.mask], place)
+        if place.variance is not None:
+            plane.variance = _plane_of(beside[place.variance], place)
+        if zero_point(plane.header, plane.primary) is None:
             plane.archive = photo_calib_zero_point(headers, read_at)
-        own = companions[header.index]
-        if own.mask is not None:
-            plane.bits = mask_bits(headers[own.mask])
-            plane.mask = read(own.mask, place) if plane.bits != MaskBits() else None
-        if own.variance is not None:
-            plane.variance, plane.power = read(own.variance, place), own.power
         cutout.planes[band] = plane
+
+
+def _read_units(layout: Layout, units: Sequence[int], read_at: ReadAt) -> dict[int, NDArray[Any]]:
+    headers = [layout.headers[unit] for unit in sorted(set(units))]
+    return {
+        header.index: image.reshape(header.plain_shape)
+        for header, image in zip(headers, read_images(headers, read_at), strict=True)
+    }
+
+
+def _plane_of(image: NDArray[Any], place: Place) -> NDArray[Any]:
+    """Return a band's plane of what may be a cube."""
+    if place.axis is None:
+        return image
+    plane: NDArray[Any] = np.moveaxis(image, place.axis, 0)[place.plane]
+    return plane
 
 
 def _header_id(headers: list[Header]) -> str:
@@ -216,21 +291,19 @@ def _header_band(header: Header, primary: Header, alone: bool, said: str | None)
     return said if alone else None
 
 
-def _single_place(
-    images: list[Header], primary: Header, name_band: str, said: str | None
-) -> _Place:
+def _single_place(images: list[Header], primary: Header, name_band: str, said: str | None) -> Place:
     flat = [header for header in images if len(header.plain_shape) == 2]
     if not flat:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
     band = _header_band(flat[0], primary, True, said) or name_band
     if band != name_band:
         raise Damaged(f"the file's name says band {name_band}, its header {band}")
-    return _Place(flat[0])
+    return Place(flat[0].index)
 
 
 def _find_bands(
     images: list[Header], primary: Header, bands: Sequence[str], said: str | None
-) -> dict[str, _Place]:
+) -> dict[str, Place]:
     """Say where each band is; empty when the planes of a cube cannot be told."""
     cubes = [header for header in images if len(header.plain_shape) == 3]
     flat = [header for header in images if len(header.plain_shape) == 2]
@@ -245,11 +318,11 @@ def _find_bands(
         if band is None and len(flat) == len(bands) == 1:
             band = bands[0]
         if band is not None:
-            places.setdefault(band, _Place(header))
+            places.setdefault(band, Place(header.index))
     return places
 
 
-def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, _Place]:
+def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, Place]:
     named = bands_in(header.text("BANDS") or primary.text("BANDS")) or list(bands)
     shape = header.plain_shape
     # (B, H, W) before (H, W, B); a side below MIN_SIDE on the wrong end decides a tie.
@@ -257,7 +330,7 @@ def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[
     axes.sort(key=lambda axis: min(shape[:axis] + shape[axis + 1 :]) < MIN_SIDE)
     if not axes:
         return {}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     for index, band in enumerate(named):
-        places.setdefault(band, _Place(header, axes[0], index))
+        places.setdefault(band, Place(header.index, axes[0], index))
     return places

@@ -175,7 +175,14 @@ def test_an_lsst_cutout_of_a_polygon(tmp_path: Path) -> None:
     assert (batch.x[0], batch.y[0]) == pytest.approx((11.5, 11.5), abs=1e-2)
 
 
-def exposure(path: Path, image: NDArray[np.float32], calibration: float, *, version: int) -> Source:
+def exposure(
+    path: Path,
+    image: NDArray[np.float32],
+    calibration: float,
+    *,
+    version: int = 1,
+    band: str = "i",
+) -> Source:
     """An ExposureF of lsst/afw: masked image, then the archive's index and two objects."""
     entry = {
         "id": [1, 2, 9],
@@ -197,7 +204,10 @@ def exposure(path: Path, image: NDArray[np.float32], calibration: float, *, vers
     ]
     if version:
         calibrations.append(fits.Column("version", "1J", array=np.int32([1, 1])))
-    label = [fits.Column("band", "32A", array=[b"i"]), fits.Column("physical", "32A", array=[b""])]
+    label = [
+        fits.Column("band", "32A", array=[band.encode()]),
+        fits.Column("physical", "32A", array=[b""]),
+    ]
     tables = [fits.BinTableHDU.from_columns(columns) for columns in (calibrations, label)]
     for table in tables:
         table.header["EXTTYPE"] = "ARCHIVE_DATA"
@@ -214,6 +224,17 @@ def test_an_exposure_has_its_units_and_band_in_its_archive(
     assert batch.reason == [""]
     np.testing.assert_allclose(batch.images[0, 0], image, rtol=1e-4)
     assert (batch.variance > 0).all()
+
+
+def test_exposures_whose_headers_are_the_same_are_told_apart(tmp_path: Path) -> None:
+    sources = [
+        exposure(tmp_path / f"{n}.fits", galaxy()[n], NJY / 10**n, band=band)
+        for n, band in enumerate("gri")
+    ]
+    batch = read_measured(sources, ("g", "r", "i"), SIZE, SCALE)
+    assert batch.bands_used.tolist() == [1, 2, 4]
+    for n in range(3):
+        np.testing.assert_allclose(batch.images[n, n], galaxy()[n] / 10**n, rtol=1e-4, atol=1e-7)
 
 
 def test_an_exposure_cut_off_in_its_archive(tmp_path: Path) -> None:
