@@ -242,6 +242,7 @@ def _add_planes(
     cutout: Cutout,
 ) -> None:
     headers, places = layout.headers, layout.places
+    has_archive = headers[0].number("PHOTOCALIB_ID") is not None
     beside: dict[int, NDArray[Any]] = {}
     units = [unit for place in places.values() for unit in (place.mask, place.variance)]
     if any(unit is not None for unit in units):
@@ -252,7 +253,7 @@ def _add_planes(
             plane.mask = _plane_of(beside[place.mask], place)
         if place.variance is not None:
             plane.variance = _plane_of(beside[place.variance], place)
-        if zero_point(plane.header, plane.primary) is None:
+        if has_archive and zero_point(plane.header, plane.primary) is None:
             plane.archive = photo_calib_zero_point(headers, read_at)
         cutout.planes[band] = plane
 
