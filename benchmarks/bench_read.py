@@ -4,8 +4,8 @@
 
 5 x 64 x 64 float32 mock cutouts with headers as surveys write them (`survey_files.py`), on a warm
 cache, in one process. What the rivals do is in `reading_rivals.py`; that all contenders give the
-same ids, positions, pixels and masks is checked before anything is timed. All of them run in turn
-in every round; a rate is the median over the rounds, a ratio the median of the rounds' ratios.
+same ids, positions, pixels and masks is checked before anything is timed. They read in chunks, as a run
+does, into the same memory, and run in turn in every round; a rate is the median over the rounds, a ratio the median of the rounds' ratios.
 `measured` is `read_batch` followed by `measure_batch`; `fitsio pixels` opens the files and reads
 their pixels and nothing else, no header. The files stay in DIR, and are used again.
 
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -68,35 +69,39 @@ POOL_BOUND = 15
 """What is asked of reading ahead over one reader."""
 
 
-def read(sources: Sequence[Source]) -> CutoutBatch:
-    return read_batch(sources, WANTED)
+def read(sources: Sequence[Source], reuse: CutoutBatch | None = None) -> CutoutBatch:
+    return read_batch(sources, WANTED, reuse=reuse)
 
 
-class InChunks:
-    """Reads as a part of a survey run does: a chunk at a time, into the memory of the last one."""
-
-    def __init__(self, measured: bool) -> None:
-        self._batch: CutoutBatch | None = None
-        self._measured = measured
-
-    def __call__(self, sources: Sequence[Source]) -> None:
-        for start in range(0, len(sources), CHUNK):
-            some = sources[start : start + CHUNK]
-            self._batch = read_batch(some, WANTED, reuse=self._batch)
-            if self._measured:
-                measure_batch(self._batch, BANDS)
+def read_and_measure(sources: Sequence[Source], reuse: CutoutBatch | None) -> CutoutBatch:
+    batch = read(sources, reuse)
+    measure_batch(batch, BANDS)
+    return batch
 
 
 with_astropy = partial(read_with, astropy_images, astropy_position, bands=len(BANDS), size=SIZE)
 with_fitsio = partial(read_with, fitsio_images, tangent_position, bands=len(BANDS), size=SIZE)
 
+
+class InChunks:
+    """Reads as a part of a survey run does: a chunk at a time, into the memory of the last one."""
+
+    def __init__(self, read_chunk: Callable[..., Any]) -> None:
+        self._read_chunk = read_chunk
+        self._last: Any = None
+
+    def __call__(self, sources: Sequence[Source]) -> None:
+        for start in range(0, len(sources), CHUNK):
+            self._last = self._read_chunk(sources[start : start + CHUNK], reuse=self._last)
+
+
 CONTENDERS: dict[str, Callable[[Sequence[Source]], object]] = {
-    "astropy": lambda sources: with_astropy(sources),
-    "fitsio": lambda sources: with_fitsio(sources),
+    "astropy": InChunks(with_astropy),
+    "fitsio": InChunks(with_fitsio),
     "fitsio pixels": fitsio_pixels,
     "bare": open_and_read,
-    "read_batch": InChunks(measured=False),
-    "measured": InChunks(measured=True),
+    "read_batch": InChunks(read),
+    "measured": InChunks(read_and_measure),
 }
 
 
@@ -154,12 +159,13 @@ def time_latency(sources: Sequence[Source], rounds: int) -> tuple[list[float], l
         time.sleep(LATENCY)
         return open_file(path)
 
+    run = CONTENDERS["read_batch"]
     one, ahead = [], []
     with mock.patch.object(read_ahead, "open_file", open_slowly):
         for _ in range(rounds):
             with mock.patch.object(read_ahead, "SLOW", math.inf):
-                one.append(rate(read, sources[:ONE_READER]))
-            ahead.append(rate(read, sources))
+                one.append(rate(run, sources[:ONE_READER]))
+            ahead.append(rate(run, sources))
     return one, ahead
 
 
