@@ -4,10 +4,11 @@
 
 5 x 64 x 64 float32 mock cutouts with headers as surveys write them (`survey_files.py`), on a warm
 cache, in one process. What the rivals do is in `reading_rivals.py`; that all contenders give the
-same ids, positions, pixels and masks is checked before anything is timed. They read in chunks, as a run
-does, into the same memory, and run in turn in every round; a rate is the median over the rounds, a ratio the median of the rounds' ratios.
-`measured` is `read_batch` followed by `measure_batch`; `fitsio pixels` opens the files and reads
-their pixels and nothing else, no header. The files stay in DIR, and are used again.
+same ids, positions, pixels and masks is checked before anything is timed. They read in chunks, as
+a run does, into the same memory, and take turns in every round; a rate is the median over the
+rounds, a ratio the median of the rounds' ratios. `measured` is `read_batch` followed by
+`measure_batch`; `fitsio pixels` opens the files and reads their pixels and nothing else, no
+header. The files stay in DIR, and are used again.
 
 The second table is of files that take 3 ms each to open, as on a network file system (a shim sleeps
 before each): `read_batch` as it is, which reads ahead there, beside itself with one reader.
