@@ -138,7 +138,7 @@ def read_one(folder: Path, beside: list[Source], wanted: Wanted) -> tuple[str, f
         Of processor time, for listing and reading.
     """
     # Memory with pixels of other objects in it.
-    dirty = read_batch(beside[-1:] * 3 * len(beside), wanted)
+    dirty = read_batch([*beside[-1:], *beside] * 3, wanted)
     start = time.process_time()
     sources, found = listed(folder)
     together = [*beside, *sources, *beside]
