@@ -251,6 +251,15 @@ def test_a_gzip_bomb_stops_early(tmp_path: Path) -> None:
     assert "too large" in batch.reason[0]
 
 
+def test_gzip_in_many_pieces_is_read(tmp_path: Path) -> None:
+    content = cube(tmp_path / "7.fits")
+    pieces = [gzip.compress(content[at : at + 8], 1) for at in range(0, len(content), 8)]
+    (tmp_path / "7.fits.gz").write_bytes(b"".join(pieces))
+    batch = read(source(tmp_path / "7.fits.gz"))
+    assert batch.reason == [""]
+    np.testing.assert_array_equal(batch.images[0], galaxy())
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b", b"SIMPLE  =", bytes(5000)])
 def test_what_is_no_fits_at_all(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "7.fits").write_bytes(content)
