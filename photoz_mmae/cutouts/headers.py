@@ -114,6 +114,12 @@ class Header:
             )
         return int(value)
 
+    def number_span(self, name: bytes) -> tuple[int, int]:
+        """Return where in `raw` the value of a card is that is there, without a comment."""
+        start, stop = self.cards[name]
+        end = self.raw.find(b" /", start, stop)
+        return start, stop if end < 0 else end
+
     @property
     def all_cards(self) -> bytes:
         """All cards before END as they are, for readers that need the whole header."""
@@ -167,11 +173,10 @@ def _text(value: bytes) -> str:
 
 def _number(value: bytes) -> float | None:
     try:
-        # Nearly always a number ends in column 30 of its card, and a blank follows.
-        number = float(value[:20] if value[20:21] == b" " else value.split(b"/", 1)[0])
+        number = float(value.partition(b"/")[0])
     except ValueError:
         try:
-            number = float(value.split(b"/", 1)[0].replace(b"D", b"E"))
+            number = float(value.partition(b"/")[0].replace(b"D", b"E"))
         except ValueError:
             return None
     return number if math.isfinite(number) else None
