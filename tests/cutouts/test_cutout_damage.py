@@ -232,6 +232,14 @@ def test_two_headers_run_together_are_survived(tmp_path: Path) -> None:
     assert read(source(tmp_path / "7.fits")).flags[0] & NO_REDSHIFT
 
 
+def test_an_end_that_is_none_stays_so_after_a_whole_file(tmp_path: Path) -> None:
+    content = bytearray(cube(tmp_path / "1.fits"))
+    content[content.index(b"END     ") + 20] = ord("x")
+    (tmp_path / "2.fits").write_bytes(content)
+    batches = [read(source(tmp_path / name)) for name in ("1.fits", "2.fits")]
+    assert [batch.flags[0] for batch in batches] == [0, Flag.READ_ERROR]
+
+
 def test_a_sparse_file_of_gigabytes_is_no_cutout(tmp_path: Path) -> None:
     content = cube(tmp_path / "7.fits")
     for n, axis in ((1, 20000), (2, 20000)):
