@@ -220,6 +220,7 @@ def _fixed(header: Header) -> _Fixed:
         if header.raw.startswith(b"HIERARCH ", card):
             equals = header.raw.find(b"=", card, card + CARD)
             mask[card - begin : (equals + 1 if equals >= 0 else card + CARD) - begin] = 0xFF
+    mask[-CARD:] = 0xFF  # END is nothing but that
     for key, (one, two) in header.cards.items():
         if key in (header.asked or ()):
             mask[one - begin : two - begin] = 0xFF

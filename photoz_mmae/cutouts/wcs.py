@@ -215,6 +215,8 @@ def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:
         a, b, c, d = step_x * a, step_x * b, step_y * c, step_y * d
     if not 0 < abs(a * d - b * c) < 1:  # singular, or pixels larger than a degree: not filled in
         return None
+    if dec == 90 and number("LONPOLE") is None:  # where its default is 0, and 180 elsewhere
+        a, b, c, d = -a, -b, -c, -d
     return TangentPlane(ra, dec, (x, y), (a, b, c, d))
 
 
