@@ -109,6 +109,8 @@ def _archived(headers: Sequence[Header], read_at: ReadAt, component: str, kind: 
     if not 0 < place < len(headers) or headers[place].text("EXTTYPE") != "ARCHIVE_INDEX":
         raise Damaged(f"its {kind} is not in the file: the archive is missing")
     rows = headers[place].integer("NAXIS2")
+    if not {"id", "name", "cat.archive", "row0"} <= set(row_type(headers[place]).names or ()):
+        raise Damaged("the index of its archive has not the columns of one")
     for entry in read_rows(headers[place], read_at, 0, min(rows, _MAX_INDEX)):
         if entry["id"] == number and bytes(entry["name"]).rstrip(b"\0 ") == kind.encode():
             table = place + int(entry["cat.archive"])

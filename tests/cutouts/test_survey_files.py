@@ -248,7 +248,9 @@ def test_an_exposure_cut_off_in_its_archive(tmp_path: Path) -> None:
         assert batch.reason[0]
 
 
-@pytest.mark.parametrize("damage", [b"PhotoCalib", b"calibrationMean", b"ARCHIVE_INDEX"])
+@pytest.mark.parametrize(
+    "damage", [b"PhotoCalib", b"calibrationMean", b"ARCHIVE_INDEX", b"cat.archive"]
+)
 def test_an_archive_that_lost_its_calibration(tmp_path: Path, damage: bytes) -> None:
     one = exposure(tmp_path / "9.fits", galaxy()[0], NJY, version=1)
     path = Path(one.files[0])
