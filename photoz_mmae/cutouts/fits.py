@@ -24,7 +24,12 @@ from photoz_mmae.cutouts.companions import MaskBits, find_companions, mask_bits
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
 from photoz_mmae.cutouts.layout import Layout, Layouts, Place, find_stack
-from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
+from photoz_mmae.cutouts.lsst import (
+    butler_band,
+    filter_band,
+    is_band_in_data,
+    photo_calib_zero_point,
+)
 from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
@@ -174,7 +179,7 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     layout = _LAYOUTS.find(content, key)
     if layout is None:
         layout = _learn(read_at, name_band, bands, cutout)
-        if layout.headers[0].number("FILTER_ID") is None:  # else the band is no matter of headers
+        if not is_band_in_data(layout.headers[0]):
             _LAYOUTS.remember(layout, content, key)
     elif not cutout.planes:
         cutout.object_id = _header_id(layout.headers)
