@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.fits import Cutout, Plane, name_id, read_cutout
+from photoz_mmae.cutouts.fits import Cutout, Planes, name_id, read_cutout
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
     Target,
@@ -84,8 +84,9 @@ def fill_from_files(
     positions : callable or None
     """
     contents = read_ahead(path for source in sources for path in source.files)
-    # Whoever tells positions is asked for many at once; otherwise what is in the cache is used up.
-    block = 1 if positions is None else POSITIONS_AT_ONCE
+    # Few files at once, so that what was read is still in the processor's cache when it is used;
+    # but whoever tells positions is asked for many.
+    block = 4 if positions is None else POSITIONS_AT_ONCE
     waiting = iter(zip(rows, sources, strict=True))
     with np.errstate(over="ignore", invalid="ignore"):
         while some := list(itertools.islice(waiting, block)):
@@ -123,10 +124,9 @@ def _attempt(batch: CutoutBatch, row: int, function: Callable[..., None], *given
         batch.flags[row] |= error.flag
         batch.reason[row] = error.reason
         if not batch.bands_used[row]:
-            batch.missing[row] = True
+            batch.images[row], batch.missing[row] = 0, True
     except Exception as error:
-        batch.images[row] = 0
-        batch.missing[row] = True
+        batch.images[row], batch.missing[row] = 0, True
         batch.flags[row] = Flag.READ_ERROR
         batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
     else:
@@ -159,7 +159,7 @@ def _fill_row(
     planes, bands, size = cutout.planes, wanted.bands, wanted.size
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
-    leader = planes["i"] if "i" in planes else next(iter(planes.values()))
+    leader = _leader(planes, bands)
     wcs = read_wcs(leader.header, leader.x_axis, leader.projection)
     target = find_target(leader, wcs, sky)
     if target.sky:
@@ -171,75 +171,109 @@ def _fill_row(
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
         flags |= _OTHER_PIXEL_SCALE
         batch.scale[row] = scale
+    arcsec = scale or wanted.pixel_scale
 
-    if len(planes) < len(bands):
-        batch.missing[row] = True
+    complete = True
+    count = sum(len(plane.data) for plane in planes)
+    if count < len(bands):
+        found = {plane.first + k for plane in planes for k in range(len(plane.data))}
+        absent = [k for k in range(len(bands)) if k not in found]
+        batch.images[row, absent], batch.missing[row, absent] = 0, True
     alive = True
-    for first, data, there, factor in _pieces(cutout, bands, target, leader, wcs):
+    for planes_here, data, there, factor in _pieces(cutout, target, leader, wcs):
+        first = planes_here[0].first
         some = slice(first, first + len(data))
         if not there.is_on(data):
-            batch.missing[row, some] = True
+            batch.images[row, some], batch.missing[row, some] = 0, True
             alive = False
             flags |= _PADDED
             continue
         left, bottom = corner(there.x, size), corner(there.y, size)
-        placed = place(
-            data, left, bottom, factor, batch.images[row, some], batch.missing[row, some]
-        )
+        images = batch.images[row, some]
+        placed = place(data, left, bottom, factor, images, batch.missing[row, some])
         alive &= not placed.dead
         flags |= _PADDED * placed.padded | _NONFINITE_PIXELS * placed.nonfinite
-        for k in range(first, first + len(data)):
-            plane = planes[bands[k]]
-            level = saturation(plane.header, plane.primary)
-            if level is not None and placed.highest >= level * factor:
-                batch.saturated[row, k] = batch.images[row, k] >= np.float32(level * factor)
-            if plane.mask is not None or plane.variance is not None:
-                unmeasured, caution = place_companions(
-                    *(plane, left, bottom, factor, batch.images[row, k], batch.missing[row, k]),
-                    *(batch.saturated[row, k], batch.variance[row, k]),
-                )
-                radius = CAUTION_RADIUS / (scale or wanted.pixel_scale)
-                near = _around(there.x - left, there.y - bottom, radius)
-                if unmeasured.any() or caution[near].any():
-                    flags |= _MASKED_PIXELS
-                alive &= not batch.missing[row, k].all()
+        level = saturation(planes_here[0].header, planes_here[0].primary)
+        if level is not None and placed.highest >= level * factor:
+            batch.saturated[row, some] = images >= np.float32(level * factor)
+            complete = False
+        for some_planes in planes_here:
+            if some_planes.masks is not None or some_planes.variances is not None:
+                near = _around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
+                flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
+                alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
+                complete = False
     batch.flags[row] = flags
     if target.is_on(leader.data):
         batch.x[row] = target.x - corner(target.x, size)
         batch.y[row] = target.y - corner(target.y, size)
-    if alive and len(planes) == len(bands):
+    if alive and count == len(bands):
         batch.bands_used[row] = (1 << len(bands)) - 1
+        batch.written[row] = not complete or flags & (_PADDED | _NONFINITE_PIXELS) != 0
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
-    _require_bands(bands, planes, measured)
+    _require_bands(bands, cutout.planes, measured)
+
+
+def _place_beside(
+    batch: CutoutBatch,
+    row: int,
+    planes: Planes,
+    left: int,
+    bottom: int,
+    factor: float,
+    near: tuple[slice, slice],
+) -> int:
+    """Place masks and variances; returns MASKED_PIXELS where they ask for it, else 0."""
+    flag = 0
+    for k in range(len(planes.data)):
+        band = row, planes.first + k
+        unmeasured, caution = place_companions(
+            *(planes, k, left, bottom, factor, batch.images[band], batch.missing[band]),
+            *(batch.saturated[band], batch.variance[band]),
+        )
+        if unmeasured.any() or caution[near].any():
+            flag = _MASKED_PIXELS
+    return flag
+
+
+def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
+    """Return the image that tells where the target is: that of i, else the first."""
+    if "i" in bands:
+        number = bands.index("i")
+        for plane in planes:
+            if plane.first <= number < plane.first + len(plane.data):
+                return plane
+    return planes[0]
 
 
 def _pieces(
-    cutout: Cutout, bands: Sequence[str], target: Target, leader: Plane, wcs: Wcs | None
-) -> Iterator[tuple[int, NDArray[Any], Target, float]]:
-    """Yield what can be put in place at once: first band, images (K, H, W), target, flux factor.
+    cutout: Cutout, target: Target, leader: Planes, wcs: Wcs | None
+) -> Iterator[tuple[Sequence[Planes], NDArray[Any], Target, float]]:
+    """Yield what can be put in place at once: planes, images (K, H, W), target, flux factor.
 
     That is all bands together where they lie alike in the file and on the sky.
     """
-    planes = cutout.planes
-    if all(plane.header is leader.header for plane in planes.values()):
-        placing = dict.fromkeys(planes, (target, _factor(leader)))
-    else:
-        placing = {
-            band: (same_target(plane, target, leader, wcs), _factor(plane))
-            for band, plane in planes.items()
-        }
-    if cutout.stack is not None and len(set(placing.values())) == 1:
-        yield 0, cutout.stack, *placing[bands[0]]
+    own = (target, _factor(leader))
+    if len(cutout.planes) == 1:
+        yield cutout.planes, leader.data, *own
         return
-    for k, band in enumerate(bands):
-        if band in planes:
-            yield k, planes[band].data[None], *placing[band]
+    placing = [
+        own
+        if planes is leader or (planes.cards and planes.cards == leader.cards)
+        else (same_target(planes, target, leader, wcs), _factor(planes))
+        for planes in cutout.planes
+    ]
+    if cutout.stack is not None and all(each == own for each in placing):
+        yield cutout.planes, cutout.stack, *own
+        return
+    for planes, (there, factor) in zip(cutout.planes, placing, strict=True):
+        yield [planes], planes.data, there, factor
 
 
-def _factor(plane: Plane) -> float:
-    return flux_factor(plane.header, plane.primary, plane.archive)
+def _factor(planes: Planes) -> float:
+    return flux_factor(planes.header, planes.primary, planes.archive)
 
 
 def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
@@ -251,11 +285,12 @@ def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
 
 
 def _require_bands(
-    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
+    bands: Sequence[str], planes: Sequence[Planes], measured: NDArray[np.bool_]
 ) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    absent = [band for band in bands if band not in planes]
-    dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
+    there = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    absent = [band for band in bands if band not in there]
+    dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
     if len(dead) == len(bands):

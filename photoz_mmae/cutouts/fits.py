@@ -12,7 +12,7 @@ Bands that are not wanted are not read.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,10 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
-from photoz_mmae.cutouts.companions import MaskBits, find_companions, mask_bits
+from photoz_mmae.cutouts.companions import Companions, MaskBits, find_companions, mask_bits
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
-from photoz_mmae.cutouts.layout import Layout, Layouts, Place, find_stack
+from photoz_mmae.cutouts.layout import (
+    Layout,
+    Layouts,
+    Place,
+    Run,
+    find_runs,
+    find_stack,
+    placing_cards,
+)
 from photoz_mmae.cutouts.lsst import (
     butler_band,
     filter_band,
@@ -44,44 +52,53 @@ _LAYOUTS = Layouts()
 
 
 @dataclass(slots=True)
-class Plane:
-    """The image of one band.
+class Planes:
+    """Images of one shape and one header: of one band, or of the bands of a cube.
 
     Attributes
     ----------
-    data : ndarray (H, W)
+    first : int
+        Number of the first band; the others follow.
+    data : ndarray (K, H, W)
         In the file's own units, number type and byte order.
     header, primary : Header
-        Of its HDU, and the primary one of its file.
+        Of the HDU, and the primary one of the file.
     x_axis : int
         FITS number of the axis along W.
-    place : Place
-        Where it is, with the projection of its WCS and what its mask and variance mean.
-    mask, variance : ndarray (H, W) or None
+    places : sequence of Place
+        Where each of them is, with the projection of the WCS and what mask and variance mean.
+    cards : tuple of bytes
+        All that the headers say of position and flux; empty where that was not looked for.
+    masks, variances : list of ndarray (H, W), or None
         As they are in the file.
     archive : float or None
         Zero point from an LSST exposure's archive, where the headers state none.
     """
 
+    first: int
     data: NDArray[Any]
     header: Header
     primary: Header
-    x_axis: int
-    place: Place
-    mask: NDArray[Any] | None = None
-    variance: NDArray[Any] | None = None
+    places: Sequence[Place]
+    cards: tuple[bytes, ...] = ()
+    masks: list[NDArray[Any]] | None = None
+    variances: list[NDArray[Any]] | None = None
     archive: float | None = None
 
     @property
+    def x_axis(self) -> int:
+        """FITS number of the axis along W."""
+        return self.places[0].x_axis
+
+    @property
     def projection(self) -> Projection:
-        """Of its WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it."""
-        return self.place.projection
+        """Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it."""
+        return self.places[0].projection
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        height, width = self.data.shape
-        return height, width
+        return self.data.shape[1], self.data.shape[2]
 
     def number(self, key: str) -> float | None:
         """Return a number from the image's header, else from the primary one."""
@@ -97,14 +114,14 @@ class Cutout:
     ----------
     object_id : str
         Header OBJECT_ID, else OBJECT; empty where there is none.
-    planes : dict of str to Plane
+    planes : list of Planes
         The wanted bands that are there.
     stack : ndarray (B, H, W) or None
         All wanted bands in their order as one array, where they are that.
     """
 
     object_id: str = ""
-    planes: dict[str, Plane] = field(default_factory=dict)
+    planes: list[Planes] = field(default_factory=list)
     stack: NDArray[Any] | None = None
 
 
@@ -178,7 +195,7 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     key = (name_band, tuple(bands))
     layout = _LAYOUTS.find(content, key)
     if layout is None:
-        layout = _learn(read_at, name_band, bands, cutout)
+        layout = _learn(read_at, name_band, bands, cutout, content)
         if not is_band_in_data(layout.headers[0]):
             _LAYOUTS.remember(layout, content, key)
     elif not cutout.planes:
@@ -187,20 +204,34 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
         _add_images(layout, read_at, cutout)
         return
     offset, shape, strides, dtype = layout.stack
-    images: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
-    _add_planes(layout, images, read_at, cutout)
-    if len(layout.places) == len(bands):
-        cutout.stack = images
+    stack: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
+    if len(stack) == len(bands):
+        cutout.stack = stack
+    for run in layout.runs:
+        planes = _planes(layout, run, stack[run.start : run.start + run.length], cutout)
+        cards = planes.places[0].cards
+        planes.cards = tuple([content[start:stop] for start, stop in cards])
+    if layout.has_companions:
+        _add_companions(layout, read_at, cutout)
 
 
-def _learn(read_at: ReadAt, name_band: str, bands: Sequence[str], cutout: Cutout) -> Layout:
+def _learn(
+    read_at: ReadAt,
+    name_band: str,
+    bands: Sequence[str],
+    cutout: Cutout,
+    content: bytes | None = None,
+) -> Layout:
     """Find out how a file is laid out; sets the id, whatever is wrong with the rest."""
     headers: list[Header] = []
     try:
         headers.extend(walk_headers(read_at))
     finally:
         if headers and not cutout.planes:
-            cutout.object_id = _header_id(headers)
+            # The id decides nothing about the layout: it is asked for without being noted.
+            cutout.object_id = _header_id([header.of(header.raw) for header in headers])
+    if content is not None:
+        headers = [header.within(content) for header in headers]
     companions = find_companions(headers)
     images = [headers[unit] for unit in companions]
     if not images:
@@ -210,57 +241,77 @@ def _learn(read_at: ReadAt, name_band: str, bands: Sequence[str], cutout: Cutout
         found = {name_band: _single_place(images, headers[0], name_band, said)}
     else:
         found = _find_bands(images, headers[0], bands, said)
-    places = {}
-    for band in bands:
-        if band in found:
-            place = found[band]
-            header = headers[place.unit]
-            shape = list(header.plain_shape)
-            if place.axis is not None:
-                del shape[place.axis]
-            if min(shape) < MIN_SIDE:
-                raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
-            own = companions[place.unit]
-            bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
-            places[band] = replace(
-                place,
-                projection=read_projection(header, place.x_axis),
-                mask=own.mask if bits != MaskBits() else None,
-                variance=own.variance,
-                bits=bits,
-                power=own.power,
-            )
-    return Layout(headers, places, find_stack(headers, list(places.values())))
+    numbers = [number for number, band in enumerate(bands) if band in found]
+    places = [_complete(found[bands[number]], headers, companions) for number in numbers]
+    beside = any(place.mask is not None or place.variance is not None for place in places)
+    return Layout(
+        headers,
+        places,
+        find_runs(numbers, places),
+        find_stack(headers, places),
+        beside or headers[0].number("PHOTOCALIB_ID") is not None,
+    )
+
+
+def _complete(
+    place: Place, headers: Sequence[Header], companions: Mapping[int, Companions]
+) -> Place:
+    """Add what the headers say of an image that is wanted; raises Unusable for one too small."""
+    header = headers[place.unit]
+    shape = list(header.plain_shape)
+    if place.axis is not None:
+        del shape[place.axis]
+    if min(shape) < MIN_SIDE:
+        raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
+    own = companions[place.unit]
+    bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
+    return replace(
+        place,
+        projection=read_projection(header, place.x_axis),
+        cards=placing_cards(header, headers[0]),
+        mask=own.mask if bits != MaskBits() else None,
+        variance=own.variance,
+        bits=bits,
+        power=own.power,
+    )
 
 
 def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
     """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
-    images = _read_units(layout, [place.unit for place in layout.places.values()], read_at)
-    planes = [_plane_of(images[place.unit], place) for place in layout.places.values()]
-    _add_planes(layout, planes, read_at, cutout)
+    images = _read_units(layout, [place.unit for place in layout.places], read_at)
+    for run in layout.runs:
+        places = layout.places[run.start : run.start + run.length]
+        image, axis = images[places[0].unit], places[0].axis
+        if axis is None:
+            data = image[None]
+        else:
+            data = np.moveaxis(image, axis, 0)[[place.plane for place in places]]
+        _planes(layout, run, data, cutout)
+    if layout.has_companions:
+        _add_companions(layout, read_at, cutout)
 
 
-def _add_planes(
-    layout: Layout,
-    images: Sequence[NDArray[Any]] | NDArray[Any],
-    read_at: ReadAt,
-    cutout: Cutout,
-) -> None:
-    headers, places = layout.headers, layout.places
-    has_archive = headers[0].number("PHOTOCALIB_ID") is not None
-    beside: dict[int, NDArray[Any]] = {}
-    units = [unit for place in places.values() for unit in (place.mask, place.variance)]
-    if any(unit is not None for unit in units):
-        beside = _read_units(layout, [unit for unit in units if unit is not None], read_at)
-    for (band, place), image in zip(places.items(), images, strict=True):
-        plane = Plane(image, headers[place.unit], headers[0], place.x_axis, place)
-        if place.mask is not None:
-            plane.mask = _plane_of(beside[place.mask], place)
-        if place.variance is not None:
-            plane.variance = _plane_of(beside[place.variance], place)
-        if has_archive and zero_point(plane.header, plane.primary) is None:
-            plane.archive = photo_calib_zero_point(headers, read_at)
-        cutout.planes[band] = plane
+def _planes(layout: Layout, run: Run, data: NDArray[Any], cutout: Cutout) -> Planes:
+    places = layout.places[run.start : run.start + run.length]
+    planes = Planes(run.band, data, layout.headers[places[0].unit], layout.headers[0], places)
+    cutout.planes.append(planes)
+    return planes
+
+
+def _add_companions(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+    """Add masks and variances to the planes of this file, and the zero point of its archive."""
+    has_archive = layout.headers[0].number("PHOTOCALIB_ID") is not None
+    units = [unit for place in layout.places for unit in (place.mask, place.variance)]
+    beside = _read_units(layout, [unit for unit in units if unit is not None], read_at)
+    for planes in cutout.planes[-len(layout.runs) :]:
+        first = planes.places[0]
+        if first.mask is not None:
+            planes.masks = [_plane_of(beside[first.mask], place) for place in planes.places]
+        if first.variance is not None:
+            variances = beside[first.variance]
+            planes.variances = [_plane_of(variances, place) for place in planes.places]
+        if has_archive and zero_point(planes.header, planes.primary) is None:
+            planes.archive = photo_calib_zero_point(layout.headers, read_at)
 
 
 def _read_units(layout: Layout, units: Sequence[int], read_at: ReadAt) -> dict[int, NDArray[Any]]:

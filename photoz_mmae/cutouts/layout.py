@@ -9,10 +9,11 @@ its own values is read. Any other file is looked at in full, and remembered as w
 
 import itertools
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.companions import MaskBits
 from photoz_mmae.cutouts.headers import BLOCK, CARD, Header
 from photoz_mmae.cutouts.pixels import is_scaled, stored_dtype
+from photoz_mmae.cutouts.units import ZERO_POINT_KEYS
 from photoz_mmae.cutouts.wcs import Projection
 
 REMEMBERED = 64
@@ -27,6 +29,11 @@ REMEMBERED = 64
 
 ALIKE = 8
 """Layouts kept of files of one length."""
+
+_PLACING = re.compile(
+    rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|(PV|A_|B_|AP_|BP_).*"
+    rb"|RA_TARG|DEC_TARG|RA|DEC|PIXSCALE|BUNIT|SATURATE|%s" % "|".join(ZERO_POINT_KEYS).encode()
+)
 
 Stack = tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]
 _Fixed = tuple[int, NDArray[np.uint8], bytes]
@@ -50,12 +57,15 @@ class Place:
         What they mean, as `photoz_mmae.cutouts.companions` says it.
     projection : str
         Of its WCS, as `read_projection` says it.
+    cards : tuple of (int, int)
+        Where in the file are the cards that tell position and flux of its pixels.
     """
 
     unit: int
     axis: int | None = None
     plane: int = 0
     projection: Projection = "none"
+    cards: tuple[tuple[int, int], ...] = ()
     mask: int | None = None
     variance: int | None = None
     bits: MaskBits = field(default_factory=MaskBits)
@@ -67,6 +77,20 @@ class Place:
         return 2 if self.axis == 2 else 1
 
 
+class Run(NamedTuple):
+    """Bands that follow each other among the model's and in `places`, of one header.
+
+    Attributes
+    ----------
+    band, start, length : int
+        Number of the first among the model's bands and in `places`; how many there are.
+    """
+
+    band: int
+    start: int
+    length: int
+
+
 @dataclass(slots=True)
 class Layout:
     """How a file is laid out.
@@ -74,20 +98,39 @@ class Layout:
     Attributes
     ----------
     headers : list of Header
-    places : dict of str to Place
-        Of the wanted bands that are there.
+    places : list of Place
+        Of the wanted bands that are there, in their order.
+    runs : list of Run
+        The bands that can be treated together.
     stack : tuple or None
         Offset, shape (K, H, W), strides and type under which the images of `places`, in order, are
         one array over the file's bytes; None where they are not.
+    has_companions : bool
+        Whether there is a mask, a variance, or an archive that may tell a zero point.
     """
 
     headers: list[Header]
-    places: dict[str, Place]
+    places: list[Place]
+    runs: list[Run]
     stack: Stack | None
+    has_companions: bool
 
     def of(self, file: bytes) -> "Layout":
         """Return the layout of another file that is laid out alike."""
-        return Layout([header.of(file) for header in self.headers], self.places, self.stack)
+        headers = [header.of(file) for header in self.headers]
+        return Layout(headers, self.places, self.runs, self.stack, self.has_companions)
+
+
+def find_runs(numbers: Sequence[int], places: Sequence[Place]) -> list[Run]:
+    """Put bands together that can be treated together; `numbers` are theirs among the model's."""
+    runs: list[Run] = []
+    for index, (number, place) in enumerate(zip(numbers, places, strict=True)):
+        band, start, length = runs[-1] if runs else (0, 0, 0)
+        if runs and number == band + length and place.unit == places[start].unit:
+            runs[-1] = Run(band, start, length + 1)
+        else:
+            runs.append(Run(number, index, 1))
+    return runs
 
 
 def find_stack(headers: Sequence[Header], places: Sequence[Place]) -> Stack | None:
@@ -115,6 +158,22 @@ def find_stack(headers: Sequence[Header], places: Sequence[Place]) -> Stack | No
     return offsets[0], (len(offsets), *plane), (step, *strides), dtype
 
 
+def placing_cards(header: Header, primary: Header) -> tuple[tuple[int, int], ...]:
+    """Return where the cards are that tell position and flux of an image's pixels.
+
+    Images of two bands with the same text there lie alike on the sky, in the same unit.
+    """
+    runs: list[tuple[int, int]] = []
+    for source in (header,) if header is primary else (primary, header):
+        for key, (start, stop) in source.cards.items():
+            if _PLACING.fullmatch(key):
+                start -= start % CARD  # with its name
+                if runs and runs[-1][1] == start:
+                    start = runs.pop()[0]
+                runs.append((start, stop))
+    return tuple(runs)
+
+
 class Layouts:
     """The layouts met so far."""
 
@@ -124,10 +183,11 @@ class Layouts:
     def find(self, file: bytes, key: Hashable) -> Layout | None:
         """Return the layout of a file like one that was remembered under the same `key`."""
         for layout, fixed in self._known.get((len(file), key), ()):
-            if all(
-                (np.frombuffer(file, np.uint8, len(text), start) & mask).tobytes() == text
-                for start, mask, text in fixed
-            ):
+            for start, mask, text in fixed:
+                header = np.frombuffer(file, np.uint8, len(text), start)
+                if (header & mask).tobytes() != text:
+                    break
+            else:
                 return layout.of(file)
         return None
 
@@ -142,9 +202,6 @@ class Layouts:
             return
         if any(header.is_compressed for header in layout.headers):
             return  # no two are of the same length
-        layout = Layout(
-            [header.within(file) for header in layout.headers], layout.places, layout.stack
-        )
         fixed = [_fixed(header) for header in layout.headers]
         known = self._known.setdefault((len(file), key), [])
         known.insert(0, (layout, fixed))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.companions import variance_of, where
-from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.fits import Planes
 from photoz_mmae.cutouts.lsst import stencil_centre
 from photoz_mmae.cutouts.wcs import Wcs, read_position, read_wcs
 
@@ -27,13 +27,13 @@ class Target(NamedTuple):
         height, width = data.shape[-2:]
         return bool(-0.5 <= self.x <= width - 0.5 and -0.5 <= self.y <= height - 0.5)
 
-    def off_centre(self, plane: Plane) -> float:
+    def off_centre(self, plane: Planes) -> float:
         """Distance from the array's centre, pixels."""
         x, y = _centre(plane)
         return math.hypot(self.x - x, self.y - y)
 
 
-def find_target(plane: Plane, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
+def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
     """Return the target in an image.
 
     It is at `sky` where that is given, else at RA_TARG and DEC_TARG, else in the middle of the
@@ -59,7 +59,7 @@ def find_target(plane: Plane, wcs: Wcs | None, sky: tuple[float, float] | None =
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
 
-def same_target(plane: Plane, target: Target, leader: Plane, leader_wcs: Wcs | None) -> Target:
+def same_target(plane: Planes, target: Target, leader: Planes, leader_wcs: Wcs | None) -> Target:
     """Return where a target that was found in the image `leader` is in another band's image."""
     if plane.header is leader.header:
         return target
@@ -123,8 +123,8 @@ def place(
     factor : float
         Brings the pixels to flux at zero point 27.
     images, missing : ndarray (K, S, S)
-        Filled in place; `images` is all zero before. An image without a finite pixel there, or with
-        one value only, is dead: nothing was measured.
+        Filled in place; `missing` is all False before. An image without a finite pixel there, or
+        with one value only, is dead: nothing was measured.
 
     Returns
     -------
@@ -141,13 +141,12 @@ def place(
         if all(
             -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
         ):
-            missing[...] = False
             return Placed(False, False, False, max(highest))
-        images[...] = 0
+    images[...] = 0
+    missing[...] = True
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
     columns = slice(max(0, left), max(0, min(width, left + size)))
     pixels = np.zeros(data[:, rows, columns].shape, np.float32)
-    missing[...] = True
     if not pixels.size:
         return Placed(True, False, True, 0.0)
     _scale_into(pixels, data[:, rows, columns], factor)
@@ -165,7 +164,8 @@ def place(
 
 
 def place_companions(
-    plane: Plane,
+    planes: Planes,
+    k: int,
     left: int,
     bottom: int,
     factor: float,
@@ -178,7 +178,9 @@ def place_companions(
 
     Parameters
     ----------
-    plane : Plane
+    planes : Planes
+    k : int
+        Number of the band in it.
     left, bottom, factor
         As given to `place`.
     image, missing, saturated, variance : ndarray (S, S)
@@ -190,7 +192,7 @@ def place_companions(
         Pixels of which the mask says that they were not measured, or that caution is needed.
     """
     size = image.shape[0]
-    height, width = plane.data.shape
+    height, width = planes.size
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
     columns = slice(max(0, left), max(0, min(width, left + size)))
     box = (
@@ -198,14 +200,15 @@ def place_companions(
         slice(columns.start - left, columns.stop - left),
     )
     unmeasured, caution = np.zeros((2, size, size), bool)
-    if plane.mask is not None:
-        pixels = plane.mask[rows, columns]
-        unmeasured[box] = where(pixels, plane.place.bits.missing)
-        caution[box] = where(pixels, plane.place.bits.caution)
-        saturated[box] |= where(pixels, plane.place.bits.saturated)
+    place = planes.places[k]
+    if planes.masks is not None:
+        pixels = planes.masks[k][rows, columns]
+        unmeasured[box] = where(pixels, place.bits.missing)
+        caution[box] = where(pixels, place.bits.caution)
+        saturated[box] |= where(pixels, place.bits.saturated)
     missing |= unmeasured
-    if plane.variance is not None:
-        values, infinite = variance_of(plane.variance, plane.place.power)
+    if planes.variances is not None:
+        values, infinite = variance_of(planes.variances[k], place.power)
         variance[box] = values[rows, columns] * factor**2
         missing[box] |= infinite[rows, columns]
     image[missing] = 0
@@ -223,12 +226,12 @@ def _scale_into(images: NDArray[np.float32], pixels: NDArray[Any], factor: float
         images[...] = pixels * np.float64(factor)
 
 
-def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
+def file_pixel_scale(plane: Planes, wcs: Wcs | None) -> float | None:
     """Return arcsec per pixel from the WCS, else PIXSCALE, else None."""
     scale = wcs.pixel_scale if wcs else plane.number("PIXSCALE")
     return scale if scale and scale > 0 else None
 
 
-def _centre(plane: Plane) -> tuple[float, float]:
+def _centre(plane: Planes) -> tuple[float, float]:
     height, width = plane.size
     return (width - 1) / 2, (height - 1) / 2

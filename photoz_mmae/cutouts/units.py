@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from photoz_mmae.cutouts.headers import Damaged, Header
 from photoz_mmae.surveys import ZERO_POINT
 
-_KEYWORDS = ("MAGZERO", "FLUXMAG0", "MAGZPT", "PHOTZP", "ZP", "ZEROPT")
+ZERO_POINT_KEYS = ("MAGZERO", "FLUXMAG0", "MAGZPT", "PHOTZP", "ZP", "ZEROPT")
 _PREFIXES = {"": 0, "n": -9, "nano": -9, "u": -6, "µ": -6, "μ": -6, "micro": -6}
 _PREFIXES |= {"m": -3, "milli": -3}
 _FLUX = re.compile(
@@ -53,7 +53,7 @@ def zero_point(header: Header, primary: Header) -> float | None:
 def stated_zero_points(header: Header, primary: Header) -> Iterator[tuple[float, str]]:
     """Yield each zero point that is stated, and the keyword; the first is the one that counts."""
     for source in (header,) if header is primary else (header, primary):
-        for key in _KEYWORDS:
+        for key in ZERO_POINT_KEYS:
             value = source.number(key)
             if value is not None and key == "FLUXMAG0":
                 value = 2.5 * math.log10(value) if value > 0 else None

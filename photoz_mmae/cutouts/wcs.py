@@ -8,7 +8,6 @@ with whole numbers at the pixels' centres.
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from photoz_mmae.cutouts.headers import Header
@@ -30,8 +29,7 @@ class Wcs(Protocol):
         """Return 0-based (x, y); NaN where the position has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class TangentPlane:
+class TangentPlane(NamedTuple):
     """TAN projection with the linear part `cd` in deg per pixel."""
 
     ra: float
