@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["cutout", "shard", "hdf5", "coadd"]
+Kind = Literal["cutout", "shard", "hdf5", "coadd", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,10 @@ class Source:
         Of the newest file.
     kind : str
         `cutout`: the files hold this object alone; `shard`, `hdf5`: one file of many objects, of
-        which this is number `row`; `coadd`: images of a patch of sky with the object at (ra, dec).
+        which this is number `row`; `coadd`: images of a patch of sky with the object at (ra, dec);
+        `absent`: the file is a list that asks for the object in line `row`, and no file answers.
     row : int
-        Of a shard or an HDF5 file; -1 elsewhere.
+        Of a shard, an HDF5 file or a list; -1 elsewhere.
     bands : str
         Of the files in their order, one letter each, where their names or a list say so; else ''.
     object_id : str or None

@@ -36,8 +36,8 @@ def test_what_is_a_cutout_by_its_name(tmp_path: Path) -> None:
         ("1.fits",),
         ("2.FITS.GZ",),
         ("3.Fits.fz",),
-        ("4.fits",),
         ("empty.fits",),
+        ("4.fits",),
     ]
     assert found.ignored == 6
 
