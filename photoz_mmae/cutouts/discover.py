@@ -12,6 +12,7 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -138,11 +139,8 @@ def _walk_folder(
                 elif entry.is_dir():
                     inner.append(entry.name)
                 elif is_fits_name(entry.name) and entry.is_file():
-                    try:
-                        about = entry.stat()
-                    except FileNotFoundError:  # gone since the folder was read
-                        continue
-                    found.add(entry.name, about)
+                    with suppress(FileNotFoundError):  # gone since the folder was read
+                        found.add(entry.name, entry.stat())
                 else:
                     found.ignored += 1
     except OSError as error:
@@ -215,7 +213,7 @@ def _in_order(found: _Found) -> FileList:
         numbers.sort(key=keys.__getitem__)
         names.extend(found.names[k] for k in numbers)
         order.extend(numbers)
-        folders.append(folder)
+        folders.append(os.path.join(folder, ""))  # noqa: PTH118
         counts.append(len(numbers))
     index = np.frombuffer(order, np.int64)
     files = FileList(

@@ -165,7 +165,8 @@ def _pools(
 
 
 def _first_middle_last(pool: Indices) -> Indices:
-    return pool[sorted({0, len(pool) // 2, len(pool) - 1})] if len(pool) else pool
+    some = sorted({0, len(pool) // 2, len(pool) - 1}) if len(pool) else []
+    return np.array([pool[k] for k in some], np.int64)
 
 
 def _runs(starts: Indices, counts: Indices) -> Indices:

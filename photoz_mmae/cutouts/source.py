@@ -44,3 +44,20 @@ class Source:
     object_id: str | None = None
     ra: float = math.nan
     dec: float = math.nan
+
+    @property
+    def identity(self) -> str:
+        """What tells it from the other objects in its files; '' where there are none."""
+        return identity(self.kind, self.row, self.object_id)
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether it was named, and nothing was there."""
+        return self.size == 0 and self.mtime_ns == 0
+
+
+def identity(kind: Kind, row: int, object_id: str | None) -> str:
+    """Return what tells an object from the others in its files; '' where there are none."""
+    if kind in ("shard", "hdf5"):
+        return f"\0{row}"
+    return "" if kind == "cutout" else f"\0{object_id}"

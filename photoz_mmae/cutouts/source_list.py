@@ -1,16 +1,15 @@
 """Millions of sources in little memory: names and folders once, everything else in arrays."""
 
 import math
-import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.source import Kind, Source
+from photoz_mmae.cutouts.source import Kind, Source, identity
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class FileList:
     Attributes
     ----------
     folders : list of str
+        Each with a slash at its end, unless it is ''.
     folder : array of int32, (F,)
         Number of each file's folder.
     names : list of str, (F,)
@@ -34,7 +34,7 @@ class FileList:
 
     def path(self, file: int) -> str:
         """Return the path of the file of that number."""
-        return os.path.join(self.folders[self.folder[file]], self.names[file])  # noqa: PTH118
+        return self.folders[int(self.folder[file])] + self.names[file]
 
 
 class SourceList(Sequence[Source]):
@@ -45,6 +45,7 @@ class SourceList(Sequence[Source]):
     Attributes
     ----------
     folders : list of str
+        Each with a slash at its end, unless it is ''.
     names : list of str, (F,)
         File names without their folder, object after object.
     folder : array of int, (F,)
@@ -73,9 +74,9 @@ class SourceList(Sequence[Source]):
     def append(self, source: Source) -> None:
         """Add one source."""
         for file in source.files:
-            folder, name = os.path.split(file)
+            folder, slash, name = file.rpartition("/")
             self.names.append(name)
-            self.folder.append(self._number(folder))
+            self.folder.append(self._number(folder + slash))
         self.first.append(len(self.names))
         self._size.append(source.size)
         self._mtime_ns.append(source.mtime_ns)
@@ -136,9 +137,10 @@ class SourceList(Sequence[Source]):
             return [self[k] for k in range(*index.indices(len(self)))]
         if index < 0:
             index += len(self)
+        first, last = self.first[index], self.first[index + 1]
         ra, dec = self._ra[index], self._dec[index]
         return Source(
-            files=tuple(self.path(k) for k in range(self.first[index], self.first[index + 1])),
+            files=tuple([self.path(file) for file in range(first, last)]),
             size=self._size[index],
             mtime_ns=self._mtime_ns[index],
             kind=self._kind[index],
@@ -162,9 +164,19 @@ class SourceList(Sequence[Source]):
     def __repr__(self) -> str:
         return f"SourceList({list(self)!r})"
 
+    def identities(self) -> Iterator[str]:
+        """Yield `Source.identity` of each object."""
+        return map(identity, self._kind, self._row, self._object_id)
+
+    def named(self) -> Iterator[tuple[int, str, float, float]]:
+        """Yield number, id, right ascension, declination of the objects that were given an id."""
+        for index, object_id in enumerate(self._object_id):
+            if object_id is not None:
+                yield index, object_id, self._ra[index], self._dec[index]
+
     def path(self, file: int) -> str:
         """Return the path of the file of that number, 0 to F - 1."""
-        return os.path.join(self.folders[self.folder[file]], self.names[file])  # noqa: PTH118
+        return self.folders[int(self.folder[file])] + self.names[file]
 
     def _number(self, folder: str) -> int:
         number = self._numbers.setdefault(folder, len(self.folders))
