@@ -1,13 +1,13 @@
 """Sources of any kind to one batch: the function that `predict` calls."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
-from photoz_mmae.cutouts.files import fill_from_files
-from photoz_mmae.cutouts.fits import Cutout, read_cutout
+from photoz_mmae.cutouts.files import fill_from_files, read_id
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.source import Source
+
+__all__ = ["read_batch", "read_id"]
 
 _FILL = {"cutout": fill_from_files}
 
@@ -33,11 +33,3 @@ def read_batch(
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
         _FILL[kind](batch, rows, [sources[row] for row in rows], wanted, positions)
     return batch
-
-
-def read_id(source: Source) -> str:
-    """Return the id that `read_batch` gives an object, from its headers alone."""
-    cutout = Cutout(object_id="")
-    with suppress(Exception):  # whatever is wrong with it, it has an id
-        read_cutout(source.files, (), cutout)
-    return cutout.object_id or printable(source.files[0])
