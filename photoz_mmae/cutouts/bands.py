@@ -139,25 +139,30 @@ def group_by_band(names: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
         for end, count in zip(ends, groups.counts, strict=True)
     ]
     return [
-        (group_stem(files), dict(zip(bands, files, strict=True)))
+        (group_stem(files) or "", dict(zip(bands, files, strict=True)))
         for files, bands in zip(members, groups.bands, strict=True)
     ]
 
 
-def group_stem(names: Sequence[str]) -> str:
+def group_stem(names: Sequence[str]) -> str | None:
     """Return what the names of one object's bands have in common: a name without its token.
 
     Parameters
     ----------
     names : sequence of str
-        Two at least. Names that are no group give '': nothing in common.
+        Two at least.
+
+    Returns
+    -------
+    str or None
+        '' where nothing is left; None for names that are no group.
     """
     others = {_without(names[1], token) for token in _IN_NAME.finditer(names[1])}
     for token in _IN_NAME.finditer(names[0]):
         if (common := _without(names[0], token)) in others:
             before, after = common
             return _joined(before, _SUFFIX.sub("", after))
-    return ""
+    return None
 
 
 def _without(name: str, token: re.Match[str]) -> tuple[str, str]:

@@ -172,7 +172,8 @@ def _first_middle_last(pool: Indices) -> Indices:
 def _runs(starts: Indices, counts: Indices) -> Indices:
     """Return the numbers from each start on, as many as its count, one run behind the other."""
     shift = starts - (np.cumsum(counts) - counts)
-    return np.arange(counts.sum()) + np.repeat(shift, counts)
+    every = np.repeat(shift, counts)
+    return np.asarray(np.arange(len(every)) + every)
 
 
 def _headers(path: str) -> Iterator[Header]:

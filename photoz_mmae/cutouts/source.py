@@ -17,7 +17,7 @@ class Source:
         One file, or one per band from blue to red; the given path joined with what was found
         below it. Bytes that are no UTF-8 are kept as `os.fsdecode` gives them.
     size : int
-        Bytes, summed.
+        Bytes, summed; 0, as `mtime_ns`, where something names a file that is not there.
     mtime_ns : int
         Of the newest file.
     kind : str
@@ -51,8 +51,8 @@ class Source:
         return identity(self.kind, self.row, self.object_id)
 
     @property
-    def is_nowhere(self) -> bool:
-        """Whether it was named, and nothing was there."""
+    def is_absent(self) -> bool:
+        """Whether something asks for it and there was no file when it was looked for."""
         return self.size == 0 and self.mtime_ns == 0
 
 

@@ -189,7 +189,7 @@ def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tup
             continue
         known.new[index] = 0
         source = known.sources[index]
-        if (source.is_nowhere or source.kind == "absent") and not before.is_nowhere:
+        if source.is_absent and not before.is_absent:
             gone.append(row)
             continue
         # Paths stay as they were first given, unless the files are others now.
