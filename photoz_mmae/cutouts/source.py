@@ -60,4 +60,4 @@ def identity(kind: Kind, row: int, object_id: str | None) -> str:
     """Return what tells an object from the others in its files; '' where there are none."""
     if kind in ("shard", "hdf5"):
         return f"\0{row}"
-    return "" if kind == "cutout" else f"\0{object_id}"
+    return "" if object_id is None else f"\0{object_id}"

@@ -169,9 +169,12 @@ class SourceList(Sequence[Source]):
         return map(identity, self._kind, self._row, self._object_id)
 
     def named(self) -> Iterator[tuple[int, str, float, float]]:
-        """Yield number, id, right ascension, declination of the objects that were given an id."""
+        """Yield number, id, right ascension, declination of objects that were given an id.
+
+        Those in files that hold many objects are left out: their id is their identity.
+        """
         for index, object_id in enumerate(self._object_id):
-            if object_id is not None:
+            if object_id is not None and self._kind[index] in ("cutout", "absent"):
                 yield index, object_id, self._ra[index], self._dec[index]
 
     def path(self, file: int) -> str:

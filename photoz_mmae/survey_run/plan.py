@@ -123,8 +123,10 @@ class _Known:
                 hashes.append(hash(self._path(file) + identities[index]))
                 owners.append(index)
         for index, object_id, ra, dec in sources.named():
-            hashes.append(hash(_by_id(object_id, ra, dec)))
-            owners.append(index)
+            # Its name may have come, or changed, since its file was planned.
+            names = [*self.absolute(index), _by_id(object_id, ra, dec)]
+            hashes.extend(map(hash, names))
+            owners.extend([index] * len(names))
         order = np.argsort(np.array(hashes, np.int64), kind="stable")
         self._hashes = np.array(hashes, np.int64)[order]
         self._owners = np.array(owners, np.int64)[order]
@@ -151,6 +153,10 @@ class _Known:
         for index in itertools.compress(range(len(self.new)), self.new):
             yield self.sources[index]
 
+    def first_new(self, found: Sequence[int | None]) -> int | None:
+        """Return the first of these sources that no row has taken yet."""
+        return next((i for i in found if i is not None and self.new[i]), None)
+
     def absolute(self, index: int) -> list[str]:
         """Return the absolute paths of a source's files."""
         first = self.sources.first
@@ -159,7 +165,7 @@ class _Known:
     def _verified(self, key: str, start: int, end: int) -> int | None:
         for index in self._owners[start:end].tolist():
             which = self._identities[index]
-            if any(path + which == key for path in self.absolute(index)):
+            if any(key in (path + which, path) for path in self.absolute(index)):
                 return int(index)
             source = self.sources[index]
             if source.object_id is not None and key == _by_id_of(source):
@@ -215,8 +221,10 @@ def _find(
         keys += [path + source.identity for path in some]
         ends.append(len(keys))
     found = known.find(keys)
-    for source, (start, end) in zip(planned, itertools.pairwise(ends), strict=True):
-        index = next((i for i in found[start:end] if i is not None and known.new[i]), None)
+    for source, some, bounds in zip(planned, paths, itertools.pairwise(ends), strict=True):
+        index = known.first_new(found[slice(*bounds)])
+        if index is None and source.kind == "cutout":
+            index = known.first_new(known.find(some))
         if index is None and source.object_id is not None:
             # What a list asks for may get its file later, or lose it.
             [other] = known.find([_by_id_of(source)])
