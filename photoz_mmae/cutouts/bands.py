@@ -37,6 +37,9 @@ _IN_NAME = re.compile(
     rf"(?<![^-_.])(?:(?:{_SURVEYS})[-_])?([ugrizy])2?(?:[-_]?band)?(?![^-_.])", re.IGNORECASE
 )
 
+# What every such token ends with: found faster, in names that have none.
+_MAY_BE_IN_NAME = re.compile(r"[ugrizy]2?(?:[-_]?band)?(?:[-_.]|$)", re.IGNORECASE)
+
 
 def band_of(text: str) -> str | None:
     """Return the band that a header's EXTNAME, FILTER or BAND names, or None."""
@@ -99,6 +102,8 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
     # One entry per token: the name without it, as a hash, whose name it is, and where it stands.
     stem, number, band = array("q"), array("q"), array("b")
     for index, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        if _MAY_BE_IN_NAME.search(name) is None:
+            continue
         for token in _IN_NAME.finditer(name):
             stem.append(hash((folder, *_without(name, token))))
             number.append(index)

@@ -12,7 +12,6 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -131,6 +130,7 @@ def _walk_folder(
 ) -> None:
     start = len(found.names)
     links, inner = [], []
+    add = found.add
     try:
         with os.scandir(path) as entries:
             for entry in entries:
@@ -139,8 +139,11 @@ def _walk_folder(
                 elif entry.is_dir():
                     inner.append(entry.name)
                 elif is_fits_name(entry.name) and entry.is_file():
-                    with suppress(FileNotFoundError):  # gone since the folder was read
-                        found.add(entry.name, entry.stat())
+                    try:
+                        about = entry.stat()
+                    except FileNotFoundError:  # gone since the folder was read
+                        continue
+                    add(entry.name, about)
                 else:
                     found.ignored += 1
     except OSError as error:
@@ -211,7 +214,7 @@ def _in_order(found: _Found) -> FileList:
         numbers = [k for _, start, end in runs for k in range(start, end)]
         keys = {k: natural_key(found.names[k]) for k in numbers}
         numbers.sort(key=keys.__getitem__)
-        names.extend(found.names[k] for k in numbers)
+        names.extend(map(found.names.__getitem__, numbers))
         order.extend(numbers)
         folders.append(os.path.join(folder, ""))  # noqa: PTH118
         counts.append(len(numbers))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 
 import numpy as np
@@ -219,8 +220,6 @@ BAD_LISTS = [
 
 @pytest.mark.parametrize(("text", "message"), BAD_LISTS)
 def test_a_bad_list_is_refused_in_one_line(predict, answered, tmp_path, text, message):
-    import re
-
     folder, asked, _ = answered
     asked.write_text(text)
     code, _, error = predict(folder, "--list", asked)
