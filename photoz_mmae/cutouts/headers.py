@@ -96,8 +96,11 @@ class Header:
 
     def number(self, key: str) -> float | None:
         """Return a finite number; None for a missing keyword, a string, or anything else."""
-        value = self.value(key)
-        return None if value is None else _number(value)
+        name = key.encode()
+        if self.asked is not None:
+            self.asked.add(name)
+        place = self.cards.get(name)
+        return None if place is None else _number(self.raw[place[0] : place[1]])
 
     def integer(self, key: str, default: int | None = None) -> int:
         """Return an integer that the structure of the file needs; raises Damaged without it."""
@@ -162,13 +165,15 @@ def _text(value: bytes) -> str:
     return text.decode("utf-8", "backslashreplace").strip()
 
 
-# Of the cutouts of one survey most values are the same.
-@lru_cache(maxsize=4096)
 def _number(value: bytes) -> float | None:
     try:
-        number = float(value.split(b"/", 1)[0].replace(b"D", b"E"))
+        # Nearly always a number ends in column 30 of its card, and a blank follows.
+        number = float(value[:20] if value[20:21] == b" " else value.split(b"/", 1)[0])
     except ValueError:
-        return None
+        try:
+            number = float(value.split(b"/", 1)[0].replace(b"D", b"E"))
+        except ValueError:
+            return None
     return number if math.isfinite(number) else None
 
 

@@ -20,7 +20,7 @@ from photoz_mmae.cutouts.headers import (
 from photoz_mmae.cutouts.tiles import check_tiles
 from photoz_mmae.flags import Flag
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 128 << 20
 """Decompressed bytes of one image: a cutout is smaller, a damaged header may promise anything."""
 
 _DTYPES: dict[int, np.dtype[Any]] = {

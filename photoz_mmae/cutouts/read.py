@@ -14,7 +14,10 @@ _FILL = {"cutout": fill_from_files, "absent": fill_absent}
 
 
 def read_batch(
-    sources: Sequence[Source], wanted: Wanted, positions: Positions | None = None
+    sources: Sequence[Source],
+    wanted: Wanted,
+    positions: Positions | None = None,
+    reuse: CutoutBatch | None = None,
 ) -> CutoutBatch:
     """Read objects into one batch, one row per source, whatever is wrong with it.
 
@@ -24,13 +27,17 @@ def read_batch(
     wanted : Wanted
     positions : callable, optional
         Tells where the targets are; wins over what the files say.
+    reuse : CutoutBatch, optional
+        One that is not needed any more: its memory is taken.
 
     Returns
     -------
     CutoutBatch
     """
-    batch = empty_batch([printable(source.files[0]) for source in sources], wanted)
+    batch = empty_batch([printable(source.files[0]) for source in sources], wanted, reuse)
     for kind in sorted({source.kind for source in sources}):
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
+        if kind != "cutout":
+            batch.images[rows] = 0
         _FILL[kind](batch, rows, [sources[row] for row in rows], wanted, positions)
     return batch

@@ -25,6 +25,9 @@ from photoz_mmae.flags import Flag
 SMALL = 4 << 20
 """Bytes: files up to this size are read whole."""
 
+INFLATED = 32 << 20
+"""Bytes: gzip files that inflate to more are inflated when their turn comes, one at a time."""
+
 THREADS = 64
 """At most as many files are read at once, and wait to be used."""
 
@@ -35,7 +38,7 @@ SLOW = 5e-4
 """Seconds per file from which on reading ahead is worth its cost."""
 
 Content = bytes | None | Exception
-"""A whole file; None for one that is larger than `SMALL`; or why it cannot be read."""
+"""A whole file, inflated; None for one that is larger than is read whole; or why it cannot be."""
 
 
 def read_ahead(paths: Iterable[str]) -> Iterator[Content]:
@@ -131,18 +134,18 @@ def _require_regular(about: os.stat_result) -> None:
         raise Damaged("not a regular file")
 
 
-def _inflated(content: bytes) -> bytes:
-    """Inflate a gzip file, of several members perhaps."""
+def _inflated(content: bytes) -> bytes | None:
+    """Inflate a gzip file, of several members perhaps; None where that makes it large."""
     pieces, total = [], 0
     while content.startswith(b"\x1f\x8b"):
         stream = zlib.decompressobj(wbits=31)
         try:
-            pieces.append(stream.decompress(content, MAX_BYTES + 1 - total))
+            pieces.append(stream.decompress(content, INFLATED + 1 - total))
         except zlib.error as error:
             raise Damaged(f"gzip: {error}") from error
         total += len(pieces[-1])
-        if total > MAX_BYTES:
-            raise _too_large()
+        if total > INFLATED:
+            return None
         if not stream.eof:
             raise Damaged("gzip: the file ends before its data do")
         content = stream.unused_data
@@ -156,11 +159,7 @@ def _inflate_file(source: int, target: int) -> None:
             while piece := stream.read(1 << 20):
                 total += len(piece)
                 if total > MAX_BYTES:
-                    raise _too_large()
+                    raise Unusable(Flag.WRONG_SIZE, "too large for a cutout once decompressed")
                 os.write(target, piece)
     except (OSError, EOFError, zlib.error) as error:
         raise Damaged(f"gzip: {error}") from error
-
-
-def _too_large() -> Unusable:
-    return Unusable(Flag.WRONG_SIZE, "too large for a cutout once decompressed")

@@ -8,7 +8,6 @@ with whole numbers at the pixels' centres.
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from photoz_mmae.cutouts.headers import Header
@@ -30,8 +29,7 @@ class Wcs(Protocol):
         """Return 0-based (x, y); NaN where the position has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class TangentPlane:
+class TangentPlane(NamedTuple):
     """TAN projection with the linear part `cd` in deg per pixel."""
 
     ra: float
@@ -122,6 +120,14 @@ class _TanKeys(NamedTuple):
 
 
 _TAN_KEYS = {axis: _TanKeys.of(axis, axis + 1) for axis in (1, 2)}
+
+
+def read_position(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | None:
+    """Return (ra, dec) in deg from two keywords; None unless both hold a position."""
+    ra, dec = header.number(ra_key), header.number(dec_key)
+    if ra is None or dec is None or not -360 <= ra <= 360 or not -90 <= dec <= 90:
+        return None
+    return ra % 360.0, dec
 
 
 def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = None) -> Wcs | None:
