@@ -2,7 +2,7 @@
 
 Opening a file takes longer than all the rest, so where there are many only some are opened:
 
-- Tables. Files of one size, where a folder holds eight of them or more, are taken for objects
+- Tables. Files of one size, where a folder holds eight of them or more, are taken for cutouts
   when three of them (first, middle, last) are. Otherwise, and where a size is rare, each is looked
   into: a file that nobody looked into is never left out.
 - Bands by name (`photoz_mmae.cutouts.bands`). The first, the middle and the last group of a folder
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import BLUE_TO_RED, BandGroups, band_groups, band_of
 from photoz_mmae.cutouts.headers import Damaged, Header, open_regular, reader, walk_headers
+from photoz_mmae.cutouts.source import Kind
 from photoz_mmae.cutouts.source_list import FileList, SourceList
 
 COMMON = 8
@@ -50,44 +51,62 @@ def group_files(files: FileList) -> tuple[SourceList, int]:
     -------
     sources : SourceList
         In the order of the (first) files.
-    tables : int
-        How many files hold tables only, and are left out.
+    ignored : int
+        How many files hold no object and are left out.
     """
-    left = np.flatnonzero(~_are_tables(files))
-    folder = files.folder[left].tolist()
-    groups = band_groups([files.names[k] for k in left], folder)
-    groups = BandGroups(left[groups.files], groups.counts, groups.bands)
-    groups = _checked(files, groups)
+    count, kind = _contents(files)
+    several = np.array(sorted(kind), np.int64)
+    left = np.setdiff1d(np.flatnonzero(count), several, assume_unique=True)
+    groups = band_groups([files.names[k] for k in left.tolist()], files.folder[left].tolist())
+    groups = _checked(files, BandGroups(left[groups.files], groups.counts, groups.bands))
     rest = np.setdiff1d(left, groups.files, assume_unique=True)
     headed = _header_groups(files, rest)
     rest = np.setdiff1d(rest, headed.files, assume_unique=True)
 
-    members = np.concatenate([rest, groups.files, headed.files])
-    counts = np.concatenate([np.ones(len(rest), np.int64), groups.counts, headed.counts])
-    bands = [""] * len(rest) + groups.bands + headed.bands
+    # A file of several objects is the one file of each of them.
+    row = _runs(np.zeros_like(several), count[several])
+    many = np.repeat(several, count[several])
+    counts = np.concatenate([np.ones_like(rest), groups.counts, headed.counts, np.ones_like(many)])
+    members = np.concatenate([rest, groups.files, headed.files, many])
+    bands = [""] * len(rest) + groups.bands + headed.bands + [""] * len(many)
+    rows = np.concatenate([np.full(len(counts) - len(many), -1), row])
     starts = np.cumsum(counts) - counts
     order = np.argsort(members[starts], kind="stable")
-    members = members[_runs(starts[order], counts[order])]
-    sources = SourceList.of_files(files, members, counts[order], [bands[k] for k in order])
-    return sources, len(files.names) - len(left)
+    sources = SourceList.of_files(
+        files,
+        members[_runs(starts[order], counts[order])],
+        counts[order],
+        [bands[k] for k in order],
+        rows[order],
+        kind,
+    )
+    return sources, int(np.sum(count == 0))
 
 
-def _are_tables(files: FileList) -> NDArray[np.bool_]:
-    """Say which files hold tables only, (F,)."""
-    tables = np.zeros(len(files.names), bool)
+def _contents(files: FileList) -> tuple[Indices, dict[int, Kind]]:
+    """Return how many objects each file holds, (F,), and the kind of those of several."""
+    count = np.ones(len(files.names), np.int64)
+    kind: dict[int, Kind] = {}
 
-    def look(some: Indices) -> NDArray[np.bool_]:
-        return np.array([_is_table_only(files.path(k)) for k in some], bool)
+    def look(some: Indices) -> bool:
+        """Look into files; return whether each is a cutout."""
+        plain = True
+        for k in some.tolist():
+            what, count[k] = _objects_in(files.path(k))
+            if what != "cutout":
+                kind[k] = what
+            plain &= what == "cutout" and count[k] == 1
+        return plain
 
     by_size = np.lexsort((files.size, files.folder))
     pools, rest = _pools(by_size, COMMON, files.folder, files.size)
     rest = rest[np.argsort(files.size[rest], kind="stable")]
     more, rest = _pools(rest, COMMON, files.size)
-    tables[rest] = look(rest)
+    look(rest)
     for pool in pools + more:
-        if look(_first_middle_last(pool)).any():
-            tables[pool] = look(pool)
-    return tables
+        if not look(_first_middle_last(pool)):
+            look(pool)
+    return count, kind
 
 
 def _checked(files: FileList, groups: BandGroups) -> BandGroups:
@@ -182,6 +201,11 @@ def _headers(path: str) -> Iterator[Header]:
         yield from walk_headers(reader(descriptor))
     finally:
         os.close(descriptor)
+
+
+def _objects_in(path: str) -> tuple[Kind, int]:
+    """Say what a file holds, and how many: one cutout, unless it holds tables only."""
+    return "cutout", 0 if _is_table_only(path) else 1
 
 
 def _is_table_only(path: str) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -94,8 +94,10 @@ class SourceList(Sequence[Source]):
         members: NDArray[np.int64],
         counts: NDArray[np.int64],
         bands: Sequence[str],
+        rows: NDArray[np.int64],
+        kind: Mapping[int, Kind],
     ) -> "SourceList":
-        """Make objects of kind `cutout` out of files.
+        """Make objects out of files.
 
         Parameters
         ----------
@@ -105,6 +107,9 @@ class SourceList(Sequence[Source]):
         counts : array of int, (N,)
             Files of each object.
         bands : sequence of str, (N,)
+        rows : array of int, (N,)
+        kind : mapping of int to str
+            Of the files that are no cutouts.
         """
         made = cls()
         n, starts = len(counts), np.cumsum(counts) - counts
@@ -118,7 +123,9 @@ class SourceList(Sequence[Source]):
             newest = np.maximum.reduceat(files.mtime_ns[members], starts)
             made._mtime_ns.frombytes(newest.tobytes())
         made._kind = ["cutout"] * n
-        made._row = array("q", [-1]) * n
+        for index in np.flatnonzero(rows >= 0).tolist():
+            made._kind[index] = kind[int(members[starts[index]])]
+        made._row.frombytes(np.ascontiguousarray(rows, np.int64).tobytes())
         made._bands = list(bands)
         made._object_id = [None] * n
         made._ra = array("d", [math.nan]) * n
