@@ -49,6 +49,12 @@ class _Found:
         self.size.append(about.st_size if about else 0)
         self.mtime_ns.append(about.st_mtime_ns if about else 0)
 
+    def add_run(self, folder: str, start: int) -> None:
+        """Say that the files from `start` on are in a folder."""
+        if self.runs and self.runs[-1][0] == folder:
+            start = self.runs.pop()[1]
+        self.runs.append((folder, start, len(self.names)))
+
 
 def discover(paths: Sequence[str], listed: Sequence[str] = ()) -> Discovery:
     """Find the cutouts under `paths`.
@@ -152,7 +158,7 @@ def _walk_folder(
             "silently: make it readable or leave it out"
         ) from error
     if len(found.names) > start:
-        found.runs.append((path, start, len(found.names)))
+        found.add_run(path, start)
     for name in sorted(inner):
         folders.append((os.path.join(path, name), os.path.join(real, name)))  # noqa: PTH118
     for name in sorted(links):
@@ -182,8 +188,8 @@ def _add_given_files(found: _Found) -> None:
             continue
         seen.add(real)
         if is_fits_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
-            found.runs.append((folder, len(found.names), len(found.names) + 1))
             found.add(name, about)
+            found.add_run(folder, len(found.names) - 1)
         elif not in_walk or name != os.path.basename(real):  # noqa: PTH119
             found.ignored += 1
 
