@@ -101,13 +101,16 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
     """
     # One entry per token: the name without it, as a hash, whose name it is, and where it stands.
     stem, number, band = array("q"), array("q"), array("b")
+    start, end = array("q"), array("q")
     for index, (name, folder) in enumerate(zip(names, folders, strict=True)):
         if _MAY_BE_IN_NAME.search(name) is None:
             continue
         for token in _IN_NAME.finditer(name):
-            stem.append(hash((folder, *_without(name, token))))
+            stem.append(hash((folder, *_without(name, *token.span()))))
             number.append(index)
             band.append(BLUE_TO_RED.index(token[1].lower()))
+            start.append(token.start())
+            end.append(token.end())
     stems, numbers, bands = (np.array(each, np.int64) for each in (stem, number, band))
     # Of two names that say the same band the first counts.
     order = np.lexsort((numbers, bands, stems))
@@ -118,7 +121,16 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
     order = order[choice[_begins(numbers[order[choice]])]]
     order = order[np.lexsort((bands[order], stems[order]))]
     order = order[_sizes(stems[order]) >= 2]
-    order = order[_same_stems(names, folders, numbers[order], stems[order])]
+    # Equal hashes are equal names, but for very bad luck: such files stay alone.
+    same = np.ones(len(order), bool)
+    ends = np.flatnonzero(np.append(_begins(stems[order]), True)).tolist()
+    for first, last in itertools.pairwise(ends):
+        texts = {
+            (folders[number[k]], *_without(names[number[k]], start[k], end[k]))
+            for k in order[first:last].tolist()
+        }
+        same[first:last] = len(texts) == 1
+    order = order[same]
     starts = np.flatnonzero(_begins(stems[order]))
     counts = np.diff(np.append(starts, len(order)))
     # From groups in the order of their hashes to groups in the order of their first files.
@@ -162,20 +174,20 @@ def group_stem(names: Sequence[str]) -> str | None:
     str or None
         '' where nothing is left; None for names that are no group.
     """
-    others = {_without(names[1], token) for token in _IN_NAME.finditer(names[1])}
+    others = {_without(names[1], *token.span()) for token in _IN_NAME.finditer(names[1])}
     for token in _IN_NAME.finditer(names[0]):
-        if (common := _without(names[0], token)) in others:
+        if (common := _without(names[0], *token.span())) in others:
             before, after = common
             return _joined(before, _SUFFIX.sub("", after))
     return None
 
 
-def _without(name: str, token: re.Match[str]) -> tuple[str, str]:
+def _without(name: str, start: int, end: int) -> tuple[str, str]:
     """Return what stands before and behind a token, the file name's suffix in lower case."""
-    after = name[token.end() :]
+    after = name[end:]
     if not after.endswith(".fits"):
         after = _SUFFIX.sub(lambda suffix: suffix[0].lower(), after)
-    return name[: token.start()], after
+    return name[:start], after
 
 
 def _begins(*columns: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -190,24 +202,6 @@ def _sizes(column: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.flatnonzero(_begins(column))
     counts = np.diff(np.append(starts, len(column)))
     return np.repeat(counts, counts)
-
-
-def _same_stems(
-    names: Sequence[str],
-    folders: Sequence[int],
-    numbers: NDArray[np.int64],
-    stems: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Say which entries are in a group whose names agree, and not only their hashes, (n,)."""
-    good = np.ones(len(numbers), bool)
-    ends = np.flatnonzero(np.append(_begins(stems), True))
-    for start, end in itertools.pairwise(ends.tolist()):
-        sets = [
-            {(folders[k], *_without(names[k], token)) for token in _IN_NAME.finditer(names[k])}
-            for k in numbers[start:end].tolist()
-        ]
-        good[start:end] = bool(set.intersection(*sets))
-    return good
 
 
 def _letters(bits: int) -> str:
