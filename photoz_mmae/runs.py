@@ -114,12 +114,14 @@ CATALOG_COLUMNS = {"id": "object_id", "ebv": "ebv"}
 class PredictRun:
     """`photoz-mmae predict`: cutouts in, one catalogue out.
 
-    `columns` names columns of the table `catalog`; those not in it have their usual names.
+    `columns` names columns of the tables `catalog` and `list`; those not in it have their usual
+    names. `-` among the `cutouts` stands for paths on standard input.
     """
 
     cutouts: tuple[str, ...]
     output: Path
     catalog: Path | None = None
+    list: Path | None = None
     columns: dict[str, str] = Field(default_factory=CATALOG_COLUMNS.copy)
     model: str = "small"
     device: str = "auto"
@@ -145,10 +147,10 @@ class PredictRun:
         if not isinstance(columns, dict) or not all(columns.values()):
             raise ValueError("give names as in id=objectId,ebv=ebv_sfd")
         for role in columns:
-            if role not in CATALOG_COLUMNS:
-                known = ", ".join(CATALOG_COLUMNS)
+            if role not in (*CATALOG_COLUMNS, "ra", "dec"):
+                known = ", ".join([*CATALOG_COLUMNS, "ra", "dec"])
                 raise ValueError(f"unknown {role!r}; names can be given for {known}")
-        if given.data.get("catalog") is None:
+        if given.data.get("catalog") is None and given.data.get("list") is None:
             raise ValueError("names columns of a table; give it as --catalog TABLE")
         return CATALOG_COLUMNS | columns
 

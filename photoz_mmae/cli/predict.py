@@ -16,8 +16,8 @@ from photoz_mmae.runs import PredictRun, load_run
 from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
 if TYPE_CHECKING:
-    from photoz_mmae.cutouts.discover import Discovery
     from photoz_mmae.model.info import ModelInfo
+    from photoz_mmae.survey_run.find import Found
     from photoz_mmae.survey_run.object_table import ObjectTable
     from photoz_mmae.survey_run.plan import Part
     from photoz_mmae.survey_run.survey import Summary
@@ -42,6 +42,14 @@ PLAIN_INTERVAL = 10.0
     type=click.Path(path_type=Path),
     metavar="TABLE",
     help="A table (Parquet, CSV, FITS) with columns object_id and ebv: the objects' E(B-V).",
+)
+@run_option(
+    PredictRun,
+    "--list",
+    type=click.Path(path_type=Path),
+    metavar="LIST",
+    help="What was asked of HSC's cutout service (its text, or a table): ids and positions of "
+    "CUTOUTS named N-cutout-...",
 )
 @run_option(
     PredictRun,
@@ -80,7 +88,8 @@ PLAIN_INTERVAL = 10.0
 @overwrite_option
 @config_option
 def predict(config: Path | None, **options: Any) -> int:
-    """Predict redshifts of CUTOUTS (FITS files or folders) into one catalogue.
+    """Predict redshifts of CUTOUTS (FITS files or folders; - reads their paths from standard
+    input) into one catalogue.
 
     One row per object, whatever is wrong with it: the column flags says what. The same command
     goes on with a run that was stopped, and brings a finished catalogue up to date with new,
@@ -124,10 +133,20 @@ class _Report:
             f"{twice if repeated else ''}"
         )
 
-    def found(self, discovery: "Discovery") -> None:
-        objects, ignored = len(discovery.sources), discovery.ignored
+    def found(self, found: "Found") -> None:
+        objects, ignored = len(found.sources), found.ignored
         others = f"; {_count(ignored, 'other file')} ignored" if ignored else ""
         _say(f"found     {_count(objects, 'object')}{others}")
+        if (joined := found.joined) is not None:
+            said = [f"{_count(joined.answers, 'cutout')} answer it"]
+            if joined.unanswered:
+                absent = f" ({_count(joined.absent, 'object')} without any)" * bool(joined.absent)
+                said.append(f"{_count(joined.unanswered, 'line')} have no file{absent}")
+            if joined.unlisted:
+                said.append(f"{_count(joined.unlisted, 'cutout')} not in it")
+            if joined.other:
+                said.append(f"{_count(joined.other, 'file')} of other filters ignored")
+            _say(f"list      {'; '.join(said)}")
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)

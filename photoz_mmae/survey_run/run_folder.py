@@ -115,8 +115,8 @@ class RunFolder:
                 )
             return
         differences = [
-            f"made {'with' if stored.get(name) else 'without'} --catalog"
-            if name == "catalog"
+            f"made {'with' if stored.get(name) else 'without'} --{name}"
+            if name in ("catalog", "list")
             else f"{name} was {stored.get(name)}, is {settings.get(name)}"
             for name in sorted(stored.keys() | settings.keys())
             if stored.get(name) != settings.get(name)

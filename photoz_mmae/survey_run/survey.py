@@ -14,7 +14,6 @@ import torch
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
-from photoz_mmae.cutouts.discover import Discovery, discover
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -24,6 +23,7 @@ from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.redshift.pdf import LEVELS
 from photoz_mmae.runs import PredictRun
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
+from photoz_mmae.survey_run.find import Found, find_cutouts
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
@@ -55,7 +55,7 @@ class Report(Protocol):
     def catalog(self, path: Path, table: ObjectTable, repeated: int) -> None:
         """Tell what the table of objects has, and how many of its rows repeat an id."""
 
-    def found(self, discovery: Discovery) -> None:
+    def found(self, found: Found) -> None:
         """Tell what was found under the paths given."""
 
     def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
@@ -146,6 +146,8 @@ class _Survey:
         }
         if run.catalog is not None:
             self.settings["catalog"] = "ebv"
+        if run.list is not None:
+            self.settings["list"] = "ids and positions"
         self.table: ObjectTable | None = None
         self.table_folder: Path | None = None
         self.made_with = settings_sha256(self.settings)
@@ -158,18 +160,18 @@ class _Survey:
         if run.catalog is not None:
             table, repeated = read_object_table(run.catalog, run.columns)
             report.catalog(run.catalog, table, repeated)
-        discovery = discover(run.cutouts)
-        report.found(discovery)
+        found = find_cutouts(run)
+        report.found(found)
         if table is not None:
-            check_ids(table, run, discovery.sources)
+            check_ids(table, run, found.sources)
         folder.begin(self.settings, run.overwrite)
         if table is not None:
             self._keep_table(table)
         del table
 
-        size = part_size(run.part_size, len(discovery.sources), run.scheduler, run.workers)
-        parts = update_plan(folder.plan, discovery.sources, size)
-        del discovery
+        size = part_size(run.part_size, len(found.sources), run.scheduler, run.workers)
+        parts = update_plan(folder.plan, found.sources, size)
+        del found
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
         sound = {n for n, record in journal.items() if checks_out(record, folder.parts)}
