@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from photoz_mmae.runs import CATALOG_COLUMNS
-from photoz_mmae.survey_run.object_table import ObjectTable, read_object_table
+from photoz_mmae.runs import PredictRun
+from photoz_mmae.survey_run.object_table import CatalogFile, ObjectTable, read_objects
 
 FIRST_ID = 40_000_000_000_000_000
 PART = 8192
@@ -43,7 +43,7 @@ def main() -> None:
         path = Path(folder) / "objects.parquet"
         write(path, rows)
         start = time.perf_counter()
-        table, _ = read_object_table(path, CATALOG_COLUMNS)
+        table = read_objects(CatalogFile(PredictRun(output=path, catalog=path, cutouts=("",))))
         table.save(Path(folder) / "saved")
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

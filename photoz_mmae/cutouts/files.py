@@ -20,13 +20,14 @@ Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNI
 of the image's header, then the primary one; without any they are taken to be there already.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
+from photoz_mmae.cutouts.fits import Cutout, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
@@ -68,8 +69,9 @@ def fill_from_files(
     for row, source in zip(rows, sources, strict=True):
         cutout = Cutout(object_id="")
         try:
-            read_cutout(source.files, wanted.bands, cutout)
-            _fill_row(batch, row, cutout, wanted)
+            read_cutout(source.files, wanted.bands, cutout, source.bands)
+            given = _given_position(source, cutout.object_id, positions)
+            _fill_row(batch, row, cutout, wanted, given)
         except Unusable as error:
             batch.flags[row] |= error.flag
             batch.reason[row] = error.reason
@@ -78,10 +80,27 @@ def fill_from_files(
             batch.missing[row] = True
             batch.flags[row] = Flag.READ_ERROR
             batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
-        batch.object_id[row] = cutout.object_id or printable(source.files[0])
+        name = cutout.object_id or printable(source.files[0])
+        batch.object_id[row] = name if source.object_id is None else source.object_id
 
 
-def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> None:
+def _given_position(
+    source: Source, name: str, positions: Positions | None
+) -> tuple[float, float] | None:
+    """Return (ra, dec) of an object in deg where a table or a list tells it."""
+    ra, dec = source.ra, source.dec
+    if positions is not None and not math.isfinite(ra + dec):
+        (ra,), (dec,) = positions([name if source.object_id is None else source.object_id])
+    return (ra, dec) if math.isfinite(ra + dec) else None
+
+
+def _fill_row(
+    batch: CutoutBatch,
+    row: int,
+    cutout: Cutout,
+    wanted: Wanted,
+    given: tuple[float, float] | None,
+) -> None:
     """Place an object's planes in the batch; raises Unusable at the end."""
     planes, bands = cutout.planes, wanted.bands
     batch.missing[row] = True
@@ -89,7 +108,7 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = planes["i"] if "i" in planes else next(iter(planes.values()))
     wcs = read_wcs(leader.header, leader.x_axis)
-    target = find_target(leader, wcs)
+    target = find_target(leader, wcs, given)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
     flags = Flag(0)
@@ -119,14 +138,12 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     if target.is_inside(leader):
         batch.x[row] = target.x - corner(target.x, wanted.size)
         batch.y[row] = target.y - corner(target.y, wanted.size)
-    _require_bands(bands, planes, alive)
+    require_bands(bands, planes, alive)
 
 
-def _require_bands(
-    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
-) -> None:
+def require_bands(bands: Sequence[str], present: Collection[str], alive: NDArray[np.bool_]) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    absent = [band for band in bands if band not in planes]
+    absent = [band for band in bands if band not in present]
     dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")

@@ -85,7 +85,9 @@ class _Place:
     index: int = 0
 
 
-def read_cutout(files: Sequence[str], bands: Sequence[str], cutout: Cutout) -> None:
+def read_cutout(
+    files: Sequence[str], bands: Sequence[str], cutout: Cutout, named: str = ""
+) -> None:
     """Read the wanted bands of an object into `cutout`, whose id is set as soon as it is known.
 
     Parameters
@@ -96,6 +98,8 @@ def read_cutout(files: Sequence[str], bands: Sequence[str], cutout: Cutout) -> N
         The model's, in its order.
     cutout : Cutout
         Filled in place, so that the id of an object with damaged pixels is not lost.
+    named : str
+        The bands of the files, one letter each, where they are known beforehand.
 
     Raises
     ------
@@ -104,14 +108,16 @@ def read_cutout(files: Sequence[str], bands: Sequence[str], cutout: Cutout) -> N
         WRONG_SIZE: no image with two axes per band, or one smaller than `MIN_SIDE`.
         An absent band is no error here: it is not among the planes.
     """
-    names = {}
-    cutout.object_id = name_id(files)
-    if len(files) > 1:
+    bands_of = dict(zip(files, named, strict=True)) if named else {}
+    if not named:
+        cutout.object_id = name_id(files)
+    if len(files) > 1 and not named:
         names = {name: band for band, name in _band_group(files)[1].items()}
+        bands_of = {path: names[os.path.basename(path)] for path in files}  # noqa: PTH119
     for path in files:
         try:
             with opened(path) as descriptor:
-                _read_file(descriptor, names.get(os.path.basename(path)), bands, cutout)  # noqa: PTH119
+                _read_file(descriptor, bands_of.get(path), bands, cutout)
         except (OSError, Damaged) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unusable(Flag.READ_ERROR, f"{printable(path)}: {printable(reason)}") from error

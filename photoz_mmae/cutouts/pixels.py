@@ -1,6 +1,7 @@
 """Pixels of one open file: inflated, decoded, checked against what the header promises."""
 
 import contextlib
+import dataclasses
 import gzip
 import math
 import os
@@ -108,6 +109,28 @@ def read_pixels(header: Header, read_at: ReadAt) -> NDArray[Any]:
     return _physical(stored, header)
 
 
+def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
+    """Read some rows of an image of two axes, and no others; else as `read_pixels`.
+
+    Parameters
+    ----------
+    header : Header
+    rows : slice
+        Inside the image.
+    read_at : callable
+    """
+    height, width = rows.stop - rows.start, header.plain_shape[1]
+    if height * width * 8 > MAX_BYTES or header.is_compressed * header.data_size > MAX_BYTES:
+        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is too large")
+    if header.is_compressed:
+        return _physical(_decoded(header, read_at, rows), header)
+    row = width * _DTYPES[header.integer("BITPIX")].itemsize
+    strip = dataclasses.replace(
+        header, shape=(height, width), data_start=header.data_start + rows.start * row
+    )
+    return _physical(_plain(strip, read_at), header)
+
+
 def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     dtype = _DTYPES[header.integer("BITPIX")]
     count = math.prod(header.shape)
@@ -117,7 +140,7 @@ def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     return np.frombuffer(raw, dtype).reshape(header.shape).astype(dtype.newbyteorder("="))
 
 
-def _decoded(header: Header, read_at: ReadAt) -> NDArray[Any]:
+def _decoded(header: Header, read_at: ReadAt, rows: slice | None = None) -> NDArray[Any]:
     check_tiles(header, read_at)
     # Only what the decoder needs, as it was checked: no second card of the same name.
     structure = [key for key in header.cards if _STRUCTURE.fullmatch(key)]
@@ -132,7 +155,7 @@ def _decoded(header: Header, read_at: ReadAt) -> NDArray[Any]:
     try:
         os.write(alone, content + bytes(-len(content) % BLOCK))
         with fitsio.FITS(f"/proc/self/fd/{alone}") as file:
-            data: NDArray[Any] = file[1].read()
+            data: NDArray[Any] = file[1].read() if rows is None else _rows(file[1], rows)
     except Exception as error:  # fitsio raises many kinds: all mean that it cannot
         # The last status is this one's; cfitsio repeats what went wrong before.
         status = [line for line in str(error).splitlines() if "status" in line]
@@ -140,9 +163,17 @@ def _decoded(header: Header, read_at: ReadAt) -> NDArray[Any]:
         raise Damaged(f"HDU {header.index}: {reason}") from error
     finally:
         os.close(alone)
-    if data.shape != header.shape or data.dtype.kind not in "iuf":
+    shape = header.shape if rows is None else (rows.stop - rows.start, header.plain_shape[1])
+    if data.shape != shape or data.dtype.kind not in "iuf":
         raise Damaged(f"HDU {header.index} is not the image that its header promises")
     return data
+
+
+def _rows(image: Any, rows: slice) -> NDArray[Any]:
+    """Decode the tiles of some rows of an image of two axes, with axes of length one before."""
+    axes = len(image.get_dims())
+    data: NDArray[Any] = image[(*[slice(0, 1)] * (axes - 2), rows, slice(None))]
+    return data.reshape(rows.stop - rows.start, -1)
 
 
 def _filled(cards: list[bytes]) -> bytes:

@@ -46,12 +46,15 @@ class Target:
         return math.hypot(self.x - x, self.y - y)
 
 
-def find_target(plane: Plane, wcs: Wcs | None) -> Target:
+def find_target(plane: Plane, wcs: Wcs | None, given: tuple[float, float] | None = None) -> Target:
     """Return the target by RA_TARG and DEC_TARG, by RA and DEC, or at the array's centre.
 
-    RA and DEC count only where they fall on the image: they may be the telescope's.
+    RA and DEC count only where they fall on the image: they may be the telescope's. A position
+    that was given, (ra, dec) in deg, wins over all of them.
     """
     x, y = _centre(plane)
+    if given is not None:
+        return Target(*(wcs.to_pixel(*given) if wcs else (x, y)), given)
     for suffix in ("_TARG", ""):
         for header in (plane.header, plane.primary):
             sky = _sky(header, f"RA{suffix}", f"DEC{suffix}")

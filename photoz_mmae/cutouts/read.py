@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
+from photoz_mmae.cutouts.coadd_stamps import fill_from_coadds
 from photoz_mmae.cutouts.files import fill_from_files
 from photoz_mmae.cutouts.fits import Cutout, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.source import Source
 
-_FILL = {"cutout": fill_from_files}
+_FILL = {"cutout": fill_from_files, "coadd": fill_from_coadds}
 
 
 def read_batch(
@@ -37,6 +38,8 @@ def read_batch(
 
 def read_id(source: Source) -> str:
     """Return the id that `read_batch` gives an object, from its headers alone."""
+    if source.object_id is not None:
+        return source.object_id
     cutout = Cutout(object_id="")
     with suppress(Exception):  # whatever is wrong with it, it has an id
         read_cutout(source.files, (), cutout)

@@ -17,7 +17,7 @@ class Source:
         One file, or one per band from blue to red; the given path joined with what was found
         below it. Bytes that are no UTF-8 are kept as `os.fsdecode` gives them.
     size : int
-        Bytes, summed.
+        Bytes, summed; 0, as `mtime_ns`, where a table names a file that is not there.
     mtime_ns : int
         Of the newest file.
     kind : str
@@ -43,3 +43,8 @@ class Source:
     object_id: str | None = None
     ra: float = math.nan
     dec: float = math.nan
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether a table asked for it and there was no file when it was looked for."""
+        return self.size == 0 and self.mtime_ns == 0

@@ -1,11 +1,13 @@
 """The plan: which object is in which part, in which row.
 
 `plan.jsonl` in the run folder holds one line per part: the folder that relative paths start
-from, and for each row `[size, mtime_ns, file, ...]`. A later line of the same part replaces the
+from, and for each row `[size, mtime_ns, file, ...]`, with what else is known of the source as a
+last entry `{"kind": ...}` where there is more. A later line of the same part replaces the
 earlier one. Parts never change their number, rows never move; new objects form new parts behind
 the old ones.
 """
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -49,17 +51,18 @@ class Part:
 def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[Part]:
     """Bring the plan up to date with what was found, and return its parts in order.
 
-    An object is known by its files' absolute paths. One whose files, sizes or times changed
+    An object is known by its files' absolute paths, together with its id where a table gave it
+    one, and by that id alone among those of coadds. One whose files, sizes or times changed
     changes its part's fingerprint; one that is not there any more is listed in its part's `gone`
     (a file that is there, but was not asked for this time, is not gone).
     """
     base = str(Path.cwd())
     owner: dict[str, int] = {}
     for index, source in enumerate(sources):
-        for file in source.files:
-            owner.setdefault(_absolute(base, file), index)
+        for key in _keys(base, source):
+            owner.setdefault(key, index)
     # What is given twice is one object.
-    new = bytearray(owner[_absolute(base, s.files[0])] == i for i, s in enumerate(sources))
+    new = bytearray(owner[_keys(base, s)[0]] == i for i, s in enumerate(sources))
 
     parts = []
     for _, line in sorted(_latest_lines(path).items()):
@@ -81,11 +84,7 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
 def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], str]:
     """Read one part of the plan: its sources as they were given, and where their paths start."""
     record = records.read_line(path, offset, length)
-    sources = [
-        Source(files=tuple(files), size=size, mtime_ns=mtime_ns)
-        for size, mtime_ns, *files in record["sources"]
-    ]
-    return sources, record["base"]
+    return [_source(row) for row in record["sources"]], record["base"]
 
 
 def _compare(
@@ -102,9 +101,11 @@ def _compare(
     changed = False
     unasked = 0
     gone = []
-    for row, (_, _, *files) in enumerate(record["sources"]):
-        names = [_absolute(record["base"], file) for file in files]
-        index = next((owner[n] for n in names if n in owner and new[owner[n]]), None)
+    for row, written in enumerate(record["sources"]):
+        before = _source(written)
+        names = [_absolute(record["base"], file) for file in before.files]
+        keys = _keys(record["base"], before)
+        index = next((owner[key] for key in keys if key in owner and new[owner[key]]), None)
         if index is None:
             if any(_exists(name) for name in names):
                 unasked += 1
@@ -113,17 +114,43 @@ def _compare(
             continue
         new[index] = False
         source = sources[index]
+        if source.is_absent and not before.is_absent and not any(_exists(name) for name in names):
+            gone.append(row)
+            continue
         found = [_absolute(base, file) for file in source.files]
         # Paths stay as they were first given, unless the files are others now.
-        entry = _row(source, files if found == names else found)
+        entry = _row(source, before.files if found == names else found)
         if entry != record["sources"][row]:
             record["sources"][row] = entry
             changed = True
     return changed, tuple(gone), unasked
 
 
-def _row(source: Source, files: Sequence[str]) -> list[int | str]:
-    return [source.size, source.mtime_ns, *files]
+def _keys(base: str, source: Source) -> list[str]:
+    """Return what an object is known by."""
+    if source.kind == "coadd":
+        return [f"coadd\0{source.object_id}"]
+    mark = "" if source.object_id is None else f"\0{source.object_id}"
+    return [_absolute(base, file) + mark for file in source.files]
+
+
+def _row(source: Source, files: Sequence[str]) -> list[Any]:
+    more = {
+        name: value
+        for name in _MORE
+        # NaN is "unknown" and differs from itself.
+        if (value := getattr(source, name)) != _MORE[name] and value == value
+    }
+    return [source.size, source.mtime_ns, *files, *([more] if more else [])]
+
+
+def _source(row: Sequence[Any]) -> Source:
+    size, mtime_ns, *files = row
+    more = files.pop() if isinstance(files[-1], dict) else {}
+    return Source(files=tuple(files), size=size, mtime_ns=mtime_ns, **more)
+
+
+_MORE = {field.name: field.default for field in dataclasses.fields(Source)[3:]}
 
 
 def _part(

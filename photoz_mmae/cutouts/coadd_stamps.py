@@ -1,0 +1,223 @@
+"""Objects on coadds to images of the model's size: each band of a patch read once, in strips.
+
+The rows of a band's image that its objects lie on are read in strips of bounded height, from the
+bottom up, and the stamps are cut out of them in memory; of a tile-compressed image only the tiles
+of these rows are decoded. Stamps are placed as those of cutouts are (`placing.corner`), and the
+same flags are set, but OFF_CENTRE: the object's place is given.
+
+READ_ERROR: no coadd covers the object, or one of the patch's files cannot be read.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
+from photoz_mmae.cutouts.coadds import is_coadd_image
+from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
+from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, open_regular, reader, walk_headers
+from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.pixels import Unusable, read_rows
+from photoz_mmae.cutouts.placing import MAX_FLUX, corner, flux_factor, place
+from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.wcs import read_wcs
+from photoz_mmae.flags import Flag
+
+STRIP = 512
+"""Rows in memory at once; of an image 4,000 pixels wide 8 MB."""
+
+_BLOCK = 32
+"""Stamps cut at once: they stay in the cache."""
+
+
+def fill_from_coadds(
+    batch: CutoutBatch,
+    rows: Sequence[int],
+    sources: Sequence[Source],
+    wanted: Wanted,
+    positions: Positions | None,
+) -> None:
+    """Cut objects out of coadds into rows of a batch.
+
+    Parameters
+    ----------
+    batch : CutoutBatch
+        Filled in place.
+    rows : sequence of int
+        Where each source belongs.
+    sources : sequence of Source
+        Of kind `coadd`, with `object_id`, `ra` and `dec`; `bands` is empty where none covers it.
+    wanted : Wanted
+    positions : callable or None
+        Not asked: the sources say where they are.
+    """
+    patches: dict[tuple[tuple[str, ...], str], list[int]] = {}
+    for row, source in zip(rows, sources, strict=True):
+        batch.object_id[row] = source.object_id or ""
+        batch.ra[row], batch.dec[row] = source.ra, source.dec
+        batch.missing[row] = True
+        patches.setdefault((source.files, source.bands), []).append(row)
+    for (files, bands), members in patches.items():
+        objects = np.array(members)
+        if bands:
+            _fill_patch(batch, objects, dict(zip(bands, files, strict=True)), wanted)
+        else:
+            _give_up(batch, objects, f"{printable(files[0])}: no coadd covers it")
+
+
+def _fill_patch(
+    batch: CutoutBatch, rows: NDArray[np.intp], files: dict[str, str], wanted: Wanted
+) -> None:
+    """Cut the objects of one patch out of all its bands."""
+    there = [band for band in wanted.bands if band in files]
+    leader = "i" if "i" in there else there[0]
+    for band in there:
+        try:
+            descriptor = open_regular(files[band])
+            try:
+                image = _Band.find(reader(descriptor))
+                _fill_band(batch, rows, wanted.bands.index(band), image, wanted, band == leader)
+            finally:
+                os.close(descriptor)
+        except (OSError, Damaged, Unusable) as error:
+            reason = printable(str(getattr(error, "strerror", None) or error))
+            _give_up(batch, rows, f"{printable(files[band])}: {reason}")
+            return
+        except Exception as error:  # one patch's oddity must never cost others their rows
+            _give_up(batch, rows, f"{printable(files[band])}: {type(error).__name__}: {error}")
+            return
+    for row in rows:
+        alive = ~batch.missing[row].all(axis=(1, 2))
+        batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
+        try:
+            require_bands(wanted.bands, there, alive)
+        except Unusable as error:
+            batch.flags[row] |= error.flag
+            batch.reason[row] = error.reason
+
+
+def _give_up(batch: CutoutBatch, rows: NDArray[np.intp], reason: str) -> None:
+    batch.images[rows] = 0
+    batch.missing[rows] = True
+    batch.flags[rows] = Flag.READ_ERROR
+    batch.x[rows] = batch.y[rows] = np.nan
+    for row in rows:
+        batch.reason[row] = reason
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The image of one band of a patch, in an open file."""
+
+    header: Header
+    primary: Header
+    read_at: ReadAt
+
+    @classmethod
+    def find(cls, read_at: ReadAt) -> Self:
+        primary = None
+        for header in walk_headers(read_at):
+            primary = primary or header
+            if is_coadd_image(header):
+                if not read_at(header.data_start + header.data_size - 1, 1):
+                    raise Damaged(f"truncated: the image of HDU {header.index} is not all there")
+                return cls(header, primary, read_at)
+        raise Damaged("no image in the file any more")
+
+    def rows(self, first: int, last: int) -> NDArray[Any]:
+        return read_rows(self.header, slice(first, last), self.read_at)
+
+
+def _fill_band(
+    batch: CutoutBatch,
+    rows: NDArray[np.intp],
+    k: int,
+    band: _Band,
+    wanted: Wanted,
+    is_leader: bool,
+) -> None:
+    """Cut the objects of one patch out of one band, the model's k-th."""
+    wcs = read_wcs(band.header)
+    if wcs is None:
+        raise Damaged("no WCS in its header any more")
+    x, y = wcs.to_pixels(batch.ra[rows], batch.dec[rows])
+    on = np.isfinite(x) & np.isfinite(y)
+    rows, x, y = rows[on], x[on], y[on]
+    left, bottom = (np.array([corner(p, wanted.size) for p in axis], int) for axis in (x, y))
+    if is_leader:
+        batch.x[rows], batch.y[rows] = x - left, y - bottom
+        if abs(wcs.pixel_scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
+            batch.flags[rows] |= Flag.OTHER_PIXEL_SCALE
+            batch.scale[rows] = wcs.pixel_scale
+    height, _ = band.header.plain_shape
+    for first, last, members in _strips(bottom, wanted.size, height):
+        pixels = band.rows(first, last)
+        factor = flux_factor(Plane(pixels, band.header, band.primary, 1))
+        _cut(batch, rows[members], k, pixels, factor, left[members], bottom[members] - first)
+
+
+def _strips(
+    bottom: NDArray[np.intp], size: int, height: int
+) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+    """Yield the first and the last row (exclusive) of strips, and the objects that lie on each."""
+    order = np.argsort(bottom, kind="stable")
+    lows = np.clip(bottom, 0, height)
+    highs = np.clip(bottom + size, 0, height)
+    start = 0
+    while start < len(order):
+        first, last = int(lows[order[start]]), int(highs[order[start]])
+        stop = start + 1
+        while stop < len(order):
+            low, high = int(lows[order[stop]]), int(highs[order[stop]])
+            if low > last or high - first > STRIP:
+                break
+            last, stop = max(last, high), stop + 1
+        if first < last:
+            yield first, last, order[start:stop]
+        start = stop
+
+
+def _cut(
+    batch: CutoutBatch,
+    rows: NDArray[np.intp],
+    k: int,
+    pixels: NDArray[Any],
+    factor: float,
+    left: NDArray[np.intp],
+    bottom: NDArray[np.intp],
+) -> None:
+    """Cut stamps that begin at (left, bottom) out of the rows of a band's image."""
+    size = batch.images.shape[-1]
+    height, width = pixels.shape
+    whole = (left >= 0) & (left + size <= width) & (bottom >= 0) & (bottom + size <= height)
+    odd = list(np.flatnonzero(~whole))
+    inside = np.flatnonzero(whole)
+    windows = sliding_window_view(pixels, (size, size)) if len(inside) else None
+    # As `place` computes: float32 stays float32, all else is scaled in float64.
+    single = pixels.dtype.kind == "f" and pixels.dtype.itemsize == 4
+    for start in range(0, len(inside), _BLOCK):
+        some = inside[start : start + _BLOCK]
+        assert windows is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            stamps = windows[bottom[some], left[some]].astype(np.float32 if single else np.float64)
+            if factor != 1:
+                np.multiply(stamps, stamps.dtype.type(factor), out=stamps)
+            flat = stamps.reshape(len(some), -1)
+            low, high = flat.min(axis=1), flat.max(axis=1)
+            fine = (low >= -MAX_FLUX) & (high <= MAX_FLUX) & (low < high)
+        good = rows[some[fine]]
+        batch.images[good, k] = stamps[fine]
+        batch.missing[good, k] = False
+        odd += list(some[~fine])
+    for n in odd:
+        row = rows[n]
+        padded, nonfinite = place(
+            pixels, left[n], bottom[n], factor, batch.images[row, k], batch.missing[row, k]
+        )
+        batch.flags[row] |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
