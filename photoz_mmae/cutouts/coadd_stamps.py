@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
@@ -24,13 +23,13 @@ from photoz_mmae.cutouts.fits import Plane
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable, read_rows
-from photoz_mmae.cutouts.placing import MAX_FLUX, corner, flux_factor, place
+from photoz_mmae.cutouts.placing import MAX_FLUX, corners, flux_factor, place
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
 
-STRIP = 512
-"""Rows in memory at once; of an image 4,000 pixels wide 8 MB."""
+STRIP = 1024
+"""Rows in memory at once, about; of an image 4,000 pixels wide 16 MB."""
 
 _BLOCK = 32
 """Stamps cut at once: they stay in the cache."""
@@ -77,12 +76,14 @@ def _fill_patch(
     """Cut the objects of one patch out of all its bands."""
     there = [band for band in wanted.bands if band in files]
     leader = "i" if "i" in there else there[0]
+    alive = np.zeros((len(rows), len(wanted.bands)), bool)
     for band in there:
+        k = wanted.bands.index(band)
         try:
             descriptor = open_regular(files[band])
             try:
                 image = _Band.find(reader(descriptor))
-                _fill_band(batch, rows, wanted.bands.index(band), image, wanted, band == leader)
+                alive[:, k] = _fill_band(batch, rows, k, image, wanted, band == leader)
             finally:
                 os.close(descriptor)
         except (OSError, Damaged, Unusable) as error:
@@ -92,14 +93,13 @@ def _fill_patch(
         except Exception as error:  # one patch's oddity must never cost others their rows
             _give_up(batch, rows, f"{printable(files[band])}: {type(error).__name__}: {error}")
             return
-    for row in rows:
-        alive = ~batch.missing[row].all(axis=(1, 2))
-        batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
+    batch.bands_used[rows] = alive @ (1 << np.arange(len(wanted.bands)))
+    for n in np.flatnonzero(~alive.all(axis=1)):
         try:
-            require_bands(wanted.bands, there, alive)
+            require_bands(wanted.bands, there, alive[n])
         except Unusable as error:
-            batch.flags[row] |= error.flag
-            batch.reason[row] = error.reason
+            batch.flags[rows[n]] |= error.flag
+            batch.reason[rows[n]] = error.reason
 
 
 def _give_up(batch: CutoutBatch, rows: NDArray[np.intp], reason: str) -> None:
@@ -141,25 +141,29 @@ def _fill_band(
     band: _Band,
     wanted: Wanted,
     is_leader: bool,
-) -> None:
-    """Cut the objects of one patch out of one band, the model's k-th."""
+) -> NDArray[np.bool_]:
+    """Cut n objects of one patch out of one band, the model's k-th; (n,) which are alive in it."""
     wcs = read_wcs(band.header)
     if wcs is None:
         raise Damaged("no WCS in its header any more")
     x, y = wcs.to_pixels(batch.ra[rows], batch.dec[rows])
-    on = np.isfinite(x) & np.isfinite(y)
-    rows, x, y = rows[on], x[on], y[on]
-    left, bottom = (np.array([corner(p, wanted.size) for p in axis], int) for axis in (x, y))
+    if not np.isfinite(x + y).all():
+        raise Damaged("its WCS is not what it was when its objects were looked for")
+    left, bottom = corners(x, wanted.size), corners(y, wanted.size)
     if is_leader:
         batch.x[rows], batch.y[rows] = x - left, y - bottom
         if abs(wcs.pixel_scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
             batch.flags[rows] |= Flag.OTHER_PIXEL_SCALE
             batch.scale[rows] = wcs.pixel_scale
     height, _ = band.header.plain_shape
+    alive = np.zeros(len(rows), bool)
     for first, last, members in _strips(bottom, wanted.size, height):
         pixels = band.rows(first, last)
         factor = flux_factor(Plane(pixels, band.header, band.primary, 1))
-        _cut(batch, rows[members], k, pixels, factor, left[members], bottom[members] - first)
+        alive[members] = _cut(
+            batch, rows[members], k, pixels, factor, left[members], bottom[members] - first
+        )
+    return alive
 
 
 def _strips(
@@ -167,19 +171,16 @@ def _strips(
 ) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
     """Yield the first and the last row (exclusive) of strips, and the objects that lie on each."""
     order = np.argsort(bottom, kind="stable")
-    lows = np.clip(bottom, 0, height)
-    highs = np.clip(bottom + size, 0, height)
+    lows = np.clip(bottom[order], 0, height).tolist()
+    highs = np.clip(bottom[order] + size, 0, height).tolist()
     start = 0
     while start < len(order):
-        first, last = int(lows[order[start]]), int(highs[order[start]])
+        first, last = lows[start], highs[start]
         stop = start + 1
-        while stop < len(order):
-            low, high = int(lows[order[stop]]), int(highs[order[stop]])
-            if low > last or high - first > STRIP:
-                break
-            last, stop = max(last, high), stop + 1
-        if first < last:
-            yield first, last, order[start:stop]
+        while stop < len(order) and lows[stop] <= last and highs[stop] - first <= STRIP:
+            last = highs[stop]
+            stop += 1
+        yield first, last, order[start:stop]
         start = stop
 
 
@@ -191,33 +192,36 @@ def _cut(
     factor: float,
     left: NDArray[np.intp],
     bottom: NDArray[np.intp],
-) -> None:
-    """Cut stamps that begin at (left, bottom) out of the rows of a band's image."""
+) -> NDArray[np.bool_]:
+    """Cut n stamps that begin at (left, bottom) out of rows of a band; (n,) which are alive."""
     size = batch.images.shape[-1]
     height, width = pixels.shape
     whole = (left >= 0) & (left + size <= width) & (bottom >= 0) & (bottom + size <= height)
-    odd = list(np.flatnonzero(~whole))
+    alive = np.zeros(len(rows), bool)
     inside = np.flatnonzero(whole)
-    windows = sliding_window_view(pixels, (size, size)) if len(inside) else None
     # As `place` computes: float32 stays float32, all else is scaled in float64.
     single = pixels.dtype.kind == "f" and pixels.dtype.itemsize == 4
+    stamps = np.empty((_BLOCK, size, size), np.float32 if single else np.float64)
     for start in range(0, len(inside), _BLOCK):
         some = inside[start : start + _BLOCK]
-        assert windows is not None
+        for n, x, y in zip(range(_BLOCK), left[some].tolist(), bottom[some].tolist(), strict=False):
+            stamps[n] = pixels[y : y + size, x : x + size]
+        cut = stamps[: len(some)]
         with np.errstate(over="ignore", invalid="ignore"):
-            stamps = windows[bottom[some], left[some]].astype(np.float32 if single else np.float64)
             if factor != 1:
-                np.multiply(stamps, stamps.dtype.type(factor), out=stamps)
-            flat = stamps.reshape(len(some), -1)
-            low, high = flat.min(axis=1), flat.max(axis=1)
+                np.multiply(cut, stamps.dtype.type(factor), out=cut)
+            flat = cut.reshape(len(some), -1)
+            low, high = flat.min(axis=1), flat.max(axis=1)  # NaN where a pixel is NaN
             fine = (low >= -MAX_FLUX) & (high <= MAX_FLUX) & (low < high)
-        good = rows[some[fine]]
-        batch.images[good, k] = stamps[fine]
-        batch.missing[good, k] = False
-        odd += list(some[~fine])
-    for n in odd:
-        row = rows[n]
-        padded, nonfinite = place(
-            pixels, left[n], bottom[n], factor, batch.images[row, k], batch.missing[row, k]
-        )
-        batch.flags[row] |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+        for n in np.flatnonzero(fine).tolist():
+            row = rows[some[n]]
+            batch.images[row, k] = cut[n]
+            batch.missing[row, k] = False
+        alive[some[fine]] = True
+    # At the edge, with pixels that are no numbers, or dead.
+    for n in np.flatnonzero(~alive).tolist():
+        image, missing = batch.images[rows[n], k], batch.missing[rows[n], k]
+        padded, nonfinite = place(pixels, left[n], bottom[n], factor, image, missing)
+        batch.flags[rows[n]] |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+        alive[n] = not missing.all()
+    return alive

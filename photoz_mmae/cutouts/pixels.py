@@ -105,12 +105,14 @@ def read_pixels(header: Header, read_at: ReadAt) -> NDArray[Any]:
     """
     if math.prod(header.shape) * 8 > MAX_BYTES or header.data_size > MAX_BYTES:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is no cutout")
-    stored = _decoded(header, read_at) if header.is_compressed else _plain(header, read_at)
-    return _physical(stored, header)
+    if header.is_compressed:
+        return _physical(_decoded(header, read_at), header)
+    stored = _plain(header, read_at)
+    return _physical(stored.astype(stored.dtype.newbyteorder("=")), header)
 
 
 def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
-    """Read some rows of an image of two axes, and no others; else as `read_pixels`.
+    """Read some rows of an image of two axes, in any byte order; else as `read_pixels`.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     raw = read_at(header.data_start, count * dtype.itemsize)
     if len(raw) < count * dtype.itemsize:
         raise Damaged(f"HDU {header.index} became shorter while it was read")
-    return np.frombuffer(raw, dtype).reshape(header.shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(raw, dtype).reshape(header.shape)
 
 
 def _decoded(header: Header, read_at: ReadAt, rows: slice | None = None) -> NDArray[Any]:
