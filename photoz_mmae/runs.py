@@ -106,8 +106,8 @@ class PredictRun:
     """
 
     output: Path
+    catalog: Path | None = None
     coadds: Path | None = None
-    catalog: Path | None = Field(default=None, validate_default=True)
     columns: dict[str, str] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
     cutouts: tuple[str, ...] = Field(default=(), validate_default=True)
@@ -140,12 +140,12 @@ class PredictRun:
             raise ValueError(f"{_MISSING}, or give --coadds DIR --catalog TABLE")
         return cutouts
 
-    @field_validator("catalog")
+    @field_validator("coadds")
     @classmethod
-    def _coadds_need_objects(cls, catalog: Path | None, given: ValidationInfo) -> Path | None:
-        if catalog is None and given.data.get("coadds") is not None:
-            raise ValueError("--coadds needs a table of objects with id, ra and dec")
-        return catalog
+    def _coadds_need_objects(cls, coadds: Path | None, given: ValidationInfo) -> Path | None:
+        if coadds is not None and given.data.get("catalog") is None:
+            raise ValueError("needs a table of objects with id, ra and dec as --catalog TABLE")
+        return coadds
 
     @field_validator("columns", mode="before")
     @classmethod
