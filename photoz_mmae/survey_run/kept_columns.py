@@ -60,13 +60,17 @@ class KeptColumns:
     sha256: str
 
     def of(self, ids: Sequence[str]) -> list[Any]:
-        """Return the values of objects, one arrow array per column; null where unknown, (n,)."""
+        """Return the values of objects, one arrow array per column, (n,).
+
+        Null where they are unknown; of text nothing, as astropy makes the word None of a null.
+        """
         rows, found = self.objects.find(ids)
         places = pa.array(rows, mask=~found)
-        return [
-            pc.cast(values.take(places), column.type)
-            for column, values in zip(self.columns, self.values, strict=True)
-        ]
+        joined = []
+        for column, values in zip(self.columns, self.values, strict=True):
+            taken = pc.cast(values.take(places), column.type)
+            joined.append(pc.fill_null(taken, "") if column.type == pa.string() else taken)
+        return joined
 
 
 def stored_types(
