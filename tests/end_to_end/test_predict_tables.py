@@ -152,10 +152,10 @@ def test_kept_columns_of_every_type(predict, cutouts, objects, tmp_path):
     assert np.isnan(table["tract"][11])
     assert table["kind"].tolist()[9:] == ["galaxy", "star", ""]
     assert table["name"].info.description == "name of the table given as --catalog"
-    (tracts,) = duckdb.sql(
+    tracts = duckdb.sql(
         f"select count(tract) from '{tmp_path}/c.parquet' where tract = 9813"
-    ).fetchone()
-    assert tracts == 11
+    ).fetchall()
+    assert tracts == [(11,)]
 
 
 @pytest.mark.parametrize("suffix", ["fits", "vot", "ecsv"])
