@@ -5,7 +5,7 @@ DEMO := demo
 # One thread per process: tests and Dask workers run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup demo test lint bench catalogs clean
+.PHONY: setup demo test lint bench bench-read catalogs clean
 
 setup: .venv/.installed
 
@@ -41,12 +41,15 @@ lint: setup
 catalogs: setup
 	$(BIN)/python catalogs/build.py
 
-# Speed of networks, reading and rendering, then how well colours alone tell the mock redshifts.
+# Speed of networks and rendering, then how well colours alone tell the mock redshifts.
 bench: setup
 	$(ONE_THREAD) $(BIN)/python benchmarks/network_speed.py
-	$(ONE_THREAD) $(BIN)/python benchmarks/reading_speed.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/rendering.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/colour_reference.py
+
+# Speed of reading, beside astropy, fitsio and the file system.
+bench-read: setup
+	$(ONE_THREAD) $(BIN)/python benchmarks/bench_read.py
 
 clean:
 	rm -rf .venv $(DEMO)

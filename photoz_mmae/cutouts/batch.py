@@ -66,6 +66,8 @@ class CutoutBatch:
         nJy, as `photoz_mmae.cutouts.photometry` measures them; NaN until then.
     reason : list of str
         Why an object has no redshift; empty when it is fine.
+    written : ndarray (N,) of bool
+        Whether `missing`, `saturated` or `variance` were written to, or `images` may be incomplete.
     """
 
     images: NDArray[np.float32]
@@ -84,17 +86,36 @@ class CutoutBatch:
     flux: NDArray[np.float32]
     flux_err: NDArray[np.float32]
     reason: list[str]
+    written: NDArray[np.bool_]
 
 
-def empty_batch(source: list[str], wanted: Wanted) -> CutoutBatch:
-    """Make a batch of objects of which nothing is known yet but their sources."""
+def empty_batch(source: list[str], wanted: Wanted, reuse: CutoutBatch | None = None) -> CutoutBatch:
+    """Make a batch of objects of which nothing is known yet but their sources.
+
+    Parameters
+    ----------
+    source : list of str
+    wanted : Wanted
+    reuse : CutoutBatch, optional
+        One that is not needed any more. If it is as large, its memory is taken: to get fresh memory
+        from the system takes as long as to read the pixels. What its `images` hold is left where
+        they are complete; whoever fills the batch writes all of a row's.
+    """
     count, depth = len(source), len(wanted.bands)
     shape = (count, depth, wanted.size, wanted.size)
+    if reuse is not None and len(reuse.images) >= count and reuse.images.shape[1:] == shape[1:]:
+        for values in (reuse.images, reuse.missing, reuse.saturated, reuse.variance):
+            values[reuse.written] = 0
+        images, missing = reuse.images[:count], reuse.missing[:count]
+        saturated, variance = reuse.saturated[:count], reuse.variance[:count]
+    else:
+        images, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        missing, saturated = np.zeros(shape, bool), np.zeros(shape, bool)
     return CutoutBatch(
-        images=np.zeros(shape, np.float32),
-        missing=np.zeros(shape, bool),
-        saturated=np.zeros(shape, bool),
-        variance=np.zeros(shape, np.float32),
+        images=images,
+        missing=missing,
+        saturated=saturated,
+        variance=variance,
         x=np.full(count, np.nan),
         y=np.full(count, np.nan),
         scale=np.full(count, wanted.pixel_scale),
@@ -107,4 +128,5 @@ def empty_batch(source: list[str], wanted: Wanted) -> CutoutBatch:
         flux=np.full((count, depth), np.nan, np.float32),
         flux_err=np.full((count, depth), np.nan, np.float32),
         reason=[""] * count,
+        written=np.ones(count, bool),
     )

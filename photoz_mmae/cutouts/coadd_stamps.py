@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
 from photoz_mmae.cutouts.coadds import is_coadd_image
 from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
-from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.fits import Planes
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable, read_rows
@@ -60,7 +60,6 @@ def fill_from_coadds(
     for row, source in zip(rows, sources, strict=True):
         batch.object_id[row] = source.object_id or ""
         batch.ra[row], batch.dec[row] = source.ra, source.dec
-        batch.missing[row] = True
         patches.setdefault((source.files, source.bands), []).append(row)
     for (files, bands), members in patches.items():
         objects = np.array(members)
@@ -77,6 +76,9 @@ def _fill_patch(
     there = [band for band in wanted.bands if band in files]
     leader = "i" if "i" in there else there[0]
     alive = np.zeros((len(rows), len(wanted.bands)), bool)
+    absent = [k for k, band in enumerate(wanted.bands) if band not in files]
+    for k in absent:
+        batch.images[rows, k], batch.missing[rows, k] = 0, True
     for band in there:
         k = wanted.bands.index(band)
         try:
@@ -93,6 +95,8 @@ def _fill_patch(
         except Exception as error:  # one patch's oddity must never cost others their rows
             _give_up(batch, rows, f"{printable(files[band])}: {type(error).__name__}: {error}")
             return
+    touched = batch.flags[rows] & int(Flag.PADDED | Flag.NONFINITE_PIXELS) != 0
+    batch.written[rows] = touched | ~alive.all(axis=1)
     batch.bands_used[rows] = alive @ (1 << np.arange(len(wanted.bands)))
     for n in np.flatnonzero(~alive.all(axis=1)):
         try:
@@ -131,6 +135,9 @@ class _Band:
         raise Damaged("no image in the file any more")
 
     def rows(self, first: int, last: int) -> NDArray[Any]:
+        """Read rows from the first to the last (exclusive); there may be none."""
+        if first == last:
+            return np.zeros((0, self.header.plain_shape[1]), np.float32)
         return read_rows(self.header, slice(first, last), self.read_at)
 
 
@@ -159,7 +166,7 @@ def _fill_band(
     alive = np.zeros(len(rows), bool)
     for first, last, members in _strips(bottom, wanted.size, height):
         pixels = band.rows(first, last)
-        factor = flux_factor(Plane(pixels, band.header, band.primary, 1))
+        factor = flux_factor(Planes(k, pixels[None], band.header, band.primary, 1, "none"))
         alive[members] = _cut(
             batch, rows[members], k, pixels, factor, left[members], bottom[members] - first
         )
@@ -214,14 +221,13 @@ def _cut(
             low, high = flat.min(axis=1), flat.max(axis=1)  # NaN where a pixel is NaN
             fine = (low >= -MAX_FLUX) & (high <= MAX_FLUX) & (low < high)
         for n in np.flatnonzero(fine).tolist():
-            row = rows[some[n]]
-            batch.images[row, k] = cut[n]
-            batch.missing[row, k] = False
+            batch.images[rows[some[n]], k] = cut[n]
         alive[some[fine]] = True
     # At the edge, with pixels that are no numbers, or dead.
     for n in np.flatnonzero(~alive).tolist():
-        image, missing = batch.images[rows[n], k], batch.missing[rows[n], k]
-        padded, nonfinite = place(pixels, left[n], bottom[n], factor, image, missing)
-        batch.flags[rows[n]] |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
-        alive[n] = not missing.all()
+        row, band = rows[n], slice(k, k + 1)
+        images, missing = batch.images[row, band], batch.missing[row, band]
+        placed = place(pixels[None], int(left[n]), int(bottom[n]), factor, images, missing)
+        batch.flags[row] |= Flag.PADDED * placed.padded | Flag.NONFINITE_PIXELS * placed.nonfinite
+        alive[n] = not placed.dead
     return alive

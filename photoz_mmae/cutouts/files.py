@@ -20,17 +20,19 @@ Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNI
 of the image's header, then the primary one; without any they are taken to be there already.
 """
 
-import math
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.fits import Cutout, read_cutout
-from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.fits import Cutout, Planes, name_id, read_cutout
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
+    Target,
     corner,
     file_pixel_scale,
     find_target,
@@ -38,12 +40,20 @@ from photoz_mmae.cutouts.placing import (
     place,
     same_target,
 )
+from photoz_mmae.cutouts.read_ahead import Content, read_ahead
 from photoz_mmae.cutouts.source import Source
-from photoz_mmae.cutouts.wcs import read_wcs
+from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.flags import Flag
 
 OFF_CENTRE_PIXELS = 1.5
 SCALE_TOLERANCE = 0.02
+
+POSITIONS_AT_ONCE = 32
+"""Objects whose positions are looked up together."""
+
+# Arithmetic with members of an enumeration takes microseconds.
+_OFF_CENTRE, _OTHER_PIXEL_SCALE = int(Flag.OFF_CENTRE), int(Flag.OTHER_PIXEL_SCALE)
+_PADDED, _NONFINITE_PIXELS = int(Flag.PADDED), int(Flag.NONFINITE_PIXELS)
 
 
 def fill_from_files(
@@ -66,32 +76,69 @@ def fill_from_files(
     wanted : Wanted
     positions : callable or None
     """
-    for row, source in zip(rows, sources, strict=True):
-        cutout = Cutout(object_id="")
-        try:
-            read_cutout(source.files, wanted.bands, cutout, source.bands)
-            given = _given_position(source, cutout.object_id, positions)
-            _fill_row(batch, row, cutout, wanted, given)
-        except Unusable as error:
-            batch.flags[row] |= error.flag
-            batch.reason[row] = error.reason
-        except Exception as error:  # one object's oddity must never cost the others their rows
-            batch.images[row] = 0
-            batch.missing[row] = True
-            batch.flags[row] = Flag.READ_ERROR
-            batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
-        name = cutout.object_id or printable(source.files[0])
-        batch.object_id[row] = name if source.object_id is None else source.object_id
+    contents = read_ahead(path for source in sources for path in source.files)
+    # Few files at once, so that what was read is still in the processor's cache when it is used;
+    # but whoever tells positions is asked for many.
+    block = 4 if positions is None else POSITIONS_AT_ONCE
+    waiting = iter(zip(rows, sources, strict=True))
+    with np.errstate(over="ignore", invalid="ignore"):
+        while some := list(itertools.islice(waiting, block)):
+            opened = [_open(batch, row, source, contents, wanted) for row, source in some]
+            sky = _given_positions(batch, some, positions)
+            for (row, _), cutout, place in zip(some, opened, sky, strict=True):
+                if cutout is not None:
+                    _attempt(batch, row, _fill_row, batch, row, cutout, wanted, place)
 
 
-def _given_position(
-    source: Source, name: str, positions: Positions | None
-) -> tuple[float, float] | None:
-    """Return (ra, dec) of an object in deg where a table or a list tells it."""
-    ra, dec = source.ra, source.dec
-    if positions is not None and not math.isfinite(ra + dec):
-        (ra,), (dec,) = positions([name if source.object_id is None else source.object_id])
-    return (ra, dec) if math.isfinite(ra + dec) else None
+def read_id(source: Source) -> str:
+    """Return the id that an object has, from its headers alone."""
+    cutout = Cutout()
+    with suppress(Exception):  # whatever is wrong with it, it has an id
+        read_cutout(source, list(read_ahead(source.files)), (), cutout)
+    return source.object_id or cutout.object_id or name_id(source)
+
+
+def _open(
+    batch: CutoutBatch, row: int, source: Source, contents: Iterator[Content], wanted: Wanted
+) -> Cutout | None:
+    """Read an object's images as they are in its files; None, and flags, where that failed."""
+    given = list(itertools.islice(contents, len(source.files)))
+    cutout = Cutout()
+    usable = _attempt(batch, row, read_cutout, source, given, wanted.bands, cutout)
+    batch.object_id[row] = source.object_id or cutout.object_id or name_id(source)
+    return cutout if usable else None
+
+
+def _attempt(batch: CutoutBatch, row: int, function: Callable[..., None], *given: Any) -> bool:
+    """Call a function; what goes wrong becomes flags of one object, and costs no other its row."""
+    try:
+        function(*given)
+    except Unusable as error:
+        batch.flags[row] |= error.flag
+        batch.reason[row] = error.reason
+        if not batch.bands_used[row]:
+            batch.images[row], batch.missing[row] = 0, True
+    except Exception as error:
+        batch.images[row], batch.missing[row] = 0, True
+        batch.flags[row] = Flag.READ_ERROR
+        batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
+    else:
+        return True
+    return False
+
+
+def _given_positions(
+    batch: CutoutBatch, some: Sequence[tuple[int, Source]], positions: Positions | None
+) -> list[tuple[float, float] | None]:
+    """Return where the targets are by their sources, else by `positions`; None where unknown."""
+    if positions is None:
+        return [(s.ra, s.dec) if s.ra == s.ra and s.dec == s.dec else None for _, s in some]
+    ra, dec = positions([batch.object_id[row] for row, _ in some])
+    given = _given_positions(batch, some, None)
+    known = np.isfinite(ra) & np.isfinite(dec)
+    return [
+        own or ((float(ra[n]), float(dec[n])) if known[n] else None) for n, own in enumerate(given)
+    ]
 
 
 def _fill_row(
@@ -99,52 +146,98 @@ def _fill_row(
     row: int,
     cutout: Cutout,
     wanted: Wanted,
-    given: tuple[float, float] | None,
+    sky: tuple[float, float] | None,
 ) -> None:
     """Place an object's planes in the batch; raises Unusable at the end."""
-    planes, bands = cutout.planes, wanted.bands
-    batch.missing[row] = True
+    planes, bands, size = cutout.planes, wanted.bands, wanted.size
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
-    leader = planes["i"] if "i" in planes else next(iter(planes.values()))
-    wcs = read_wcs(leader.header, leader.x_axis)
-    target = find_target(leader, wcs, given)
+    leader = _leader(planes, bands)
+    wcs = read_wcs(leader.header, leader.x_axis, leader.projection)
+    target = find_target(leader, wcs, sky)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
-    flags = Flag(0)
+    flags = 0
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
-        flags |= Flag.OFF_CENTRE
+        flags |= _OFF_CENTRE
     scale = file_pixel_scale(leader, wcs)
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
-        flags |= Flag.OTHER_PIXEL_SCALE
+        flags |= _OTHER_PIXEL_SCALE
         batch.scale[row] = scale
 
-    images = batch.images[row]
-    missing = batch.missing[row]
-    for k, band in enumerate(bands):
-        if band in planes:
-            plane = planes[band]
-            there = same_target(plane, target, leader)
-            if not there.is_inside(plane):
-                flags |= Flag.PADDED
-                continue
-            left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
-            factor = flux_factor(plane)
-            padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
-            flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
+    count = sum(len(plane.data) for plane in planes)
+    if count < len(bands):
+        found = {plane.first + k for plane in planes for k in range(len(plane.data))}
+        absent = [k for k in range(len(bands)) if k not in found]
+        batch.images[row, absent], batch.missing[row, absent] = 0, True
+    alive = True
+    for first, data, there, factor in _pieces(cutout, target, leader, wcs):
+        some = slice(first, first + len(data))
+        if not there.is_on(data):
+            batch.images[row, some], batch.missing[row, some] = 0, True
+            alive = False
+            flags |= _PADDED
+            continue
+        left, bottom = corner(there.x, size), corner(there.y, size)
+        placed = place(
+            data, left, bottom, factor, batch.images[row, some], batch.missing[row, some]
+        )
+        alive &= not placed.dead
+        flags |= _PADDED * placed.padded | _NONFINITE_PIXELS * placed.nonfinite
     batch.flags[row] = flags
-    alive = np.array([not band.all() for band in missing])
-    batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
-    if target.is_inside(leader):
-        batch.x[row] = target.x - corner(target.x, wanted.size)
-        batch.y[row] = target.y - corner(target.y, wanted.size)
-    require_bands(bands, planes, alive)
+    if target.is_on(leader.data):
+        batch.x[row] = target.x - corner(target.x, size)
+        batch.y[row] = target.y - corner(target.y, size)
+    if alive and count == len(bands):
+        batch.bands_used[row] = (1 << len(bands)) - 1
+        batch.written[row] = flags & (_PADDED | _NONFINITE_PIXELS) != 0
+        return
+    measured = ~batch.missing[row].all(axis=(1, 2))
+    batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
+    present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    require_bands(bands, present, measured)
 
 
-def require_bands(bands: Sequence[str], present: Collection[str], alive: NDArray[np.bool_]) -> None:
+def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
+    """Return the image that tells where the target is: that of i, else the first."""
+    if "i" in bands:
+        number = bands.index("i")
+        for plane in planes:
+            if plane.first <= number < plane.first + len(plane.data):
+                return plane
+    return planes[0]
+
+
+def _pieces(
+    cutout: Cutout, target: Target, leader: Planes, wcs: Wcs | None
+) -> Iterator[tuple[int, NDArray[Any], Target, float]]:
+    """Yield what can be put in place at once: first band, images (K, H, W), target, flux factor.
+
+    That is all bands together where they lie alike in the file and on the sky.
+    """
+    own = (target, flux_factor(leader))
+    if len(cutout.planes) == 1:
+        yield leader.first, leader.data, *own
+        return
+    placing = [
+        own
+        if plane is leader or (plane.cards and plane.cards == leader.cards)
+        else (same_target(plane, target, leader, wcs), flux_factor(plane))
+        for plane in cutout.planes
+    ]
+    if cutout.stack is not None and all(each == own for each in placing):
+        yield 0, cutout.stack, *own
+        return
+    for plane, (there, factor) in zip(cutout.planes, placing, strict=True):
+        yield plane.first, plane.data, there, factor
+
+
+def require_bands(
+    bands: Sequence[str], present: Collection[str], measured: NDArray[np.bool_]
+) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
     absent = [band for band in bands if band not in present]
-    dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
+    dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
     if len(dead) == len(bands):

@@ -8,51 +8,73 @@ Layouts are recognised by content, never by the file's name:
   (`HSC-G-VAR`) are passed over; where two are the same band the first counts;
 - one file per band, named as `photoz_mmae.cutouts.bands` says.
 
-Bands that are not wanted are not read, and gzip files are inflated first, in memory.
+Bands that are not wanted are not read.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
-from photoz_mmae.cutouts.headers import Damaged, Header, reader, walk_headers
+from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
-from photoz_mmae.cutouts.pixels import Unusable, opened, read_pixels
+from photoz_mmae.cutouts.layout import (
+    Layout,
+    Layouts,
+    Place,
+    Run,
+    find_runs,
+    find_stack,
+    placing_cards,
+)
+from photoz_mmae.cutouts.pixels import Unusable, read_images
+from photoz_mmae.cutouts.read_ahead import Content, open_large
+from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.wcs import Projection, read_projection
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
 """Pixels: anything smaller is no image of a galaxy."""
 
+_LAYOUTS = Layouts()
 
-@dataclass
-class Plane:
-    """The image of one band.
+
+@dataclass(slots=True)
+class Planes:
+    """Images of one shape and one header: of one band, or of the bands of a cube.
 
     Attributes
     ----------
-    data : ndarray (H, W)
-        In the file's own units and number type.
+    first : int
+        Number of the first band; the others follow.
+    data : ndarray (K, H, W)
+        In the file's own units, number type and byte order.
     header, primary : Header
-        Of its HDU, and the primary one of its file.
+        Of the HDU, and the primary one of the file.
     x_axis : int
         FITS number of the axis along W.
+    projection : str
+        Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it.
+    cards : tuple of bytes
+        All that the headers say of position and flux; empty where that was not looked for.
     """
 
+    first: int
     data: NDArray[Any]
     header: Header
     primary: Header
     x_axis: int
+    projection: Projection
+    cards: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        height, width = self.data.shape
-        return height, width
+        return self.data.shape[1], self.data.shape[2]
 
     def number(self, key: str) -> float | None:
         """Return a number from the image's header, else from the primary one."""
@@ -60,46 +82,40 @@ class Plane:
         return self.primary.number(key) if value is None else value
 
 
-@dataclass
+@dataclass(slots=True)
 class Cutout:
     """What was read of one object.
 
     Attributes
     ----------
     object_id : str
-        Header OBJECT_ID, else OBJECT, else from the file's name.
-    planes : dict of str to Plane
+        Header OBJECT_ID, else OBJECT; empty where there is none.
+    planes : list of Planes
         The wanted bands that are there.
+    stack : ndarray (B, H, W) or None
+        All wanted bands in their order as one array, where they are that.
     """
 
-    object_id: str
-    planes: dict[str, Plane] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in a file a band is: an HDU and, in a cube, the axis and index of its plane."""
-
-    header: Header
-    axis: int | None = None
-    index: int = 0
+    object_id: str = ""
+    planes: list[Planes] = field(default_factory=list)
+    stack: NDArray[Any] | None = None
 
 
 def read_cutout(
-    files: Sequence[str], bands: Sequence[str], cutout: Cutout, named: str = ""
+    source: Source, contents: Sequence[Content], bands: Sequence[str], cutout: Cutout
 ) -> None:
     """Read the wanted bands of an object into `cutout`, whose id is set as soon as it is known.
 
     Parameters
     ----------
-    files : sequence of str
-        One file, or one per band.
+    source : Source
+        Of kind `cutout`.
+    contents : sequence of Content
+        Of its files.
     bands : sequence of str
         The model's, in its order.
     cutout : Cutout
         Filled in place, so that the id of an object with damaged pixels is not lost.
-    named : str
-        The bands of the files, one letter each, where they are known beforehand.
 
     Raises
     ------
@@ -108,71 +124,136 @@ def read_cutout(
         WRONG_SIZE: no image with two axes per band, or one smaller than `MIN_SIDE`.
         An absent band is no error here: it is not among the planes.
     """
-    bands_of = dict(zip(files, named, strict=True)) if named else {}
-    if not named:
-        cutout.object_id = name_id(files)
-    if len(files) > 1 and not named:
-        names = {name: band for band, name in _band_group(files)[1].items()}
-        bands_of = {path: names[os.path.basename(path)] for path in files}  # noqa: PTH119
-    for path in files:
+    names: Sequence[str] = ("",)
+    if len(source.files) > 1:
+        names = source.bands or _bands_by_name(source.files)
+    for path, content, name_band in zip(source.files, contents, names, strict=True):
         try:
-            with opened(path) as descriptor:
-                _read_file(descriptor, bands_of.get(path), bands, cutout)
+            if isinstance(content, Exception):
+                raise content
+            if content is None:
+                with open_large(path) as read_at:
+                    layout = _learn(read_at, name_band, bands, cutout)
+                    _add_images(layout, read_at, cutout)
+            else:
+                _read_small(content, name_band, bands, cutout)
         except (OSError, Damaged) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unusable(Flag.READ_ERROR, f"{printable(path)}: {printable(reason)}") from error
 
 
-def name_id(files: Sequence[str]) -> str:
+def name_id(source: Source) -> str:
     """Return the id that an object's file names give it."""
-    folder, name = os.path.split(files[0])
+    folder, name = os.path.split(source.files[0])
     stem = fits_stem(name)
-    if len(files) > 1:
-        stem = _band_group(files)[0] or os.path.basename(folder) or stem  # noqa: PTH119
+    if len(source.files) > 1:
+        names = [os.path.basename(path) for path in source.files]  # noqa: PTH119
+        groups = group_by_band(names)
+        stem = (groups[0][0] if len(groups) == 1 else "") or os.path.basename(folder) or stem  # noqa: PTH119
     return printable(stem)
 
 
-def _band_group(files: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _bands_by_name(files: Sequence[str]) -> list[str]:
     names = [os.path.basename(path) for path in files]  # noqa: PTH119
-    for stem, bands in group_by_band(names):
+    for _, bands in group_by_band(names):
         if len(bands) == len(files):
-            return stem, bands
+            band_of_name = {name: band for band, name in bands.items()}
+            return [band_of_name[name] for name in names]
     raise Unusable(Flag.READ_ERROR, f"{printable(files[0])}: not one file per band by their names")
 
 
-def _read_file(
-    descriptor: int, name_band: str | None, bands: Sequence[str], cutout: Cutout
-) -> None:
-    """Add the planes of one file to the cutout."""
+def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cutout) -> None:
+    """Add the planes of a file that is in memory."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        return content[offset : offset + length]
+
+    key = (name_band, tuple(bands))
+    layout = _LAYOUTS.find(content, key)
+    if layout is None:
+        layout = _learn(read_at, name_band, bands, cutout, content)
+        _LAYOUTS.remember(layout, content, key)
+    elif not cutout.planes:
+        cutout.object_id = _header_id(layout.headers)
+    if layout.stack is None:
+        _add_images(layout, read_at, cutout)
+        return
+    offset, shape, strides, dtype = layout.stack
+    stack: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
+    if len(stack) == len(bands):
+        cutout.stack = stack
+    for run in layout.runs:
+        planes = _planes(layout, run, stack[run.start : run.start + run.length])
+        cards = layout.places[run.start].cards
+        planes.cards = tuple([content[start:stop] for start, stop in cards])
+        cutout.planes.append(planes)
+
+
+def _learn(
+    read_at: ReadAt,
+    name_band: str,
+    bands: Sequence[str],
+    cutout: Cutout,
+    content: bytes | None = None,
+) -> Layout:
+    """Find out how a file is laid out; sets the id, whatever is wrong with the rest."""
     headers: list[Header] = []
-    read_at = reader(descriptor)
     try:
         headers.extend(walk_headers(read_at))
     finally:
         if headers and not cutout.planes:
-            cutout.object_id = _header_id(headers) or cutout.object_id
+            # The id decides nothing about the layout: it is asked for without being noted.
+            cutout.object_id = _header_id([header.of(header.raw) for header in headers])
+    if content is not None:
+        headers = [header.within(content) for header in headers]
     images = [header for header in headers if header.is_science]
     if not images:
         raise Damaged("no image in the file")
     if name_band:
-        places = {name_band: _single_place(images, headers[0], name_band)}
+        found = {name_band: _single_place(images, headers[0], name_band)}
     else:
-        places = _find_bands(images, headers[0], bands)
-    places = {band: place for band, place in places.items() if band in bands}
-    if not places:
-        return
-    pixels: dict[int, NDArray[Any]] = {}
-    for band, place in places.items():
-        header = place.header
-        if header.index not in pixels:
-            pixels[header.index] = read_pixels(header, read_at).reshape(header.plain_shape)
-        data, x_axis = pixels[header.index], 1
-        if place.axis is not None:
-            data = np.moveaxis(data, place.axis, 0)[place.index]
-            x_axis = 1 if place.axis == 0 else 2
-        if min(data.shape) < MIN_SIDE:
-            raise Unusable(Flag.WRONG_SIZE, f"{data.shape[0]} x {data.shape[1]} pixels")
-        cutout.planes[band] = Plane(data, header, headers[0], x_axis)
+        found = _find_bands(images, headers[0], bands)
+    numbers = [number for number, band in enumerate(bands) if band in found]
+    places = [_complete(found[bands[number]], headers) for number in numbers]
+    return Layout(headers, places, find_runs(numbers, places), find_stack(headers, places))
+
+
+def _complete(place: Place, headers: Sequence[Header]) -> Place:
+    """Add what the headers say of an image that is wanted; raises Unusable for one too small."""
+    header = headers[place.unit]
+    shape = list(header.plain_shape)
+    if place.axis is not None:
+        del shape[place.axis]
+    if min(shape) < MIN_SIDE:
+        raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
+    return replace(
+        place,
+        projection=read_projection(header, place.x_axis),
+        cards=placing_cards(header, headers[0]),
+    )
+
+
+def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+    """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
+    units = sorted({place.unit for place in layout.places})
+    headers = [layout.headers[unit] for unit in units]
+    images = dict(zip(units, read_images(headers, read_at), strict=True))
+    for run in layout.runs:
+        places = layout.places[run.start : run.start + run.length]
+        shape = layout.headers[places[0].unit].plain_shape
+        image = images[places[0].unit].reshape(shape)
+        axis = places[0].axis
+        if axis is None:
+            data = image[None]
+        else:
+            data = np.moveaxis(image, axis, 0)[[place.plane for place in places]]
+        cutout.planes.append(_planes(layout, run, data))
+
+
+def _planes(layout: Layout, run: Run, data: NDArray[Any]) -> Planes:
+    place = layout.places[run.start]
+    header, primary = layout.headers[place.unit], layout.headers[0]
+    return Planes(run.band, data, header, primary, place.x_axis, place.projection)
 
 
 def _header_id(headers: list[Header]) -> str:
@@ -193,17 +274,17 @@ def _header_band(header: Header, primary: Header, alone: bool) -> str | None:
     return None
 
 
-def _single_place(images: list[Header], primary: Header, name_band: str) -> _Place:
+def _single_place(images: list[Header], primary: Header, name_band: str) -> Place:
     flat = [header for header in images if len(header.plain_shape) == 2]
     if not flat:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
     band = _header_band(flat[0], primary, alone=True) or name_band
     if band != name_band:
         raise Damaged(f"the file's name says band {name_band}, its header {band}")
-    return _Place(flat[0])
+    return Place(flat[0].index)
 
 
-def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> dict[str, _Place]:
+def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> dict[str, Place]:
     """Say where each band is; empty when the planes of a cube cannot be told."""
     cubes = [header for header in images if len(header.plain_shape) == 3]
     flat = [header for header in images if len(header.plain_shape) == 2]
@@ -218,11 +299,11 @@ def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> 
         if band is None and len(flat) == len(bands) == 1:
             band = bands[0]
         if band is not None:
-            places.setdefault(band, _Place(header))
+            places.setdefault(band, Place(header.index))
     return places
 
 
-def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, _Place]:
+def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, Place]:
     named = bands_in(header.text("BANDS") or primary.text("BANDS")) or list(bands)
     shape = header.plain_shape
     # (B, H, W) before (H, W, B); a side below MIN_SIDE on the wrong end decides a tie.
@@ -230,7 +311,7 @@ def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[
     axes.sort(key=lambda axis: min(shape[:axis] + shape[axis + 1 :]) < MIN_SIDE)
     if not axes:
         return {}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     for index, band in enumerate(named):
-        places.setdefault(band, _Place(header, axes[0], index))
+        places.setdefault(band, Place(header.index, axes[0], index))
     return places

@@ -12,7 +12,8 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 BLOCK = 2880
 CARD = 80
@@ -49,10 +50,14 @@ class Header:
     ----------
     index : int
         Number of the unit in the file; 0 is the primary one.
-    cards : dict of bytes to bytes
-        What stands behind `KEYWORD = `; of a repeated keyword the first.
+    cards : dict of bytes to (int, int)
+        Where in `raw` stands what follows `KEYWORD = `; of a repeated keyword the first.
     raw : bytes
-        All cards up to END, for readers that need them as they are.
+        The header's cards up to END, or the whole file that begins with them.
+    span : (int, int)
+        Where in `raw` the cards are, from the first to the one before END.
+    start : int
+        Where the header begins in the file.
     shape : tuple of int
         Of the image, slowest axis first, that of the image itself where it is tile-compressed;
         empty for a table and for a unit without data.
@@ -60,40 +65,46 @@ class Header:
         A table; a table that is a tile-compressed image counts as the latter only.
     data_start, data_size : int
         Where the data lie in the file, in bytes, without the padding to whole blocks.
+    asked : set of bytes or None
+        Keywords whose values were asked for, present or not; None where nobody wants to know.
     """
 
     index: int
-    cards: dict[bytes, bytes]
+    cards: dict[bytes, tuple[int, int]]
     raw: bytes
+    span: tuple[int, int]
+    start: int = 0
     shape: tuple[int, ...] = ()
     is_table: bool = False
     is_compressed: bool = False
     data_start: int = 0
     data_size: int = 0
+    asked: set[bytes] | None = field(default_factory=set)
+
+    def value(self, key: str) -> bytes | None:
+        """Return what follows `KEYWORD = ` as it is written, comment and all."""
+        name = key.encode()
+        if self.asked is not None:
+            self.asked.add(name)
+        place = self.cards.get(name)
+        return None if place is None else self.raw[place[0] : place[1]]
 
     def text(self, key: str) -> str:
         """Return the value as text: a string without its quotes, a number as written, or ''."""
-        card = self.cards.get(key.encode())
-        if card is None:
-            return ""
-        quoted = _STRING.match(card)
-        value = quoted[1].replace(b"''", b"'") if quoted else card.split(b"/", 1)[0]
-        return value.decode("utf-8", "backslashreplace").strip()
+        value = self.value(key)
+        return "" if value is None else _text(value)
 
     def number(self, key: str) -> float | None:
         """Return a finite number; None for a missing keyword, a string, or anything else."""
-        card = self.cards.get(key.encode())
-        if card is None:
-            return None
-        try:
-            value = float(card.split(b"/", 1)[0].replace(b"D", b"E"))
-        except ValueError:
-            return None
-        return value if math.isfinite(value) else None
+        name = key.encode()
+        if self.asked is not None:
+            self.asked.add(name)
+        place = self.cards.get(name)
+        return None if place is None else _number(self.raw[place[0] : place[1]])
 
     def integer(self, key: str, default: int | None = None) -> int:
         """Return an integer that the structure of the file needs; raises Damaged without it."""
-        card = self.cards.get(key.encode())
+        card = self.value(key)
         if card is None and default is not None:
             return default
         value = b"" if card is None else card.split(b"/", 1)[0].strip()
@@ -102,6 +113,36 @@ class Header:
                 f"HDU {self.index}: {key} is {'missing' if card is None else 'no integer'}"
             )
         return int(value)
+
+    @property
+    def all_cards(self) -> bytes:
+        """All cards before END as they are, for readers that need the whole header."""
+        if self.asked is not None:
+            self.asked.update(self.cards)
+        return self.raw[slice(*self.span)]
+
+    def within(self, file: bytes) -> "Header":
+        """Return the same header with places counted from the beginning of its whole file."""
+        shift = self.start - self.span[0]
+        cards = {key: (one + shift, two + shift) for key, (one, two) in self.cards.items()}
+        span = (self.start, self.span[1] + shift)
+        return replace(self, raw=file, cards=cards, span=span)
+
+    def of(self, file: bytes) -> "Header":
+        """Return the header of another file that has it in the same place."""
+        return Header(
+            self.index,
+            self.cards,
+            file,
+            self.span,
+            self.start,
+            self.shape,
+            self.is_table,
+            self.is_compressed,
+            self.data_start,
+            self.data_size,
+            None,
+        )
 
     @property
     def plain_shape(self) -> tuple[int, ...]:
@@ -115,6 +156,25 @@ class Header:
         """An image of the sky: not a variance, a mask, a weight, a PSF."""
         names = f"{self.text('EXTNAME')} {self.text('EXTTYPE')}"
         return bool(self.shape) and _ANCILLARY.search(names) is None
+
+
+@lru_cache(maxsize=4096)
+def _text(value: bytes) -> str:
+    quoted = _STRING.match(value)
+    text = quoted[1].replace(b"''", b"'") if quoted else value.split(b"/", 1)[0]
+    return text.decode("utf-8", "backslashreplace").strip()
+
+
+def _number(value: bytes) -> float | None:
+    try:
+        # Nearly always a number ends in column 30 of its card, and a blank follows.
+        number = float(value[:20] if value[20:21] == b" " else value.split(b"/", 1)[0])
+    except ValueError:
+        try:
+            number = float(value.split(b"/", 1)[0].replace(b"D", b"E"))
+        except ValueError:
+            return None
+    return number if math.isfinite(number) else None
 
 
 def open_regular(path: str) -> int:
@@ -174,7 +234,7 @@ def walk_headers(read_at: ReadAt) -> Iterator[Header]:
         raw, data_start = _read_cards(read_at, start, index)
         if not raw:
             return
-        header = _checked(raw, index, data_start)
+        header = _checked(raw, index, start, data_start)
         yield header
         end = data_start + header.data_size
         if header.data_size and (end > MAX_FILE or not read_at(end - 1, 1)):
@@ -203,16 +263,16 @@ def _read_cards(read_at: ReadAt, start: int, index: int) -> tuple[bytes, int]:
     raise Damaged(f"truncated: the header of HDU {index} has no end")
 
 
-def _checked(raw: bytes, index: int, data_start: int) -> Header:
-    cards: dict[bytes, bytes] = {}
+def _checked(raw: bytes, index: int, start: int, data_start: int) -> Header:
+    cards: dict[bytes, tuple[int, int]] = {}
     for place in range(0, len(raw), CARD):
         if raw[place + 8 : place + 10] == b"= ":
-            cards.setdefault(raw[place : place + 8].rstrip(), raw[place + 10 : place + CARD])
+            cards.setdefault(raw[place : place + 8].rstrip(), (place + 10, place + CARD))
         elif raw.startswith(b"HIERARCH ", place):
             # A keyword of more than eight letters, OBJECT_ID for one.
             key, _, value = raw[place + 9 : place + CARD].partition(b"=")
-            cards.setdefault(key.strip(), value)
-    header = Header(index, cards, raw, data_start=data_start)
+            cards.setdefault(key.strip(), (place + CARD - len(value), place + CARD))
+    header = Header(index, cards, raw, (0, len(raw)), start, data_start=data_start)
     axes = _axes(header, "")
     bitpix = _bitpix(header, "BITPIX")
     pcount, gcount = header.integer("PCOUNT", 0), header.integer("GCOUNT", 1)

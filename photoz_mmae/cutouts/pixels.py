@@ -1,13 +1,10 @@
-"""Pixels of one open file: inflated, decoded, checked against what the header promises."""
+"""Pixels of one file: decoded, and checked against what the headers promise."""
 
-import contextlib
 import dataclasses
-import gzip
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fitsio
@@ -20,13 +17,11 @@ from photoz_mmae.cutouts.headers import (
     Damaged,
     Header,
     ReadAt,
-    is_gzip,
-    open_regular,
 )
 from photoz_mmae.cutouts.tiles import check_tiles
 from photoz_mmae.flags import Flag
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 128 << 20
 """Decompressed bytes of one image: a cutout is smaller, a damaged header may promise anything."""
 
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -50,69 +45,62 @@ class Unusable(Exception):
         self.reason = reason
 
 
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[int]:
-    """Open a file; a gzip file is inflated into memory first, within `MAX_BYTES`."""
-    descriptor = open_regular(path)
-    try:
-        if is_gzip(descriptor):
-            inflated = os.memfd_create("cutout", os.MFD_CLOEXEC)
-            try:
-                _inflate(descriptor, inflated)
-            except BaseException:
-                os.close(inflated)
-                raise
-            os.close(descriptor)
-            descriptor = inflated
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def stored_dtype(header: Header) -> np.dtype[Any]:
+    """Return the type of the stored pixels of a plain image."""
+    return _DTYPES[header.integer("BITPIX")]
 
 
-def _inflate(source: int, target: int) -> None:
-    total = 0
-    try:
-        with gzip.GzipFile(fileobj=os.fdopen(source, "rb", closefd=False)) as stream:
-            while piece := stream.read(1 << 20):
-                total += len(piece)
-                if total > MAX_BYTES:
-                    raise Unusable(Flag.WRONG_SIZE, "too large for a cutout once decompressed")
-                os.write(target, piece)
-    except (OSError, EOFError, zlib.error) as error:
-        raise Damaged(f"gzip: {error}") from error
+def is_scaled(header: Header) -> bool:
+    """Whether stored pixels are not the physical ones: BSCALE, BZERO, or BLANK of integers."""
+    scale, zero, blank = _scaling(header)
+    return scale != 1 or zero != 0 or blank is not None
+
+
+def _scaling(header: Header) -> tuple[float, float, float | None]:
+    scale, zero = header.number("BSCALE"), header.number("BZERO")
+    key = "ZBITPIX" if header.is_compressed else "BITPIX"
+    blank = header.number("BLANK") if header.integer(key) > 0 else None
+    return 1.0 if scale is None else scale, zero or 0.0, blank
 
 
 def read_pixels(header: Header, read_at: ReadAt) -> NDArray[Any]:
-    """Read one image as physical values in native byte order; blank integers become NaN.
+    """Read one image, see `read_images`."""
+    return read_images([header], read_at)[0]
+
+
+def read_images(headers: Sequence[Header], read_at: ReadAt) -> list[NDArray[Any]]:
+    """Read images of one file as physical values, in any byte order; blank integers become NaN.
 
     A plain image is fully described by its header, which was checked, and its bytes are taken as
-    they are. A tile-compressed one is decoded by cfitsio, which gets to see that image only, in
-    a file of its own: passing by the damaged header of some table can corrupt its memory.
+    they are. Tile-compressed ones are decoded by cfitsio, which gets to see these images only, in
+    a file of their own: passing by the damaged header of some table can corrupt its memory.
 
     Parameters
     ----------
-    header : Header
-        Of an image.
+    headers : sequence of Header
+        Of images.
     read_at : callable
-        Reads the file that the header is from.
+        Reads the file that the headers are from.
 
     Raises
     ------
     Damaged
-        The bytes do not make the image that the header promises.
+        The bytes do not make the image that a header promises.
     Unusable
         WRONG_SIZE: too large for a cutout.
     """
-    if math.prod(header.shape) * 8 > MAX_BYTES or header.data_size > MAX_BYTES:
-        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is no cutout")
-    if header.is_compressed:
-        return _physical(_decoded(header, read_at), header)
-    stored = _plain(header, read_at)
-    return _physical(stored.astype(stored.dtype.newbyteorder("=")), header)
+    for header in headers:
+        if math.prod(header.shape) * 8 > MAX_BYTES or header.data_size > MAX_BYTES:
+            raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is no cutout")
+    decoded = _decoded([header for header in headers if header.is_compressed], read_at)
+    return [
+        _physical(next(decoded) if header.is_compressed else _plain(header, read_at), header)
+        for header in headers
+    ]
 
 
 def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
-    """Read some rows of an image of two axes, in any byte order; else as `read_pixels`.
+    """Read some rows of an image of two axes, and no others; else as `read_images`.
 
     Parameters
     ----------
@@ -125,8 +113,8 @@ def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
     if height * width * 8 > MAX_BYTES or header.is_compressed * header.data_size > MAX_BYTES:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is too large")
     if header.is_compressed:
-        return _physical(_decoded(header, read_at, rows), header)
-    row = width * _DTYPES[header.integer("BITPIX")].itemsize
+        return _physical(next(_decoded([header], read_at, rows)), header)
+    row = width * stored_dtype(header).itemsize
     strip = dataclasses.replace(
         header, shape=(height, width), data_start=header.data_start + rows.start * row
     )
@@ -134,7 +122,7 @@ def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
 
 
 def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
-    dtype = _DTYPES[header.integer("BITPIX")]
+    dtype = stored_dtype(header)
     count = math.prod(header.shape)
     raw = read_at(header.data_start, count * dtype.itemsize)
     if len(raw) < count * dtype.itemsize:
@@ -142,33 +130,36 @@ def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     return np.frombuffer(raw, dtype).reshape(header.shape)
 
 
-def _decoded(header: Header, read_at: ReadAt, rows: slice | None = None) -> NDArray[Any]:
-    check_tiles(header, read_at)
-    # Only what the decoder needs, as it was checked: no second card of the same name.
-    structure = [key for key in header.cards if _STRUCTURE.fullmatch(key)]
-    structure.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
-    cards = [key.ljust(8) + b"= " + header.cards[key] for key in structure]
-    content = (
-        _filled([b"SIMPLE  =                    T", b"BITPIX  = 8", b"NAXIS   = 0"])
-        + _filled(cards)
-        + read_at(header.data_start, header.data_size)
-    )
-    alone = os.memfd_create("image", os.MFD_CLOEXEC)
+def _decoded(
+    headers: Sequence[Header], read_at: ReadAt, rows: slice | None = None
+) -> Iterator[NDArray[Any]]:
+    """Yield the images of tile-compressed units, or some rows of each, decoded by cfitsio."""
+    if not headers:
+        return
+    alone = os.memfd_create("images", os.MFD_CLOEXEC)
     try:
-        os.write(alone, content + bytes(-len(content) % BLOCK))
-        with fitsio.FITS(f"/proc/self/fd/{alone}") as file:
-            data: NDArray[Any] = file[1].read() if rows is None else _rows(file[1], rows)
-    except Exception as error:  # fitsio raises many kinds: all mean that it cannot
-        # The last status is this one's; cfitsio repeats what went wrong before.
-        status = [line for line in str(error).splitlines() if "status" in line]
-        reason = status[-1] if status else f"{type(error).__name__}: {error}"
-        raise Damaged(f"HDU {header.index}: {reason}") from error
+        os.write(alone, _NO_IMAGE)
+        for header in headers:
+            check_tiles(header, read_at)
+            content = read_at(header.data_start, header.data_size)
+            padding = bytes(-len(content) % BLOCK)
+            os.write(alone, b"".join((_structure(header), content, padding)))
+        try:
+            with fitsio.FITS(f"/proc/self/fd/{alone}") as file:
+                units = [file[number] for number in range(1, len(headers) + 1)]
+                images = [_rows(unit, rows) if rows else unit.read() for unit in units]
+        except Exception as error:  # fitsio raises many kinds: all mean that it cannot
+            # The last status is this one's; cfitsio repeats what went wrong before.
+            status = [line for line in str(error).splitlines() if "status" in line]
+            reason = status[-1] if status else f"{type(error).__name__}: {error}"
+            raise Damaged(f"a compressed image: {reason}") from error
     finally:
         os.close(alone)
-    shape = header.shape if rows is None else (rows.stop - rows.start, header.plain_shape[1])
-    if data.shape != shape or data.dtype.kind not in "iuf":
-        raise Damaged(f"HDU {header.index} is not the image that its header promises")
-    return data
+    for header, image in zip(headers, images, strict=True):
+        shape = (rows.stop - rows.start, header.plain_shape[1]) if rows else header.shape
+        if image.shape != shape or image.dtype.kind not in "iuf":
+            raise Damaged(f"HDU {header.index} is not the image that its header promises")
+        yield image
 
 
 def _rows(image: Any, rows: slice) -> NDArray[Any]:
@@ -178,18 +169,26 @@ def _rows(image: Any, rows: slice) -> NDArray[Any]:
     return data.reshape(rows.stop - rows.start, -1)
 
 
+def _structure(header: Header) -> bytes:
+    """Return of a header what the decoder needs, as it was checked: no second card of a name."""
+    keys = [key for key in header.cards if _STRUCTURE.fullmatch(key)]
+    keys.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
+    return _filled([key.ljust(8) + b"= " + header.raw[slice(*header.cards[key])] for key in keys])
+
+
 def _filled(cards: list[bytes]) -> bytes:
     """Return a header of these cards, filled to whole blocks."""
-    text = b"".join(card.ljust(CARD) for card in [*cards, b"END"])
+    text = b"".join([card.ljust(CARD) for card in [*cards, b"END"]])
     return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+
+
+_NO_IMAGE = _filled([b"SIMPLE  =                    T", b"BITPIX  = 8", b"NAXIS   = 0"])
 
 
 def _physical(stored: NDArray[Any], header: Header) -> NDArray[Any]:
     """Apply BSCALE, BZERO and BLANK."""
-    scale, zero = header.number("BSCALE"), header.number("BZERO") or 0.0
-    scale = 1.0 if scale is None else scale
-    blank = header.number("BLANK") if stored.dtype.kind != "f" else None
-    if scale == 1 and not zero and blank is None:
+    scale, zero, blank = _scaling(header)
+    if scale == 1 and zero == 0 and blank is None:
         return stored
     with np.errstate(over="ignore", invalid="ignore"):
         values = stored * np.float64(scale) + zero

@@ -1,13 +1,12 @@
 """Where the target is in an image, and the image around it in the model's size and units."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.fits import Plane
+from photoz_mmae.cutouts.fits import Planes
 from photoz_mmae.cutouts.headers import Header
 from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.surveys import ZERO_POINT
@@ -27,53 +26,58 @@ _UNIT_ZERO_POINTS = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """The target in one image: 0-based position, and (ra, dec) in deg where it is known."""
 
     x: float
     y: float
     sky: tuple[float, float] | None
 
-    def is_inside(self, plane: Plane) -> bool:
-        """Whether the target lies on the image; false for NaN."""
-        height, width = plane.size
-        return -0.5 <= self.x <= width - 0.5 and -0.5 <= self.y <= height - 0.5
+    def is_on(self, data: NDArray[Any]) -> bool:
+        """Whether the target lies on the images (..., H, W); false for NaN."""
+        height, width = data.shape[-2:]
+        return bool(-0.5 <= self.x <= width - 0.5 and -0.5 <= self.y <= height - 0.5)
 
-    def off_centre(self, plane: Plane) -> float:
+    def off_centre(self, plane: Planes) -> float:
         """Distance from the array's centre, pixels."""
         x, y = _centre(plane)
         return math.hypot(self.x - x, self.y - y)
 
 
-def find_target(plane: Plane, wcs: Wcs | None, given: tuple[float, float] | None = None) -> Target:
-    """Return the target by RA_TARG and DEC_TARG, by RA and DEC, or at the array's centre.
+def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
+    """Return the target in an image.
 
-    RA and DEC count only where they fall on the image: they may be the telescope's. A position
-    that was given, (ra, dec) in deg, wins over all of them.
+    It is at `sky` where that is given, else at RA_TARG and DEC_TARG, else at RA and DEC, else at
+    the array's centre. RA and DEC count only where they fall on the image: they may be the
+    telescope's.
     """
-    x, y = _centre(plane)
-    if given is not None:
-        return Target(*(wcs.to_pixel(*given) if wcs else (x, y)), given)
-    for suffix in ("_TARG", ""):
+    if sky:
+        return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
+    for ra_key, dec_key in (("RA_TARG", "DEC_TARG"), ("RA", "DEC")):
         for header in (plane.header, plane.primary):
-            sky = _sky(header, f"RA{suffix}", f"DEC{suffix}")
+            sky = _sky(header, ra_key, dec_key)
             if sky and wcs is None:
-                return Target(x, y, sky)
+                return Target(*_centre(plane), sky)
             if sky and wcs is not None:
                 target = Target(*wcs.to_pixel(*sky), sky)
-                if suffix or target.is_inside(plane):
+                if ra_key == "RA_TARG" or target.is_on(plane.data):
                     return target
+            if plane.header is plane.primary:
+                break
+    x, y = _centre(plane)
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
 
-def same_target(plane: Plane, target: Target, leader: Plane) -> Target:
+def same_target(plane: Planes, target: Target, leader: Planes, leader_wcs: Wcs | None) -> Target:
     """Return where a target that was found in the image `leader` is in another band's image."""
     if plane.header is leader.header:
         return target
-    wcs = read_wcs(plane.header, plane.x_axis)
-    if target.sky and wcs:
-        return Target(*wcs.to_pixel(*target.sky), target.sky)
+    if target.sky:
+        wcs = read_wcs(plane.header, plane.x_axis, plane.projection)
+        if wcs and not (wcs == leader_wcs and plane.size == leader.size):
+            return Target(*wcs.to_pixel(*target.sky), target.sky)
+        if wcs:
+            return target
     if plane.size == leader.size:
         return target
     return Target(*_centre(plane), target.sky)
@@ -93,70 +97,103 @@ def corners(positions: NDArray[np.float64], size: int) -> NDArray[np.intp]:
     return np.floor(positions - (size - 1) / 2 + 0.51).astype(np.intp)
 
 
+class Placed(NamedTuple):
+    """What was found while images were put in place.
+
+    Attributes
+    ----------
+    padded : bool
+        Part of them lies outside the file's images.
+    nonfinite : bool
+        A pixel of the part that lies inside is NaN, infinite or absurdly large.
+    dead : bool
+        In one of them nothing was measured.
+    highest : float
+        Of all pixels.
+    """
+
+    padded: bool
+    nonfinite: bool
+    dead: bool
+    highest: float
+
+
 def place(
     data: NDArray[Any],
     left: int,
     bottom: int,
     factor: float,
-    image: NDArray[np.float32],
+    images: NDArray[np.float32],
     missing: NDArray[np.bool_],
-) -> tuple[bool, bool]:
-    """Put the part of a file's image that begins at (left, bottom) into `image`.
+) -> Placed:
+    """Put the part of a file's images that begins at (left, bottom) into `images`.
 
     Parameters
     ----------
-    data : ndarray (H, W)
+    data : ndarray (K, H, W)
         Of any number type and byte order.
     left, bottom : int
         The file's pixel that becomes pixel (0, 0); may lie outside.
     factor : float
         Brings the pixels to flux at zero point 27.
-    image, missing : ndarray (S, S)
-        Filled in place: all zero and all True before, and left so where nothing was measured. An
-        image without a finite pixel there, or with one value only, is dead: nothing was measured.
+    images, missing : ndarray (K, S, S)
+        Filled in place; `missing` is all False before. An image without a finite pixel there, or
+        with one value only, is dead: nothing was measured.
 
     Returns
     -------
-    padded : bool
-        Part of the image lies outside the file's.
-    nonfinite : bool
-        A pixel of that part is NaN, infinite or absurdly large.
+    Placed
     """
-    size = image.shape[0]
-    height, width = data.shape
+    size = images.shape[-1]
+    height, width = data.shape[-2:]
+    if left >= 0 and bottom >= 0 and left + size <= width and bottom + size <= height:
+        pixels = data[:, bottom : bottom + size, left : left + size]
+        _scale_into(images, pixels, factor)
+        flat = images.reshape(len(images), -1)
+        lowest, highest = flat.min(axis=1).tolist(), flat.max(axis=1).tolist()
+        # NaN where a pixel is NaN, and no comparison with it holds.
+        if all(
+            -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
+        ):
+            return Placed(False, False, False, max(highest))
+    images[...] = 0
+    missing[...] = True
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
     columns = slice(max(0, left), max(0, min(width, left + size)))
-    pixels = data[rows, columns]
+    pixels = np.zeros(data[:, rows, columns].shape, np.float32)
     if not pixels.size:
-        return True, False
-    with np.errstate(over="ignore", invalid="ignore"):
-        if factor != 1 or pixels.dtype.kind != "f":
-            # float32 stays float32; integers and float64 are scaled in float64.
-            kind = np.float32 if pixels.dtype.itemsize == 4 and pixels.dtype.kind == "f" else float
-            pixels = pixels * np.asarray(factor, kind)
-        low, high = float(pixels.min()), float(pixels.max())  # NaN where a pixel is NaN
-        whole = low >= -MAX_FLUX and high <= MAX_FLUX
-        finite = np.True_ if whole else np.abs(pixels) <= MAX_FLUX
-    if not whole:
-        measured = pixels[finite]
-        low, high = (measured.min(), measured.max()) if measured.size else (0.0, 0.0)
-    if low < high:
-        box = (
-            slice(rows.start - bottom, rows.stop - bottom),
-            slice(columns.start - left, columns.stop - left),
-        )
-        image[box] = pixels if whole else np.where(finite, pixels, 0)
-        missing[box] = ~finite
-    return pixels.shape != image.shape, not whole
+        return Placed(True, False, True, 0.0)
+    _scale_into(pixels, data[:, rows, columns], factor)
+    finite = np.abs(pixels) <= MAX_FLUX
+    down = slice(rows.start - bottom, rows.stop - bottom)
+    along = slice(columns.start - left, columns.stop - left)
+    for k, (image, measured) in enumerate(zip(pixels, finite, strict=True)):
+        values = image[measured]
+        if values.size and values.min() < values.max():
+            images[k, down, along] = np.where(measured, image, 0)
+            missing[k, down, along] = ~measured
+    dead = bool(missing.all(axis=(1, 2)).any())
+    whole = pixels.shape == images.shape
+    return Placed(not whole, not finite.all(), dead, float(images.max()))
 
 
-def file_pixel_scale(plane: Plane, wcs: Wcs | None) -> float | None:
+def _scale_into(images: NDArray[np.float32], pixels: NDArray[Any], factor: float) -> None:
+    """Fill images with pixels times a factor: float32 stays so, others are scaled in float64."""
+    if pixels.dtype.kind == "f" and (factor == 1 or pixels.dtype.itemsize == 4):
+        images[...] = pixels
+        if factor != 1:
+            images *= np.float32(factor)
+    else:
+        images[...] = pixels * np.float64(factor)
+
+
+def file_pixel_scale(plane: Planes, wcs: Wcs | None) -> float | None:
     """Return arcsec per pixel from the WCS, else PIXSCALE, else None."""
     scale = wcs.pixel_scale if wcs else plane.number("PIXSCALE")
     return scale if scale and scale > 0 else None
 
 
-def _centre(plane: Plane) -> tuple[float, float]:
+def _centre(plane: Planes) -> tuple[float, float]:
     height, width = plane.size
     return (width - 1) / 2, (height - 1) / 2
 
@@ -168,22 +205,22 @@ def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | Non
     return ra % 360.0, dec
 
 
-def flux_factor(plane: Plane) -> float:
+def flux_factor(plane: Planes) -> float:
     """Return what brings the file's pixels to AB zero point 27."""
-    for header in (plane.header, plane.primary):
+    headers = (plane.header, plane.primary)
+    for header in headers[: 1 + (plane.header is not plane.primary)]:
         zero_point = _zero_point(header)
         if zero_point is not None:
-            return 10 ** (0.4 * (ZERO_POINT - zero_point))
+            return 1.0 if zero_point == ZERO_POINT else 10 ** (0.4 * (ZERO_POINT - zero_point))
     return 1.0
 
 
 def _zero_point(header: Header) -> float | None:
-    fluxmag0 = header.number("FLUXMAG0")
-    candidates = (
-        header.number("MAGZERO"),
-        2.5 * math.log10(fluxmag0) if fluxmag0 and fluxmag0 > 0 else None,
-        header.number("ZP"),
-        _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper()),
-    )
-    # Zero and the like mean that nobody filled it in.
-    return next((value for value in candidates if value is not None and 5 < value < 50), None)
+    for key in ("MAGZERO", "FLUXMAG0", "ZP"):
+        value = header.number(key)
+        if value is not None and key == "FLUXMAG0":
+            value = 2.5 * math.log10(value) if value > 0 else None
+        # Zero and the like mean that nobody filled it in.
+        if value is not None and 5 < value < 50:
+            return value
+    return _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper())

@@ -8,14 +8,14 @@ with whole numbers at the pixels' centres.
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.headers import Header
 
+Projection = Literal["TAN", "other", "none"]
 Array = NDArray[np.float64]
 
 
@@ -36,8 +36,7 @@ class Wcs(Protocol):
         """Do the same with n positions."""
 
 
-@dataclass(frozen=True, slots=True)
-class TangentPlane:
+class TangentPlane(NamedTuple):
     """TAN projection with the linear part `cd` in deg per pixel."""
 
     ra: float
@@ -127,7 +126,29 @@ class AstropyWcs:
         return (NoConvergence, WcsError)
 
 
-def read_wcs(header: Header, x_axis: int = 1) -> Wcs | None:
+class _TanKeys(NamedTuple):
+    """Keywords of the linear part for axes i and j."""
+
+    point: tuple[str, ...]
+    cd: tuple[str, ...]
+    step: tuple[str, ...]
+    pc: tuple[str, ...]
+
+    @classmethod
+    def of(cls, i: int, j: int) -> Self:
+        pairs = [f"{one}_{two}" for one in (i, j) for two in (i, j)]
+        return cls(
+            (f"CRVAL{i}", f"CRVAL{j}", f"CRPIX{i}", f"CRPIX{j}"),
+            tuple(f"CD{pair}" for pair in pairs),
+            (f"CDELT{i}", f"CDELT{j}"),
+            tuple(f"PC{pair}" for pair in pairs),
+        )
+
+
+_TAN_KEYS = {axis: _TanKeys.of(axis, axis + 1) for axis in (1, 2)}
+
+
+def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = None) -> Wcs | None:
     """Return the equatorial WCS of an image, or None where its header has none that works.
 
     Parameters
@@ -135,14 +156,22 @@ def read_wcs(header: Header, x_axis: int = 1) -> Wcs | None:
     header : Header
     x_axis : int
         FITS number of the image's x axis, y being the next: 1, or 2 for a cube with bands fastest.
+    projection : str, optional
+        What `read_projection` says of it, where that is known.
     """
+    kind = read_projection(header, x_axis) if projection is None else projection
+    if kind == "TAN":
+        return _tangent_plane(header, x_axis)
+    return _astropy_wcs(header) if kind == "other" else None
+
+
+def read_projection(header: Header, x_axis: int = 1) -> Projection:
+    """Say whether an image's WCS is TAN and simple enough for us, another one, or none."""
     axes = (x_axis, x_axis + 1)
     types = [header.text(f"CTYPE{axis}") for axis in axes]
     if types == ["RA---TAN", "DEC--TAN"] and _is_simple(header, axes):
-        return _tangent_plane(header, axes)
-    if {kind[:4].rstrip("-") for kind in types} == {"RA", "DEC"}:
-        return _astropy_wcs(header)
-    return None
+        return "TAN"
+    return "other" if {kind[:4].rstrip("-") for kind in types} == {"RA", "DEC"} else "none"
 
 
 def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
@@ -153,28 +182,26 @@ def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
     return units and not rotated and not distorted and pole in (None, 180.0)
 
 
-def _tangent_plane(header: Header, axes: tuple[int, int]) -> TangentPlane | None:
-    one, two = axes
-    names = [f"{i}_{j}" for i in axes for j in axes]
-    ra, dec = header.number(f"CRVAL{one}"), header.number(f"CRVAL{two}")
-    x, y = header.number(f"CRPIX{one}"), header.number(f"CRPIX{two}")
+def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:
+    number = header.number
+    keys = _TAN_KEYS[x_axis]
+    ra, dec, x, y = (number(key) for key in keys.point)
     if ra is None or dec is None or x is None or y is None or abs(dec) > 90:
         return None
-    cd = [header.number(f"CD{name}") or 0.0 for name in names]
-    if not any(cd):
-        step_x, step_y = header.number(f"CDELT{one}"), header.number(f"CDELT{two}")
+    a, b, c, d = (number(key) or 0.0 for key in keys.cd)
+    if not (a or b or c or d):
+        step_x, step_y = (number(key) for key in keys.step)
         if step_x is None or step_y is None:
             return None
-        pc = [header.number(f"PC{name}") for name in names]
+        pc = [number(key) for key in keys.pc]
         a, b, c, d = (
             default if value is None else value
             for value, default in zip(pc, (1.0, 0.0, 0.0, 1.0), strict=True)
         )
-        cd = [step_x * a, step_x * b, step_y * c, step_y * d]
-    area = cd[0] * cd[3] - cd[1] * cd[2]
-    if not 0 < abs(area) < 1:  # singular, or pixels larger than a degree: a header not filled in
+        a, b, c, d = step_x * a, step_x * b, step_y * c, step_y * d
+    if not 0 < abs(a * d - b * c) < 1:  # singular, or pixels larger than a degree: not filled in
         return None
-    return TangentPlane(ra, dec, (x, y), (cd[0], cd[1], cd[2], cd[3]))
+    return TangentPlane(ra, dec, (x, y), (a, b, c, d))
 
 
 def _astropy_wcs(header: Header) -> AstropyWcs | None:
@@ -184,7 +211,7 @@ def _astropy_wcs(header: Header) -> AstropyWcs | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            text = header.raw.decode("ascii", "replace")
+            text = header.all_cards.decode("ascii", "replace")
             return AstropyWcs(WCS(fits.Header.fromstring(text)).celestial)
         except Exception:  # astropy raises many kinds on a broken header: no WCS then
             return None

@@ -17,7 +17,7 @@ from distributed import get_worker
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import Column, catalogue_schema
 from photoz_mmae.catalog.writer import atomic_parquet
-from photoz_mmae.cutouts.batch import Wanted
+from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
 from photoz_mmae.cutouts.read import read_batch
@@ -31,8 +31,8 @@ from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
 from photoz_mmae.survey_run.rows import catalogue_rows
 
-CHUNK = 512
-"""Objects in memory at once (some 40 MB of images), rounded up to whole batches."""
+CHUNK = 128
+"""Objects in memory at once (some 10 MB of images), rounded up to whole batches."""
 
 PROBLEM = "problem"
 """Column of the part files alone: why a row has no redshift, in words."""
@@ -159,10 +159,11 @@ def _rows(
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
     positions = objects.positions_of if objects and objects.ra is not None else None
     tables = []
+    batch: CutoutBatch | None = None
     # At least one chunk, so that a part without rows to compute has its columns.
     for start in range(0, max(len(sources), 1), chunk):
         given = sources[start : start + chunk]
-        batch = read_batch([_absolute(source, base) for source in given], wanted, positions)
+        batch = read_batch([_absolute(source, base) for source in given], wanted, positions, batch)
         measure_batch(batch, model.bands)
         batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
         if objects is None:

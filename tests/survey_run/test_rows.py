@@ -38,6 +38,7 @@ def batch():
         flux=flux.astype(np.float32),
         flux_err=error.astype(np.float32),
         reason=["", "torn", "", ""],
+        written=np.ones(N, bool),
     )
 
 

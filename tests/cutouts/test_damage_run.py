@@ -1,0 +1,15 @@
+"""A short run of benchmarks/damage.py: every layout, damaged in every way."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "damage.py"
+
+
+def test_a_short_run_of_damage(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--mutations", "400", "--save", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "400 mutations from number 0, 0 failed" in done.stdout
+    assert not any(tmp_path.iterdir())
