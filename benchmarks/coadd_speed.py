@@ -89,8 +89,10 @@ def through_astropy(paths: Sequence[Path]) -> None:
 
 
 def out_of_coadds(objects: CoaddObjects) -> None:
+    batch = None
     for start in range(0, len(objects), CHUNK):
-        batch = read_batch(objects[start : start + CHUNK], Wanted(BANDS, SIZE, SCALE))
+        some = objects[start : start + CHUNK]
+        batch = read_batch(some, Wanted(BANDS, SIZE, SCALE), reuse=batch)
         assert not batch.flags.any(), batch.reason
 
 
