@@ -37,6 +37,7 @@ from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.flags import Flag
+from photoz_mmae.survey_run.part import CHUNK
 
 WANTED = Wanted(BANDS, SIZE, SCALE)
 SLOW = 64
@@ -56,8 +57,19 @@ def read(sources: Sequence[Source]) -> CutoutBatch:
     return read_batch(sources, WANTED)
 
 
-def read_and_measure(sources: Sequence[Source]) -> None:
-    measure_batch(read(sources), BANDS)
+class InChunks:
+    """Reads as a part of a survey run does: a chunk at a time, into the memory of the last one."""
+
+    def __init__(self, measured: bool) -> None:
+        self._batch: CutoutBatch | None = None
+        self._measured = measured
+
+    def __call__(self, sources: Sequence[Source]) -> None:
+        for start in range(0, len(sources), CHUNK):
+            some = sources[start : start + CHUNK]
+            self._batch = read_batch(some, WANTED, reuse=self._batch)
+            if self._measured:
+                measure_batch(self._batch, BANDS)
 
 
 with_astropy = partial(read_with, astropy_images, astropy_position, bands=len(BANDS), size=SIZE)
@@ -68,8 +80,8 @@ CONTENDERS: dict[str, Callable[[Sequence[Source]], object]] = {
     "fitsio": lambda sources: with_fitsio(sources),
     "fitsio pixels": fitsio_pixels,
     "bare": open_and_read,
-    "read_batch": read,
-    "measured": read_and_measure,
+    "read_batch": InChunks(measured=False),
+    "measured": InChunks(measured=True),
 }
 
 

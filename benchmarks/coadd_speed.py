@@ -24,7 +24,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from photoz_mmae.cutouts.batch import Wanted, empty_batch
-from photoz_mmae.cutouts.coadds import CoaddObjects, find_coadds
+from photoz_mmae.cutouts.coadd_objects import CoaddObjects
+from photoz_mmae.cutouts.coadds import find_coadds
 from photoz_mmae.cutouts.read import read_batch
 
 BANDS = ("g", "r", "i", "z", "y")

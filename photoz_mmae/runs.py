@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from photoz_mmae.errors import InputError, UsageError
 
 _STRICT = ConfigDict(extra="forbid")
-_ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA"}
+_ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA", "files": "FILES"}
 """Fields that stand on the command line without a name."""
 _MISSING = "missing; give it on the command line or in a --config file"
 
@@ -91,6 +91,19 @@ class TrainRun:
         if value is not None and info.data.get("simulate") is not None:
             raise ValueError("is for a file; --simulate has no use for it")
         return value
+
+
+@dataclass(frozen=True, config=_STRICT)
+class InspectRun:
+    """`photoz-mmae inspect`: files of any kind in, what they are out."""
+
+    files: tuple[str, ...]
+    model: str = "small"
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_is_enough(cls, files: Any) -> Any:
+        return (files,) if isinstance(files, str) else files
 
 
 CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
@@ -198,7 +211,7 @@ class EvaluateRun:
         return bins
 
 
-Run = TypeVar("Run", SimulateRun, DescribeRun, TrainRun, PredictRun, EvaluateRun)
+Run = TypeVar("Run", SimulateRun, DescribeRun, TrainRun, PredictRun, EvaluateRun, InspectRun)
 
 
 def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -> Run:

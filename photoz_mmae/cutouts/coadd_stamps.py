@@ -10,20 +10,19 @@ READ_ERROR: no coadd covers the object, or one of the patch's files cannot be re
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.coadds import is_coadd_image
-from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
-from photoz_mmae.cutouts.fits import Planes
-from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, open_regular, reader, walk_headers
+from photoz_mmae.cutouts.coadd_band import CoaddBand
+from photoz_mmae.cutouts.companions import MaskBits, variance_of, where
+from photoz_mmae.cutouts.files import CAUTION_RADIUS, SCALE_TOLERANCE, around, require_bands
+from photoz_mmae.cutouts.headers import Damaged, open_regular, reader
 from photoz_mmae.cutouts.ids import printable
-from photoz_mmae.cutouts.pixels import Unusable, read_rows
-from photoz_mmae.cutouts.placing import MAX_FLUX, corners, flux_factor, place
+from photoz_mmae.cutouts.pixels import Unusable
+from photoz_mmae.cutouts.placing import MAX_FLUX, corners, place
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
@@ -76,6 +75,7 @@ def _fill_patch(
     there = [band for band in wanted.bands if band in files]
     leader = "i" if "i" in there else there[0]
     alive = np.zeros((len(rows), len(wanted.bands)), bool)
+    batch.written[rows] = False
     absent = [k for k, band in enumerate(wanted.bands) if band not in files]
     for k in absent:
         batch.images[rows, k], batch.missing[rows, k] = 0, True
@@ -84,7 +84,7 @@ def _fill_patch(
         try:
             descriptor = open_regular(files[band])
             try:
-                image = _Band.find(reader(descriptor))
+                image = CoaddBand.find(reader(descriptor))
                 alive[:, k] = _fill_band(batch, rows, k, image, wanted, band == leader)
             finally:
                 os.close(descriptor)
@@ -96,7 +96,7 @@ def _fill_patch(
             _give_up(batch, rows, f"{printable(files[band])}: {type(error).__name__}: {error}")
             return
     touched = batch.flags[rows] & int(Flag.PADDED | Flag.NONFINITE_PIXELS) != 0
-    batch.written[rows] = touched | ~alive.all(axis=1)
+    batch.written[rows] |= touched | ~alive.all(axis=1)
     batch.bands_used[rows] = alive @ (1 << np.arange(len(wanted.bands)))
     for n in np.flatnonzero(~alive.all(axis=1)):
         try:
@@ -109,43 +109,18 @@ def _fill_patch(
 def _give_up(batch: CutoutBatch, rows: NDArray[np.intp], reason: str) -> None:
     batch.images[rows] = 0
     batch.missing[rows] = True
+    batch.written[rows] = True
     batch.flags[rows] = Flag.READ_ERROR
     batch.x[rows] = batch.y[rows] = np.nan
     for row in rows:
         batch.reason[row] = reason
 
 
-@dataclass(frozen=True)
-class _Band:
-    """The image of one band of a patch, in an open file."""
-
-    header: Header
-    primary: Header
-    read_at: ReadAt
-
-    @classmethod
-    def find(cls, read_at: ReadAt) -> Self:
-        primary = None
-        for header in walk_headers(read_at):
-            primary = primary or header
-            if is_coadd_image(header):
-                if not read_at(header.data_start + header.data_size - 1, 1):
-                    raise Damaged(f"truncated: the image of HDU {header.index} is not all there")
-                return cls(header, primary, read_at)
-        raise Damaged("no image in the file any more")
-
-    def rows(self, first: int, last: int) -> NDArray[Any]:
-        """Read rows from the first to the last (exclusive); there may be none."""
-        if first == last:
-            return np.zeros((0, self.header.plain_shape[1]), np.float32)
-        return read_rows(self.header, slice(first, last), self.read_at)
-
-
 def _fill_band(
     batch: CutoutBatch,
     rows: NDArray[np.intp],
     k: int,
-    band: _Band,
+    band: CoaddBand,
     wanted: Wanted,
     is_leader: bool,
 ) -> NDArray[np.bool_]:
@@ -162,14 +137,21 @@ def _fill_band(
         if abs(wcs.pixel_scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
             batch.flags[rows] |= Flag.OTHER_PIXEL_SCALE
             batch.scale[rows] = wcs.pixel_scale
+    radius = CAUTION_RADIUS / wcs.pixel_scale
     height, _ = band.header.plain_shape
     alive = np.zeros(len(rows), bool)
     for first, last, members in _strips(bottom, wanted.size, height):
-        pixels = band.rows(first, last)
-        factor = flux_factor(Planes(k, pixels[None], band.header, band.primary, 1, "none"))
-        alive[members] = _cut(
-            batch, rows[members], k, pixels, factor, left[members], bottom[members] - first
-        )
+        pixels = band.rows(band.header, first, last)
+        own, at = rows[members], (left[members], bottom[members] - first)
+        alive[members] = _cut(batch, own, k, pixels, band, *at)
+        if band.mask is not None:
+            mask = band.rows(band.mask, first, last)
+            targets = (x[members] - left[members], y[members] - bottom[members])
+            _cut_mask(batch, own, k, mask, band.bits, *at, targets, radius)
+        if band.variance is not None:
+            _cut_variance(batch, own, k, band.rows(band.variance, first, last), band, *at)
+        if band.mask is not None or band.variance is not None:
+            alive[members] = ~batch.missing[own, k].all(axis=(1, 2))
     return alive
 
 
@@ -196,7 +178,7 @@ def _cut(
     rows: NDArray[np.intp],
     k: int,
     pixels: NDArray[Any],
-    factor: float,
+    band: CoaddBand,
     left: NDArray[np.intp],
     bottom: NDArray[np.intp],
 ) -> NDArray[np.bool_]:
@@ -205,29 +187,113 @@ def _cut(
     height, width = pixels.shape
     whole = (left >= 0) & (left + size <= width) & (bottom >= 0) & (bottom + size <= height)
     alive = np.zeros(len(rows), bool)
-    inside = np.flatnonzero(whole)
     # As `place` computes: float32 stays float32, all else is scaled in float64.
     single = pixels.dtype.kind == "f" and pixels.dtype.itemsize == 4
-    stamps = np.empty((_BLOCK, size, size), np.float32 if single else np.float64)
-    for start in range(0, len(inside), _BLOCK):
-        some = inside[start : start + _BLOCK]
-        for n, x, y in zip(range(_BLOCK), left[some].tolist(), bottom[some].tolist(), strict=False):
-            stamps[n] = pixels[y : y + size, x : x + size]
-        cut = stamps[: len(some)]
+    kind = np.dtype(np.float32 if single else np.float64)
+    for some, cut in _blocks(pixels, kind, np.flatnonzero(whole), left, bottom, size):
         with np.errstate(over="ignore", invalid="ignore"):
-            if factor != 1:
-                np.multiply(cut, stamps.dtype.type(factor), out=cut)
+            if band.factor != 1:
+                np.multiply(cut, kind.type(band.factor), out=cut)
             flat = cut.reshape(len(some), -1)
             low, high = flat.min(axis=1), flat.max(axis=1)  # NaN where a pixel is NaN
             fine = (low >= -MAX_FLUX) & (high <= MAX_FLUX) & (low < high)
         for n in np.flatnonzero(fine).tolist():
             batch.images[rows[some[n]], k] = cut[n]
         alive[some[fine]] = True
+        for n in np.flatnonzero(fine & (high >= band.saturation)).tolist():
+            _mark_saturated(batch, rows[some[n]], k, band)
     # At the edge, with pixels that are no numbers, or dead.
     for n in np.flatnonzero(~alive).tolist():
-        row, band = rows[n], slice(k, k + 1)
-        images, missing = batch.images[row, band], batch.missing[row, band]
-        placed = place(pixels[None], int(left[n]), int(bottom[n]), factor, images, missing)
+        row, this = rows[n], slice(k, k + 1)
+        images, missing = batch.images[row, this], batch.missing[row, this]
+        placed = place(pixels[None], int(left[n]), int(bottom[n]), band.factor, images, missing)
         batch.flags[row] |= Flag.PADDED * placed.padded | Flag.NONFINITE_PIXELS * placed.nonfinite
         alive[n] = not placed.dead
+        if placed.highest >= band.saturation:
+            _mark_saturated(batch, row, k, band)
     return alive
+
+
+def _mark_saturated(batch: CutoutBatch, row: int, k: int, band: CoaddBand) -> None:
+    batch.saturated[row, k] = batch.images[row, k] >= np.float32(band.saturation)
+    batch.written[row] = True
+
+
+def _cut_mask(
+    batch: CutoutBatch,
+    rows: NDArray[np.intp],
+    k: int,
+    mask: NDArray[Any],
+    bits: MaskBits,
+    left: NDArray[np.intp],
+    bottom: NDArray[np.intp],
+    targets: tuple[NDArray[np.float64], NDArray[np.float64]],
+    radius: float,
+) -> None:
+    """Bring the mask of n stamps that `_cut` has filled to the batch; `radius` is for caution."""
+    size = batch.images.shape[-1]
+    every = bits.missing | bits.saturated | bits.caution
+    kind = mask.dtype.newbyteorder("=")
+    for some, cut in _blocks(mask, kind, np.arange(len(rows)), left, bottom, size):
+        for n in np.flatnonzero(where(cut, every).any(axis=(1, 2))).tolist():
+            row, pixels = rows[some[n]], cut[n]
+            unmeasured = where(pixels, bits.missing)
+            caution = where(pixels, bits.caution)
+            near = around(targets[0][some[n]], targets[1][some[n]], radius)
+            batch.saturated[row, k] |= where(pixels, bits.saturated)
+            batch.missing[row, k] |= unmeasured
+            batch.images[row, k][unmeasured] = 0
+            batch.written[row] = True
+            if unmeasured.any() or caution[near].any():
+                batch.flags[row] |= Flag.MASKED_PIXELS
+
+
+def _cut_variance(
+    batch: CutoutBatch,
+    rows: NDArray[np.intp],
+    k: int,
+    values: NDArray[Any],
+    band: CoaddBand,
+    left: NDArray[np.intp],
+    bottom: NDArray[np.intp],
+) -> None:
+    """Bring the variance of n stamps that `_cut` has filled to the batch."""
+    size = batch.images.shape[-1]
+    for some, cut in _blocks(
+        values, np.dtype(np.float64), np.arange(len(rows)), left, bottom, size
+    ):
+        for n, row in enumerate(rows[some]):
+            variance, infinite = variance_of(cut[n], band.power)
+            missing = batch.missing[row, k]
+            missing |= infinite
+            variance[missing] = 0
+            batch.variance[row, k] = variance * np.float32(band.factor**2)
+            batch.images[row, k][missing] = 0
+    batch.written[rows] = True
+
+
+def _blocks(
+    pixels: NDArray[Any],
+    kind: np.dtype[Any],
+    numbers: NDArray[np.intp],
+    left: NDArray[np.intp],
+    bottom: NDArray[np.intp],
+    size: int,
+) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+    """Yield the numbers of a few stamps and the stamps (n, S, S); 0 outside the image."""
+    stamps = np.empty((_BLOCK, size, size), kind)
+    height, width = pixels.shape
+    for start in range(0, len(numbers), _BLOCK):
+        some = numbers[start : start + _BLOCK]
+        for n, x, y in zip(range(_BLOCK), left[some].tolist(), bottom[some].tolist(), strict=False):
+            if 0 <= x <= width - size and 0 <= y <= height - size:
+                stamps[n] = pixels[y : y + size, x : x + size]
+                continue
+            stamps[n] = 0
+            rows = slice(max(0, y), max(0, min(height, y + size)))
+            columns = slice(max(0, x), max(0, min(width, x + size)))
+            down = slice(rows.start - y, rows.stop - y)
+            along = slice(columns.start - x, columns.stop - x)
+            if rows.start < rows.stop and columns.start < columns.stop:
+                stamps[n, down, along] = pixels[rows, columns]
+        yield some, stamps[: len(some)]

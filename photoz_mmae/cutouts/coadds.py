@@ -1,15 +1,15 @@
-"""Coadded images of patches of sky: which there are, and which objects lie on which.
+"""Coadded images of patches of sky: which there are below a folder.
 
 A coadd is a FITS file with one image of one band and a celestial WCS; masks, variances and tables
-beside it do not count. Its band is that of its header (FILTER, BAND, EXTNAME), else a token of
-its name or, from the inside out, of its folders' (`deepCoadd-results/HSC-I/9813/4,5/`), by the rule
-of `photoz_mmae.cutouts.bands`. Images of one shape and one WCS are the bands of one patch.
+beside it do not count. Its band is that of its header (FILTER, BAND, EXTNAME; what LSST's files say
+elsewhere), else a token of its name or, from the inside out, of its folders'
+(`deepCoadd-results/HSC-I/9813/4,5/`), by the rule of `photoz_mmae.cutouts.bands`. Images of one
+shape and one WCS are the bands of one patch.
 
 Tract and patch are known by TRACT and PATCH in the header, and by numbers that follow each other
 in the path: `9813/4,5`, `9813-4,5`, `9813_42`. HSC's tables write patch 4,5 as 405.
 """
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,15 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from photoz_mmae.cutouts.bands import band_of, bands_in_name, natural_key
+from photoz_mmae.cutouts.companions import Companions, find_companions
 from photoz_mmae.cutouts.headers import Damaged, Header, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, is_fits_name, printable
-from photoz_mmae.cutouts.sky import directions
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.lsst import butler_band, filter_band
 from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.errors import InputError
 
@@ -155,25 +151,26 @@ def _files_below(folder: str) -> list[str]:
 
 def _look(path: str, folder: str) -> _Image | None:
     """Look at the headers of a file; None where it is no coadd of one band."""
-    primary, science = None, []
+    headers: list[Header] = []
+    said = ""
     descriptor = open_regular(path)
     try:
         about = os.fstat(descriptor)
-        for header in walk_headers(reader(descriptor)):
-            primary = primary or header
-            if is_coadd_image(header):
-                science.append(header)
+        read_at = reader(descriptor)
+        headers.extend(walk_headers(read_at))
+        said = butler_band(headers[0]) or filter_band(headers, read_at)
     except Damaged:
-        if not science:  # else the pixels are damaged, and the objects on them will say so
+        if not coadd_images(headers):  # else the objects on it will say what is damaged
             raise
     finally:
         os.close(descriptor)
-    if len(science) != 1 or primary is None:
+    science = coadd_images(headers)
+    if len(science) != 1:
         return None
-    header = science[0]
+    header, primary = headers[next(iter(science))], headers[0]
     wcs = read_wcs(header)
     inside = os.path.relpath(path, folder)
-    band = _band(header, primary, inside)
+    band = _band(header, primary, said, inside)
     if wcs is None or band is None:
         return None
     height, width = header.plain_shape
@@ -189,16 +186,22 @@ def _look(path: str, folder: str) -> _Image | None:
     )
 
 
-def is_coadd_image(header: Header) -> bool:
-    """Whether a unit is the sky itself in one band."""
-    return header.is_science and len(header.plain_shape) == 2
+def coadd_images(headers: Sequence[Header]) -> dict[int, Companions]:
+    """Return the units that are the sky itself in one band, with their masks and variances."""
+    return {
+        unit: beside
+        for unit, beside in find_companions(headers).items()
+        if len(headers[unit].plain_shape) == 2
+    }
 
 
-def _band(header: Header, primary: Header, path: str) -> str | None:
+def _band(header: Header, primary: Header, said: str, path: str) -> str | None:
     for source in (header, primary):
         for key in ("FILTER", "BAND", "LSST BUTLER DATAID BAND", "EXTNAME"):
             if band := band_of(source.text(key)):
                 return band
+    if band := band_of(said):
+        return band
     *folders, name = Path(path).parts
     for part in (fits_stem(name), *reversed(folders)):
         if len(found := set(bands_in_name(part))) == 1:
@@ -238,141 +241,3 @@ def _patch(by_band: dict[str, _Image], bands: Sequence[str]) -> Patch:
         images[0].wcs,
         frozenset().union(*(image.names for image in images)),
     )
-
-
-class CoaddObjects(Sequence[Source]):
-    """The objects of a table as sources: patch by patch, upwards in each, those on none last.
-
-    Made one by one when they are asked for, as there may be millions.
-
-    Parameters
-    ----------
-    coadds : Coadds
-    ids : pyarrow string array, (N,)
-    ra, dec : ndarray (N,)
-        deg; NaN where unknown.
-    named : list of (str or None, str or None), optional
-        Tract and patch of each object where a table says them; an object that lies on several
-        patches is taken from that one. Others are taken from where they are farthest from the
-        edge.
-
-    Attributes
-    ----------
-    uncovered : int
-        Number of objects that lie on no patch.
-    """
-
-    def __init__(
-        self,
-        coadds: Coadds,
-        ids: pa.Array,
-        ra: NDArray[np.float64],
-        dec: NDArray[np.float64],
-        named: "TractPatch | None" = None,
-    ) -> None:
-        self._coadds = coadds
-        patch, height = assign(coadds.patches, ra, dec, named)
-        place = np.where(patch < 0, len(coadds.patches), patch)
-        order = np.lexsort((height, place))
-        self._patch = patch[order].astype(np.int32)
-        self._ra, self._dec = ra[order], dec[order]
-        self._ids = ids.take(pa.array(order))
-        self.uncovered = int(np.count_nonzero(patch < 0))
-
-    def __len__(self) -> int:
-        return len(self._patch)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        about = {
-            "kind": "coadd",
-            "object_id": self._ids[int(index)].as_py(),
-            "ra": float(self._ra[index]),
-            "dec": float(self._dec[index]),
-        }
-        number = self._patch[index]
-        if number < 0:
-            return Source((self._coadds.folder,), 0, 0, **about)
-        patch = self._coadds.patches[number]
-        return Source(patch.files, patch.size, patch.mtime_ns, bands=patch.bands, **about)
-
-
-@dataclass(frozen=True)
-class TractPatch:
-    """Tract and patch of N objects by a table: number `code[n]` of the pairs.
-
-    A half of a pair is None where the table has no such column.
-    """
-
-    pairs: list[tuple[str | None, str | None]]
-    code: NDArray[np.integer]
-
-    def on(self, patch: Patch) -> list[int]:
-        """Return the numbers of the pairs that may be this patch."""
-        return [
-            number
-            for number, (tract, name) in enumerate(self.pairs)
-            if any(tract in (None, t) and name in (None, p) for t, p in patch.names)
-        ]
-
-
-def assign(
-    patches: Sequence[Patch],
-    ra: NDArray[np.float64],
-    dec: NDArray[np.float64],
-    named: TractPatch | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Say on which patch each object lies.
-
-    Parameters
-    ----------
-    patches : sequence of Patch
-    ra, dec : ndarray (N,)
-        deg; NaN where unknown.
-    named : TractPatch, optional
-        As the table says; decides where an object lies on several.
-
-    Returns
-    -------
-    patch : ndarray (N,) of int
-        -1 for an object that lies on none.
-    height : ndarray (N,)
-        Its y pixel there; 0 on none.
-    """
-    from scipy.spatial import cKDTree
-
-    best = np.full(len(ra), -1)
-    margin, height = np.full(len(ra), -1.0), np.zeros(len(ra))
-    is_named = np.zeros(len(ra), bool)
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if not len(known):
-        return best, height
-    tree = cKDTree(directions(ra[known], dec[known]))
-    for number, patch in enumerate(patches):
-        centre, chord = _circle(patch)
-        near = known[tree.query_ball_point(centre, chord)]
-        x, y = patch.wcs.to_pixels(ra[near], dec[near])
-        rows, columns = patch.shape
-        edge = np.minimum(
-            np.minimum(x + 0.5, columns - 0.5 - x), np.minimum(y + 0.5, rows - 0.5 - y)
-        )
-        this = np.zeros(len(near), bool)
-        if named is not None:
-            this = np.isin(named.code[near], named.on(patch))
-        better = (this & ~is_named[near]) | ((this == is_named[near]) & (edge > margin[near]))
-        better &= edge >= 0
-        chosen = near[better]
-        best[chosen], margin[chosen], height[chosen] = number, edge[better], y[better]
-        is_named[chosen] = this[better]
-    return best, height
-
-
-def _circle(patch: Patch) -> tuple[NDArray[np.float64], float]:
-    """Return a patch's centre as a unit vector, and a chord that reaches beyond its corners."""
-    height, width = patch.shape
-    corners = [(x, y) for x in (-1.0, float(width)) for y in (-1.0, float(height))]
-    sky = [patch.wcs.to_sky((width - 1) / 2, (height - 1) / 2)]
-    sky += [patch.wcs.to_sky(*corner) for corner in corners]
-    centre, *others = directions(*np.array(sky).T)
-    return centre, 1.01 * max(math.dist(centre, other) for other in others)

@@ -16,8 +16,10 @@ target's 0-based position is nearest to S/2 - 0.5 in both axes, and at S/2 - 1 w
 near: an odd image in an even size. What lies outside the model's size is cut off, what is
 missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from the array's centre.
 
-Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNIT, in that order,
-of the image's header, then the primary one; without any they are taken to be there already.
+Units. Pixels are brought to AB zero point 27 (`photoz_mmae.cutouts.units`).
+
+Masks and variances (`photoz_mmae.cutouts.companions`). What they say was not measured is missing.
+MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within 1" of the target.
 """
 
 import itertools
@@ -36,23 +38,28 @@ from photoz_mmae.cutouts.placing import (
     corner,
     file_pixel_scale,
     find_target,
-    flux_factor,
     place,
+    place_companions,
     same_target,
 )
 from photoz_mmae.cutouts.read_ahead import Content, read_ahead
 from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.units import flux_factor, saturation
 from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.flags import Flag
 
 OFF_CENTRE_PIXELS = 1.5
 SCALE_TOLERANCE = 0.02
 
+CAUTION_RADIUS = 1.0
+"""arcsec: that of the aperture."""
+
 POSITIONS_AT_ONCE = 32
 """Objects whose positions are looked up together."""
 
 # Arithmetic with members of an enumeration takes microseconds.
 _OFF_CENTRE, _OTHER_PIXEL_SCALE = int(Flag.OFF_CENTRE), int(Flag.OTHER_PIXEL_SCALE)
+_MASKED_PIXELS = int(Flag.MASKED_PIXELS)
 _PADDED, _NONFINITE_PIXELS = int(Flag.PADDED), int(Flag.NONFINITE_PIXELS)
 
 
@@ -164,14 +171,17 @@ def _fill_row(
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
         flags |= _OTHER_PIXEL_SCALE
         batch.scale[row] = scale
+    arcsec = scale or wanted.pixel_scale
 
+    complete = True
     count = sum(len(plane.data) for plane in planes)
     if count < len(bands):
         found = {plane.first + k for plane in planes for k in range(len(plane.data))}
         absent = [k for k in range(len(bands)) if k not in found]
         batch.images[row, absent], batch.missing[row, absent] = 0, True
     alive = True
-    for first, data, there, factor in _pieces(cutout, target, leader, wcs):
+    for planes_here, data, there, factor in _pieces(cutout, target, leader, wcs):
+        first = planes_here[0].first
         some = slice(first, first + len(data))
         if not there.is_on(data):
             batch.images[row, some], batch.missing[row, some] = 0, True
@@ -179,23 +189,54 @@ def _fill_row(
             flags |= _PADDED
             continue
         left, bottom = corner(there.x, size), corner(there.y, size)
-        placed = place(
-            data, left, bottom, factor, batch.images[row, some], batch.missing[row, some]
-        )
+        images = batch.images[row, some]
+        placed = place(data, left, bottom, factor, images, batch.missing[row, some])
         alive &= not placed.dead
         flags |= _PADDED * placed.padded | _NONFINITE_PIXELS * placed.nonfinite
+        level = saturation(planes_here[0].header, planes_here[0].primary)
+        if level is not None and placed.highest >= level * factor:
+            batch.saturated[row, some] = images >= np.float32(level * factor)
+            complete = False
+        for some_planes in planes_here:
+            if some_planes.masks is not None or some_planes.variances is not None:
+                near = around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
+                flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
+                alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
+                complete = False
     batch.flags[row] = flags
     if target.is_on(leader.data):
         batch.x[row] = target.x - corner(target.x, size)
         batch.y[row] = target.y - corner(target.y, size)
     if alive and count == len(bands):
         batch.bands_used[row] = (1 << len(bands)) - 1
-        batch.written[row] = flags & (_PADDED | _NONFINITE_PIXELS) != 0
+        batch.written[row] = not complete or flags & (_PADDED | _NONFINITE_PIXELS) != 0
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
     present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
     require_bands(bands, present, measured)
+
+
+def _place_beside(
+    batch: CutoutBatch,
+    row: int,
+    planes: Planes,
+    left: int,
+    bottom: int,
+    factor: float,
+    near: tuple[slice, slice],
+) -> int:
+    """Place masks and variances; returns MASKED_PIXELS where they ask for it, else 0."""
+    flag = 0
+    for k in range(len(planes.data)):
+        band = row, planes.first + k
+        unmeasured, caution = place_companions(
+            *(planes, k, left, bottom, factor, batch.images[band], batch.missing[band]),
+            *(batch.saturated[band], batch.variance[band]),
+        )
+        if unmeasured.any() or caution[near].any():
+            flag = _MASKED_PIXELS
+    return flag
 
 
 def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
@@ -210,26 +251,38 @@ def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
 
 def _pieces(
     cutout: Cutout, target: Target, leader: Planes, wcs: Wcs | None
-) -> Iterator[tuple[int, NDArray[Any], Target, float]]:
-    """Yield what can be put in place at once: first band, images (K, H, W), target, flux factor.
+) -> Iterator[tuple[Sequence[Planes], NDArray[Any], Target, float]]:
+    """Yield what can be put in place at once: planes, images (K, H, W), target, flux factor.
 
     That is all bands together where they lie alike in the file and on the sky.
     """
-    own = (target, flux_factor(leader))
+    own = (target, _factor(leader))
     if len(cutout.planes) == 1:
-        yield leader.first, leader.data, *own
+        yield cutout.planes, leader.data, *own
         return
     placing = [
         own
-        if plane is leader or (plane.cards and plane.cards == leader.cards)
-        else (same_target(plane, target, leader, wcs), flux_factor(plane))
-        for plane in cutout.planes
+        if planes is leader or (planes.cards and planes.cards == leader.cards)
+        else (same_target(planes, target, leader, wcs), _factor(planes))
+        for planes in cutout.planes
     ]
     if cutout.stack is not None and all(each == own for each in placing):
-        yield 0, cutout.stack, *own
+        yield cutout.planes, cutout.stack, *own
         return
-    for plane, (there, factor) in zip(cutout.planes, placing, strict=True):
-        yield plane.first, plane.data, there, factor
+    for planes, (there, factor) in zip(cutout.planes, placing, strict=True):
+        yield [planes], planes.data, there, factor
+
+
+def _factor(planes: Planes) -> float:
+    return flux_factor(planes.header, planes.primary, planes.archive)
+
+
+def around(x: float, y: float, radius: float) -> tuple[slice, slice]:
+    """Return the rows and columns of a box about a position."""
+    rows, columns = (
+        slice(max(0, round(at - radius)), max(0, round(at + radius) + 1)) for at in (y, x)
+    )
+    return rows, columns
 
 
 def require_bands(

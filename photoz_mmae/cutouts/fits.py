@@ -12,7 +12,7 @@ Bands that are not wanted are not read.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
+from photoz_mmae.cutouts.companions import Companions, MaskBits, find_companions, mask_bits
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
 from photoz_mmae.cutouts.layout import (
@@ -31,9 +32,11 @@ from photoz_mmae.cutouts.layout import (
     find_stack,
     placing_cards,
 )
+from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
 from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.units import zero_point
 from photoz_mmae.cutouts.wcs import Projection, read_projection
 from photoz_mmae.flags import Flag
 
@@ -57,19 +60,35 @@ class Planes:
         Of the HDU, and the primary one of the file.
     x_axis : int
         FITS number of the axis along W.
-    projection : str
-        Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it.
+    places : sequence of Place
+        Where each of them is, with the projection of the WCS and what mask and variance mean.
     cards : tuple of bytes
         All that the headers say of position and flux; empty where that was not looked for.
+    masks, variances : list of ndarray (H, W), or None
+        As they are in the file.
+    archive : float or None
+        Zero point from an LSST exposure's archive, where the headers state none.
     """
 
     first: int
     data: NDArray[Any]
     header: Header
     primary: Header
-    x_axis: int
-    projection: Projection
+    places: Sequence[Place]
     cards: tuple[bytes, ...] = ()
+    masks: list[NDArray[Any]] | None = None
+    variances: list[NDArray[Any]] | None = None
+    archive: float | None = None
+
+    @property
+    def x_axis(self) -> int:
+        """FITS number of the axis along W."""
+        return self.places[0].x_axis
+
+    @property
+    def projection(self) -> Projection:
+        """Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it."""
+        return self.places[0].projection
 
     @property
     def size(self) -> tuple[int, int]:
@@ -172,7 +191,8 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     layout = _LAYOUTS.find(content, key)
     if layout is None:
         layout = _learn(read_at, name_band, bands, cutout, content)
-        _LAYOUTS.remember(layout, content, key)
+        if layout.headers[0].number("FILTER_ID") is None:  # else the band is no matter of headers
+            _LAYOUTS.remember(layout, content, key)
     elif not cutout.planes:
         cutout.object_id = _header_id(layout.headers)
     if layout.stack is None:
@@ -183,10 +203,11 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     if len(stack) == len(bands):
         cutout.stack = stack
     for run in layout.runs:
-        planes = _planes(layout, run, stack[run.start : run.start + run.length])
-        cards = layout.places[run.start].cards
+        planes = _planes(layout, run, stack[run.start : run.start + run.length], cutout)
+        cards = planes.places[0].cards
         planes.cards = tuple([content[start:stop] for start, stop in cards])
-        cutout.planes.append(planes)
+    if layout.has_companions:
+        _add_companions(layout, read_at, cutout)
 
 
 def _learn(
@@ -206,19 +227,30 @@ def _learn(
             cutout.object_id = _header_id([header.of(header.raw) for header in headers])
     if content is not None:
         headers = [header.within(content) for header in headers]
-    images = [header for header in headers if header.is_science]
+    companions = find_companions(headers)
+    images = [headers[unit] for unit in companions]
     if not images:
         raise Damaged("no image in the file")
+    said = band_of(butler_band(headers[0]) or filter_band(headers, read_at))
     if name_band:
-        found = {name_band: _single_place(images, headers[0], name_band)}
+        found = {name_band: _single_place(images, headers[0], name_band, said)}
     else:
-        found = _find_bands(images, headers[0], bands)
+        found = _find_bands(images, headers[0], bands, said)
     numbers = [number for number, band in enumerate(bands) if band in found]
-    places = [_complete(found[bands[number]], headers) for number in numbers]
-    return Layout(headers, places, find_runs(numbers, places), find_stack(headers, places))
+    places = [_complete(found[bands[number]], headers, companions) for number in numbers]
+    beside = any(place.mask is not None or place.variance is not None for place in places)
+    return Layout(
+        headers,
+        places,
+        find_runs(numbers, places),
+        find_stack(headers, places),
+        beside or headers[0].number("PHOTOCALIB_ID") is not None,
+    )
 
 
-def _complete(place: Place, headers: Sequence[Header]) -> Place:
+def _complete(
+    place: Place, headers: Sequence[Header], companions: Mapping[int, Companions]
+) -> Place:
     """Add what the headers say of an image that is wanted; raises Unusable for one too small."""
     header = headers[place.unit]
     shape = list(header.plain_shape)
@@ -226,34 +258,71 @@ def _complete(place: Place, headers: Sequence[Header]) -> Place:
         del shape[place.axis]
     if min(shape) < MIN_SIDE:
         raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
+    own = companions[place.unit]
+    bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
     return replace(
         place,
         projection=read_projection(header, place.x_axis),
         cards=placing_cards(header, headers[0]),
+        mask=own.mask if bits != MaskBits() else None,
+        variance=own.variance,
+        bits=bits,
+        power=own.power,
     )
 
 
 def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
     """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
-    units = sorted({place.unit for place in layout.places})
-    headers = [layout.headers[unit] for unit in units]
-    images = dict(zip(units, read_images(headers, read_at), strict=True))
+    images = _read_units(layout, [place.unit for place in layout.places], read_at)
     for run in layout.runs:
         places = layout.places[run.start : run.start + run.length]
-        shape = layout.headers[places[0].unit].plain_shape
-        image = images[places[0].unit].reshape(shape)
-        axis = places[0].axis
+        image, axis = images[places[0].unit], places[0].axis
         if axis is None:
             data = image[None]
         else:
             data = np.moveaxis(image, axis, 0)[[place.plane for place in places]]
-        cutout.planes.append(_planes(layout, run, data))
+        _planes(layout, run, data, cutout)
+    if layout.has_companions:
+        _add_companions(layout, read_at, cutout)
 
 
-def _planes(layout: Layout, run: Run, data: NDArray[Any]) -> Planes:
-    place = layout.places[run.start]
-    header, primary = layout.headers[place.unit], layout.headers[0]
-    return Planes(run.band, data, header, primary, place.x_axis, place.projection)
+def _planes(layout: Layout, run: Run, data: NDArray[Any], cutout: Cutout) -> Planes:
+    places = layout.places[run.start : run.start + run.length]
+    planes = Planes(run.band, data, layout.headers[places[0].unit], layout.headers[0], places)
+    cutout.planes.append(planes)
+    return planes
+
+
+def _add_companions(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+    """Add masks and variances to the planes of this file, and the zero point of its archive."""
+    has_archive = layout.headers[0].number("PHOTOCALIB_ID") is not None
+    units = [unit for place in layout.places for unit in (place.mask, place.variance)]
+    beside = _read_units(layout, [unit for unit in units if unit is not None], read_at)
+    for planes in cutout.planes[-len(layout.runs) :]:
+        first = planes.places[0]
+        if first.mask is not None:
+            planes.masks = [_plane_of(beside[first.mask], place) for place in planes.places]
+        if first.variance is not None:
+            variances = beside[first.variance]
+            planes.variances = [_plane_of(variances, place) for place in planes.places]
+        if has_archive and zero_point(planes.header, planes.primary) is None:
+            planes.archive = photo_calib_zero_point(layout.headers, read_at)
+
+
+def _read_units(layout: Layout, units: Sequence[int], read_at: ReadAt) -> dict[int, NDArray[Any]]:
+    headers = [layout.headers[unit] for unit in sorted(set(units))]
+    return {
+        header.index: image.reshape(header.plain_shape)
+        for header, image in zip(headers, read_images(headers, read_at), strict=True)
+    }
+
+
+def _plane_of(image: NDArray[Any], place: Place) -> NDArray[Any]:
+    """Return a band's plane of what may be a cube."""
+    if place.axis is None:
+        return image
+    plane: NDArray[Any] = np.moveaxis(image, place.axis, 0)[place.plane]
+    return plane
 
 
 def _header_id(headers: list[Header]) -> str:
@@ -265,26 +334,28 @@ def _header_id(headers: list[Header]) -> str:
     return ""
 
 
-def _header_band(header: Header, primary: Header, alone: bool) -> str | None:
-    """Return the band an image HDU is; the primary header speaks only for a single image."""
+def _header_band(header: Header, primary: Header, alone: bool, said: str | None) -> str | None:
+    """Return the band an image HDU is; what is said of the whole file is said of a single image."""
     for source in (header, primary) if alone else (header,):
         for key in ("EXTNAME", "FILTER", "BAND"):
             if band := band_of(source.text(key)):
                 return band
-    return None
+    return said if alone else None
 
 
-def _single_place(images: list[Header], primary: Header, name_band: str) -> Place:
+def _single_place(images: list[Header], primary: Header, name_band: str, said: str | None) -> Place:
     flat = [header for header in images if len(header.plain_shape) == 2]
     if not flat:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
-    band = _header_band(flat[0], primary, alone=True) or name_band
+    band = _header_band(flat[0], primary, True, said) or name_band
     if band != name_band:
         raise Damaged(f"the file's name says band {name_band}, its header {band}")
     return Place(flat[0].index)
 
 
-def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> dict[str, Place]:
+def _find_bands(
+    images: list[Header], primary: Header, bands: Sequence[str], said: str | None
+) -> dict[str, Place]:
     """Say where each band is; empty when the planes of a cube cannot be told."""
     cubes = [header for header in images if len(header.plain_shape) == 3]
     flat = [header for header in images if len(header.plain_shape) == 2]
@@ -295,7 +366,7 @@ def _find_bands(images: list[Header], primary: Header, bands: Sequence[str]) -> 
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
     places = {}
     for header in flat:
-        band = _header_band(header, primary, alone=len(flat) == 1)
+        band = _header_band(header, primary, len(flat) == 1, said)
         if band is None and len(flat) == len(bands) == 1:
             band = bands[0]
         if band is not None:

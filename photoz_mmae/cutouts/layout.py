@@ -12,14 +12,16 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.companions import MaskBits
 from photoz_mmae.cutouts.headers import BLOCK, CARD, Header
 from photoz_mmae.cutouts.pixels import is_scaled, stored_dtype
+from photoz_mmae.cutouts.units import ZERO_POINT_KEYS
 from photoz_mmae.cutouts.wcs import Projection
 
 REMEMBERED = 64
@@ -30,7 +32,7 @@ ALIKE = 8
 
 _PLACING = re.compile(
     rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|(PV|A_|B_|AP_|BP_).*"
-    rb"|RA_TARG|DEC_TARG|RA|DEC|PIXSCALE|BUNIT|SATURATE|MAGZERO|FLUXMAG0|ZP"
+    rb"|RA_TARG|DEC_TARG|RA|DEC|PIXSCALE|BUNIT|SATURATE|%s" % "|".join(ZERO_POINT_KEYS).encode()
 )
 
 Stack = tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]
@@ -50,7 +52,9 @@ class Place:
     axis, plane : int or None, int
         In a cube, the axis along which the bands are (0 or 2), and the band's place on it.
     mask, variance : int or None
-        Units of its mask and its variance.
+        Units of its mask, where that names its planes, and its variance.
+    bits, power
+        What they mean, as `photoz_mmae.cutouts.companions` says it.
     projection : str
         Of its WCS, as `read_projection` says it.
     cards : tuple of (int, int)
@@ -64,6 +68,8 @@ class Place:
     cards: tuple[tuple[int, int], ...] = ()
     mask: int | None = None
     variance: int | None = None
+    bits: MaskBits = field(default_factory=MaskBits)
+    power: int = 1
 
     @property
     def x_axis(self) -> int:
@@ -99,17 +105,20 @@ class Layout:
     stack : tuple or None
         Offset, shape (K, H, W), strides and type under which the images of `places`, in order, are
         one array over the file's bytes; None where they are not.
+    has_companions : bool
+        Whether there is a mask, a variance, or an archive that may tell a zero point.
     """
 
     headers: list[Header]
     places: list[Place]
     runs: list[Run]
     stack: Stack | None
+    has_companions: bool
 
     def of(self, file: bytes) -> "Layout":
         """Return the layout of another file that is laid out alike."""
         headers = [header.of(file) for header in self.headers]
-        return Layout(headers, self.places, self.runs, self.stack)
+        return Layout(headers, self.places, self.runs, self.stack, self.has_companions)
 
 
 def find_runs(numbers: Sequence[int], places: Sequence[Place]) -> list[Run]:

@@ -6,24 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.companions import variance_of, where
 from photoz_mmae.cutouts.fits import Planes
-from photoz_mmae.cutouts.headers import Header
-from photoz_mmae.cutouts.wcs import Wcs, read_wcs
-from photoz_mmae.surveys import ZERO_POINT
+from photoz_mmae.cutouts.lsst import stencil_centre
+from photoz_mmae.cutouts.wcs import Wcs, read_position, read_wcs
 
 MAX_FLUX = 1e12
 """A pixel beyond this, at zero point 27, is no measurement: AB magnitude -3."""
-
-_UNIT_ZERO_POINTS = {
-    "NJY": 31.4,
-    "UJY": 23.9,
-    "MICROJY": 23.9,
-    "MJY": 16.4,
-    "JY": 8.9,
-    "NANOMAGGY": 22.5,
-    "NANOMAGGIES": 22.5,
-    "NMGY": 22.5,
-}
 
 
 class Target(NamedTuple):
@@ -47,15 +36,15 @@ class Target(NamedTuple):
 def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None = None) -> Target:
     """Return the target in an image.
 
-    It is at `sky` where that is given, else at RA_TARG and DEC_TARG, else at RA and DEC, else at
-    the array's centre. RA and DEC count only where they fall on the image: they may be the
-    telescope's.
+    It is at `sky` where that is given, else at RA_TARG and DEC_TARG, else in the middle of the
+    region that an LSST cutout was asked for, else at RA and DEC, else at the array's centre. RA and
+    DEC count only where they fall on the image: they may be the telescope's.
     """
     if sky:
         return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
     for ra_key, dec_key in (("RA_TARG", "DEC_TARG"), ("RA", "DEC")):
         for header in (plane.header, plane.primary):
-            sky = _sky(header, ra_key, dec_key)
+            sky = read_position(header, ra_key, dec_key)
             if sky and wcs is None:
                 return Target(*_centre(plane), sky)
             if sky and wcs is not None:
@@ -64,6 +53,8 @@ def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None 
                     return target
             if plane.header is plane.primary:
                 break
+        if sky := stencil_centre(plane.primary):
+            return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
     x, y = _centre(plane)
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
@@ -177,6 +168,59 @@ def place(
     return Placed(not whole, not finite.all(), dead, float(images.max()))
 
 
+def place_companions(
+    planes: Planes,
+    k: int,
+    left: int,
+    bottom: int,
+    factor: float,
+    image: NDArray[np.float32],
+    missing: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+    variance: NDArray[np.float32],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Bring an image's mask and variance to a band that `place` has filled.
+
+    Parameters
+    ----------
+    planes : Planes
+    k : int
+        Number of the band in it.
+    left, bottom, factor
+        As given to `place`.
+    image, missing, saturated, variance : ndarray (S, S)
+        Filled in place.
+
+    Returns
+    -------
+    unmeasured, caution : ndarray (S, S) of bool
+        Pixels of which the mask says that they were not measured, or that caution is needed.
+    """
+    size = image.shape[0]
+    height, width = planes.size
+    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
+    columns = slice(max(0, left), max(0, min(width, left + size)))
+    box = (
+        slice(rows.start - bottom, rows.stop - bottom),
+        slice(columns.start - left, columns.stop - left),
+    )
+    unmeasured, caution = np.zeros((2, size, size), bool)
+    place = planes.places[k]
+    if planes.masks is not None:
+        pixels = planes.masks[k][rows, columns]
+        unmeasured[box] = where(pixels, place.bits.missing)
+        caution[box] = where(pixels, place.bits.caution)
+        saturated[box] |= where(pixels, place.bits.saturated)
+    missing |= unmeasured
+    if planes.variances is not None:
+        values, infinite = variance_of(planes.variances[k], place.power)
+        variance[box] = values[rows, columns] * factor**2
+        missing[box] |= infinite[rows, columns]
+    image[missing] = 0
+    variance[missing] = 0
+    return unmeasured, caution
+
+
 def _scale_into(images: NDArray[np.float32], pixels: NDArray[Any], factor: float) -> None:
     """Fill images with pixels times a factor: float32 stays so, others are scaled in float64."""
     if pixels.dtype.kind == "f" and (factor == 1 or pixels.dtype.itemsize == 4):
@@ -196,31 +240,3 @@ def file_pixel_scale(plane: Planes, wcs: Wcs | None) -> float | None:
 def _centre(plane: Planes) -> tuple[float, float]:
     height, width = plane.size
     return (width - 1) / 2, (height - 1) / 2
-
-
-def _sky(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | None:
-    ra, dec = header.number(ra_key), header.number(dec_key)
-    if ra is None or dec is None or not -360 <= ra <= 360 or not -90 <= dec <= 90:
-        return None
-    return ra % 360.0, dec
-
-
-def flux_factor(plane: Planes) -> float:
-    """Return what brings the file's pixels to AB zero point 27."""
-    headers = (plane.header, plane.primary)
-    for header in headers[: 1 + (plane.header is not plane.primary)]:
-        zero_point = _zero_point(header)
-        if zero_point is not None:
-            return 1.0 if zero_point == ZERO_POINT else 10 ** (0.4 * (ZERO_POINT - zero_point))
-    return 1.0
-
-
-def _zero_point(header: Header) -> float | None:
-    for key in ("MAGZERO", "FLUXMAG0", "ZP"):
-        value = header.number(key)
-        if value is not None and key == "FLUXMAG0":
-            value = 2.5 * math.log10(value) if value > 0 else None
-        # Zero and the like mean that nobody filled it in.
-        if value is not None and 5 < value < 50:
-            return value
-    return _UNIT_ZERO_POINTS.get(header.text("BUNIT").upper())

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from photoz_mmae.cutouts.coadds import CoaddObjects, Coadds, TractPatch, find_coadds
+from photoz_mmae.cutouts.coadd_objects import CoaddObjects, TractPatch
+from photoz_mmae.cutouts.coadds import Coadds, find_coadds
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.ids import is_fits_name
 from photoz_mmae.cutouts.source import Source

@@ -1,5 +1,6 @@
 """FITS cutouts written by astropy, the reference, for the tests of this folder."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
+from photoz_mmae.cutouts.headers import Header, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
@@ -87,3 +89,18 @@ def read_measured(
     batch = read_batch(sources, Wanted(tuple(bands), size, scale))
     measure_batch(batch, bands)
     return batch
+
+
+def headers_of(path: Path | str) -> list[Header]:
+    """All headers of a file, as the readers see them."""
+    descriptor = open_regular(str(path))
+    try:
+        return list(walk_headers(reader(descriptor)))
+    finally:
+        os.close(descriptor)
+
+
+def header_of(**cards: Any) -> Header:
+    """The header of a primary unit with these cards."""
+    content = fits.PrimaryHDU(header=fits.Header(cards)).header.tostring().encode()
+    return next(walk_headers(lambda start, length: content[start : start + length]))
