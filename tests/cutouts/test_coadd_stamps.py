@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.io import fits
+from cutout_files import SCALE, header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,6 @@ from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
-
-from .cutout_files import SCALE, header
 
 SHAPE = (1300, 150)
 SIZE = 32
@@ -58,6 +57,11 @@ def head_of(x0=0, y0=0):
     return head
 
 
+def wcs_of_patch():
+    content = fits.PrimaryHDU(header=head_of()).header.tostring().encode()
+    return read_wcs(next(walk_headers(lambda start, size: content[start : start + size])))
+
+
 @pytest.fixture(scope="module", params=["image", "plain", "compressed"])
 def patch(request, tmp_path_factory):
     """A folder of coadds of g and i, their layers, and how they are written."""
@@ -80,7 +84,7 @@ def patch(request, tmp_path_factory):
 )
 def test_same_as_cutouts_of_the_place(patch, tmp_path_factory, places):
     folder, both, how = patch
-    wcs = WCS_OF_PATCH
+    wcs = wcs_of_patch()
     ra, dec = np.array([wcs.to_sky(x, y) for x, y in places]).T
     ids = [str(n) for n in range(len(places))]
     objects = CoaddObjects(find_coadds(str(folder), "gi"), pa.array(ids), ra, dec)
@@ -102,17 +106,6 @@ def test_same_as_cutouts_of_the_place(patch, tmp_path_factory, places):
     np.testing.assert_array_equal(again.missing, single.missing[::-1])
     np.testing.assert_array_equal(again.variance, single.variance[::-1])
     np.testing.assert_array_equal(again.saturated, single.saturated[::-1])
-
-
-WCS_OF_PATCH = read_wcs(
-    next(
-        iter(
-            walk_headers(
-                lambda o, n: fits.PrimaryHDU(header=head_of()).header.tostring().encode()[o : o + n]
-            )
-        )
-    )
-)
 
 
 def cutout(folder, both, how, places, source):
@@ -162,7 +155,7 @@ def test_assignment_to_patches(tmp_path):
         )
     patches = find_coadds(str(tmp_path), "g").patches
     x = np.array([10.0, 95.0, 105.0, 190.0, 300.0, np.nan])
-    sky = [WCS_OF_PATCH.to_sky(each, 600.0) for each in x[:5]]
+    sky = [wcs_of_patch().to_sky(each, 600.0) for each in x[:5]]
     ra, dec = np.array([*sky, (np.nan, 2.0)]).T
     patch, height = assign(patches, ra, dec)
     assert patch.tolist() == [0, 0, 1, 1, -1, -1]
