@@ -178,6 +178,16 @@ def test_units_and_descriptions_are_kept(predict, cutouts, objects, tmp_path, su
     )
 
 
+def test_keywords_of_fits_columns(predict, cutouts, objects, tmp_path):
+    path = objects({"object_id": IDS, "ebv": [0.1] * 12, "size": [1.5] * 12}, "fits")
+    with fits.open(path, mode="update") as file:
+        for key, text in (("TUCD3", "phys.angSize"), ("TCOMM3", "its radius")):
+            file[1].header[key] = text
+    assert predict(cutouts, "--catalog", path, "--keep", "size")[0] == 0
+    metadata = rows(tmp_path).schema.field("size").metadata
+    assert metadata == {b"ucd": b"phys.angSize", b"description": b"its radius"}
+
+
 def test_what_is_kept_may_change_without_a_prediction(predict, cutouts, objects, tmp_path):
     columns = {"object_id": IDS, "ebv": [0.1] * 12, "tract": [1] * 12, "patch": ["0,0"] * 12}
     run = (cutouts, "--part-size", "4", "--catalog", objects(columns))
