@@ -114,13 +114,15 @@ CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
 class PredictRun:
     """`photoz-mmae predict`: cutouts in, one catalogue out.
 
-    `columns` names columns of the table `catalog`; those not in it have their usual names.
-    Objects are those of `cutouts`, or of the table where it names files or `coadds` are given.
+    `columns` names columns of the tables `catalog` and `list`; those not in it have their usual
+    names. Objects are those of `cutouts`, or of the table where it names files or `coadds` are
+    given. `-` among the `cutouts` stands for paths on standard input.
     """
 
     output: Path
     catalog: Path | None = None
     coadds: Path | None = None
+    list: Path | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
     cutouts: tuple[str, ...] = Field(default=(), validate_default=True)
@@ -144,9 +146,11 @@ class PredictRun:
     @classmethod
     def _objects_are_somewhere(cls, cutouts: Any, given: ValidationInfo) -> Any:
         coadds = given.data.get("coadds") is not None
-        named = "file" in given.data.get("columns", ())
+        named = "file" in given.data.get("columns", ()) and given.data.get("catalog") is not None
         if coadds and (cutouts or named):
             raise ValueError("give either CUTOUTS or --coadds DIR")
+        if (coadds or named) and given.data.get("list") is not None:
+            raise ValueError("the table says which objects there are; --list has no use for it")
         if named and len(cutouts) > 1:
             raise ValueError("the table names the files (file=NAME); give one folder they are in")
         if not (cutouts or coadds or named):
@@ -173,7 +177,7 @@ class PredictRun:
                 raise ValueError(f"unknown {role!r}; names can be given for {known}")
         if ("ra" in columns) != ("dec" in columns):
             raise ValueError("ra and dec are named together")
-        if given.data.get("catalog") is None:
+        if given.data.get("catalog") is None and given.data.get("list") is None:
             raise ValueError("names columns of a table; give it as --catalog TABLE")
         return columns
 

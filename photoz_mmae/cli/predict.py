@@ -46,6 +46,14 @@ PLAIN_INTERVAL = 10.0
 )
 @run_option(
     PredictRun,
+    "--list",
+    type=click.Path(path_type=Path),
+    metavar="LIST",
+    help="What was asked of HSC's cutout service (its text, or a table): ids and positions of "
+    "CUTOUTS named N-cutout-...",
+)
+@run_option(
+    PredictRun,
     "--columns",
     metavar="ROLE=NAME,...",
     help="The columns of TABLE, where they have other names: id, ra, dec, ebv; file, which makes "
@@ -95,7 +103,8 @@ PLAIN_INTERVAL = 10.0
 @overwrite_option
 @config_option
 def predict(config: Path | None, **options: Any) -> int:
-    """Predict redshifts of CUTOUTS (FITS files or folders) into one catalogue.
+    """Predict redshifts of CUTOUTS (FITS files or folders; - reads their paths from standard
+    input) into one catalogue.
 
     One row per object, whatever is wrong with it: the column flags says what. The same command
     goes on with a run that was stopped, and brings a finished catalogue up to date with new,
@@ -161,6 +170,16 @@ class _Report:
         _say(f"found     {'; '.join(said)}")
         for problem in objects.coadds.damaged if objects.coadds else ():
             _say(f"          passed over: {problem}")
+        if (joined := objects.joined) is not None:
+            said = [f"{_count(joined.answers, 'cutout')} answer it"]
+            if joined.unanswered:
+                absent = f" ({_count(joined.absent, 'object')} without any)" * bool(joined.absent)
+                said.append(f"{_count(joined.unanswered, 'line')} have no file{absent}")
+            if joined.unlisted:
+                said.append(f"{_count(joined.unlisted, 'cutout')} not in it")
+            if joined.other:
+                said.append(f"{_count(joined.other, 'file')} of other filters ignored")
+            _say(f"list      {'; '.join(said)}")
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)

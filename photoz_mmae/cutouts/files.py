@@ -100,9 +100,11 @@ def fill_from_files(
 def read_id(source: Source) -> str:
     """Return the id that an object has, from its headers alone."""
     cutout = Cutout()
+    if source.object_id is not None:
+        return source.object_id
     with suppress(Exception):  # whatever is wrong with it, it has an id
         read_cutout(source, list(read_ahead(source.files)), (), cutout)
-    return source.object_id or cutout.object_id or name_id(source)
+    return cutout.object_id or name_id(source)
 
 
 def _open(
@@ -164,6 +166,9 @@ def _fill_row(
     target = find_target(leader, wcs, sky)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
+    if sky and not target.is_on(leader.data):
+        where = f"RA {sky[0]:.5f}, Dec {sky[1]:.5f}"
+        raise Unusable(Flag.NO_FINITE_PIXELS, f"the position given, {where}, is not on its image")
     flags = 0
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= _OFF_CENTRE

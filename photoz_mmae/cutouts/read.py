@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from photoz_mmae.cutouts.absent import fill_absent
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
 from photoz_mmae.cutouts.coadd_stamps import fill_from_coadds
 from photoz_mmae.cutouts.files import fill_from_files, read_id
@@ -10,7 +11,7 @@ from photoz_mmae.cutouts.source import Source
 
 __all__ = ["read_batch", "read_id"]
 
-_FILL = {"cutout": fill_from_files, "coadd": fill_from_coadds}
+_FILL = {"cutout": fill_from_files, "coadd": fill_from_coadds, "absent": fill_absent}
 
 
 def read_batch(

@@ -147,9 +147,12 @@ class CatalogFile:
 
     def __init__(self, run: PredictRun) -> None:
         assert run.catalog is not None
+        self.table = TableFile(run.catalog, run.columns.get("id", ID_COLUMN), "--columns id=NAME")
         named: Mapping[str, str] = run.columns
+        if run.list is not None:  # some may be names in the list
+            names = {*self.table.names, named.get("id", ID_COLUMN)}
+            named = {role: name for role, name in named.items() if name in names}
         self.columns = {"id": ID_COLUMN, **named}
-        self.table = TableFile(run.catalog, self.columns["id"], "--columns id=NAME")
         for roles in (("ebv",), ("ra", "dec"), ("tract",), ("patch",)):
             if not set(roles) & named.keys():
                 self.columns |= zip(roles, self._usual(roles), strict=False)

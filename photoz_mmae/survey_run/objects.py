@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 
 from photoz_mmae.cutouts.coadd_objects import CoaddObjects, TractPatch
 from photoz_mmae.cutouts.coadds import Coadds, find_coadds
-from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.ids import is_fits_name
+from photoz_mmae.cutouts.requested import Joined
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
 from photoz_mmae.runs import PredictRun
+from photoz_mmae.survey_run.find import find_cutouts
 from photoz_mmae.survey_run.object_table import CatalogFile, CatalogRows, check_ids
 
 BAND = "{band}"
@@ -34,12 +35,15 @@ class Objects:
         Objects whose files are not there, or which no coadd covers.
     coadds : Coadds or None
         Where the objects lie, if not in files of their own.
+    joined : Joined or None
+        What a request list says of them.
     """
 
     sources: Sequence[Source]
     ignored: int
     absent: int = 0
     coadds: Coadds | None = None
+    joined: Joined | None = None
 
 
 def kind_of_objects(run: PredictRun) -> str | None:
@@ -67,16 +71,15 @@ def find_objects(
     InputError
         There are none, or none of them is in the table.
     """
-    if file is None or rows is None:
-        discovery = discover(run.cutouts)
-        return Objects(discovery.sources, discovery.ignored)
-    if run.coadds is not None:
-        return _on_coadds(str(run.coadds), bands, file, rows)
-    if "file" in file.columns:
-        return _named_files(run, bands, file, rows)
-    discovery = discover(run.cutouts)
-    check_ids(rows.objects, file, discovery.sources)
-    return Objects(discovery.sources, discovery.ignored)
+    if file is not None and rows is not None:
+        if run.coadds is not None:
+            return _on_coadds(str(run.coadds), bands, file, rows)
+        if "file" in file.columns:
+            return _named_files(run, bands, file, rows)
+    found = find_cutouts(run)
+    if file is not None and rows is not None:
+        check_ids(rows.objects, file, found.sources)
+    return Objects(found.sources, found.ignored, joined=found.joined)
 
 
 def _on_coadds(folder: str, bands: Sequence[str], file: CatalogFile, rows: CatalogRows) -> Objects:

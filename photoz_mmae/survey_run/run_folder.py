@@ -225,8 +225,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    if name == "catalog" and (before is None or now is None):
-        return f"made {'with' if before else 'without'} --catalog"
+    if name in ("catalog", "list") and (before is None or now is None):
+        return f"made {'with' if before else 'without'} --{name}"
     if name == "catalog":
         return f"the table given as --catalog had {before}, has {now}"
     if name == "objects":

@@ -160,6 +160,8 @@ class _Survey:
         }
         if kind := kind_of_objects(run):
             self.settings["objects"] = kind
+        if run.list is not None:
+            self.settings["list"] = "ids and positions"
         self.table: ObjectTable | None = None
         self.table_folder: Path | None = None
         self.kept: KeptColumns | None = None
