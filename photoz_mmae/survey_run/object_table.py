@@ -32,7 +32,7 @@ LONGEST_ID = 40
 LOOKED_AT = 1000
 """Cutouts that are looked at, about, before a table is refused for having none of them."""
 
-_POSITION_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"))
+_POSITION_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"), ("ra", "decl"))
 """Usual names, in any case."""
 
 _CHUNK = 1 << 20
