@@ -119,7 +119,12 @@ class _Known:
         self._folders = [_absolute_folder(base, folder) for folder in sources.folders]
         hashes, owners = array("q"), array("q")
         identities = list(sources.identities())
+        on_coadds = dict(sources.on_coadds())
         for index, (first, last) in enumerate(itertools.pairwise(sources.first)):
+            if index in on_coadds:
+                hashes.append(hash(_on_coadds(on_coadds[index])))
+                owners.append(index)
+                continue
             for file in range(first, last):
                 hashes.append(hash(self._path(file) + identities[index]))
                 owners.append(index)
@@ -128,9 +133,6 @@ class _Known:
             names = [*self.absolute(index), _by_id(object_id, ra, dec)]
             hashes.extend(map(hash, names))
             owners.extend([index] * len(names))
-        for index, object_id in sources.on_coadds():
-            hashes.append(hash(_on_coadds(object_id)))
-            owners.append(index)
         order = np.argsort(np.array(hashes, np.int64), kind="stable")
         self._hashes = np.array(hashes, np.int64)[order]
         self._owners = np.array(owners, np.int64)[order]
@@ -168,13 +170,16 @@ class _Known:
 
     def _verified(self, key: str, start: int, end: int) -> int | None:
         for index in self._owners[start:end].tolist():
+            if key.startswith("\0coadd\0"):
+                source = self.sources[index]
+                if source.kind == "coadd" and key == _key(source, ""):
+                    return int(index)
+                continue
             which = self._identities[index]
             if any(key in (path + which, path) for path in self.absolute(index)):
                 return int(index)
             source = self.sources[index]
-            if source.object_id is None:
-                continue
-            if key == _by_id_of(source) or key == _key(source, ""):
+            if source.object_id is not None and key == _by_id_of(source):
                 return int(index)
         return None
 
@@ -201,8 +206,9 @@ def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tup
             continue
         known.new[index] = 0
         source = known.sources[index]
-        moved = source.kind == "coadd" and any(map(_exists, paths[row]))
-        if source.is_absent and not before.is_absent and not moved:
+        came_to_nothing = source.is_absent and not before.is_absent
+        # An object may have moved off coadds that are still there.
+        if came_to_nothing and (source.kind != "coadd" or not any(map(_exists, paths[row]))):
             gone.append(row)
             continue
         # Paths stay as they were first given, unless the files are others now.
@@ -225,7 +231,7 @@ def _find(
     """
     keys, ends = [], [0]
     for source, some in zip(planned, paths, strict=True):
-        keys += [_key(source, path) for path in some]
+        keys += [_key(source, path) for path in (some[:1] if source.kind == "coadd" else some)]
         ends.append(len(keys))
     found = known.find(keys)
     for source, some, bounds in zip(planned, paths, itertools.pairwise(ends), strict=True):
