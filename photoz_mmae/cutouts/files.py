@@ -45,7 +45,7 @@ from photoz_mmae.cutouts.placing import (
 from photoz_mmae.cutouts.read_ahead import Content, read_ahead
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.units import flux_factor, saturation
-from photoz_mmae.cutouts.wcs import Wcs, read_wcs
+from photoz_mmae.cutouts.wcs import Wcs
 from photoz_mmae.flags import Flag
 
 OFF_CENTRE_PIXELS = 1.5
@@ -162,7 +162,7 @@ def _fill_row(
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = _leader(planes, bands)
-    wcs = read_wcs(leader.header, leader.x_axis, leader.projection)
+    wcs = leader.wcs()
     target = find_target(leader, wcs, sky)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
@@ -179,7 +179,7 @@ def _fill_row(
     arcsec = scale or wanted.pixel_scale
 
     complete = True
-    count = sum(len(plane.data) for plane in planes)
+    count = sum([len(plane.data) for plane in planes])
     if count < len(bands):
         found = {plane.first + k for plane in planes for k in range(len(plane.data))}
         absent = [k for k in range(len(bands)) if k not in found]
@@ -246,7 +246,7 @@ def _place_beside(
 
 def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
     """Return the image that tells where the target is: that of i, else the first."""
-    if "i" in bands:
+    if len(planes) > 1 and "i" in bands:
         number = bands.index("i")
         for plane in planes:
             if plane.first <= number < plane.first + len(plane.data):

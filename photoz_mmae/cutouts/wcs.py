@@ -156,7 +156,26 @@ def read_position(header: Header, ra_key: str, dec_key: str) -> tuple[float, flo
     return ra % 360.0, dec
 
 
-def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = None) -> Wcs | None:
+def tangent_numbers(header: Header, x_axis: int) -> tuple[tuple[int, int], ...]:
+    """Return where in `header.raw` the numbers of a TAN projection with a CD matrix are.
+
+    Those are CRVAL, CRPIX and CD, in the order of `TangentPlane`; (0, 0) for one of CD that is not
+    there. Empty where one of the others is not there, or no CD.
+    """
+    keys = _TAN_KEYS[x_axis]
+    names = [key.encode() for key in (*keys.point, *keys.cd)]
+    there = [name in header.cards for name in names]
+    if not all(there[:4]) or not any(there[4:]):
+        return ()
+    return tuple(header.number_span(name) if name in header.cards else (0, 0) for name in names)
+
+
+def read_wcs(
+    header: Header,
+    x_axis: int = 1,
+    projection: Projection | None = None,
+    linear: tuple[tuple[int, int], ...] = (),
+) -> Wcs | None:
     """Return the equatorial WCS of an image, or None where its header has none that works.
 
     Parameters
@@ -166,7 +185,20 @@ def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = No
         FITS number of the image's x axis, y being the next: 1, or 2 for a cube with bands fastest.
     projection : str, optional
         What `read_projection` says of it, where that is known.
+    linear : tuple of (int, int)
+        What `tangent_numbers` says of it, where that is known.
     """
+    if linear:
+        raw = header.raw
+        try:
+            ra, dec, x, y, a, b, c, d = [
+                float(raw[start:stop]) if stop else 0.0 for start, stop in linear
+            ]
+        except ValueError:
+            pass  # other spellings of a number are read below
+        else:
+            if -90 <= dec <= 90 and 0 < abs(a * d - b * c) < 1 and math.isfinite(ra + x + y):
+                return TangentPlane(ra, dec, (x, y), (a, b, c, d))
     kind = read_projection(header, x_axis) if projection is None else projection
     if kind == "TAN":
         return _tangent_plane(header, x_axis)
@@ -209,6 +241,8 @@ def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:
         a, b, c, d = step_x * a, step_x * b, step_y * c, step_y * d
     if not 0 < abs(a * d - b * c) < 1:  # singular, or pixels larger than a degree: not filled in
         return None
+    if dec == 90 and number("LONPOLE") is None:  # where its default is 0, and 180 elsewhere
+        a, b, c, d = -a, -b, -c, -d
     return TangentPlane(ra, dec, (x, y), (a, b, c, d))
 
 
