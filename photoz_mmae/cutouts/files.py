@@ -23,7 +23,7 @@ MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -204,7 +204,7 @@ def _fill_row(
             complete = False
         for some_planes in planes_here:
             if some_planes.masks is not None or some_planes.variances is not None:
-                near = _around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
+                near = around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
                 flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
                 alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
                 complete = False
@@ -218,7 +218,8 @@ def _fill_row(
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
-    _require_bands(bands, cutout.planes, measured)
+    present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    require_bands(bands, present, measured)
 
 
 def _place_beside(
@@ -281,7 +282,7 @@ def _factor(planes: Planes) -> float:
     return flux_factor(planes.header, planes.primary, planes.archive)
 
 
-def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
+def around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     """Return the rows and columns of a box about a position."""
     rows, columns = (
         slice(max(0, round(at - radius)), max(0, round(at + radius) + 1)) for at in (y, x)
@@ -289,12 +290,11 @@ def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _require_bands(
-    bands: Sequence[str], planes: Sequence[Planes], measured: NDArray[np.bool_]
+def require_bands(
+    bands: Sequence[str], present: Collection[str], measured: NDArray[np.bool_]
 ) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    there = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
-    absent = [band for band in bands if band not in there]
+    absent = [band for band in bands if band not in present]
     dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")
