@@ -101,6 +101,7 @@ class MMAE(nn.Module):
         spectra: Spectra | None = None,
         image_hidden: Tensor | None = None,
         spectrum_hidden: Tensor | None = None,
+        there: Tensor | None = None,
     ) -> Tensor:
         """Encode what is there.
 
@@ -111,6 +112,9 @@ class MMAE(nn.Module):
         spectra : Spectra, optional
         image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
             True where a token is left out; the same number for every object.
+        there : Tensor of bool, (N, H + visible), optional
+            From `tokens_there`, of objects without spectra: False where a token that is not left
+            out holds no measurement, so that nobody may look at it.
 
         Returns
         -------
@@ -124,18 +128,33 @@ class MMAE(nn.Module):
             sequence.append(visible_tokens(runs, spectrum_hidden))
         tokens = torch.cat(sequence, dim=1)
         for block in self.encoder:
-            tokens = block(tokens)
+            tokens = block(tokens, there)
         encoded: Tensor = self.norm(tokens)
         return encoded
+
+    def tokens_there(self, missing: Tensor, image_hidden: Tensor | None = None) -> Tensor:
+        """Which of the tokens that `encode` gives hold a measurement: (N, H + visible).
+
+        Objects may lack as many patches as they like, and each another number: their tokens stay
+        in the sequence, where nobody looks at them, so that an object's values do not depend on
+        what others lack.
+
+        Parameters
+        ----------
+        missing, image_hidden : Tensor of bool, (N, T)
+            Patches that were not measured, and those that are left out.
+        """
+        there = visible_tokens(~missing.unsqueeze(2), image_hidden).squeeze(2)
+        return torch.cat([there.new_ones(len(there), self.heading), there], dim=1)
 
     def redshift_logits(self, encoded: Tensor) -> Tensor:
         """Logits of the bins of p(z): (N, T, W) -> (N, K)."""
         logits: Tensor = self.redshift_head(encoded[:, :2].flatten(1))
         return logits
 
-    def decode_spectrum(self, encoded: Tensor) -> Tensor:
-        """Reconstructed spectrum over its mean: (N, T, W) -> (N, P)."""
-        runs: Tensor = self.spectrum_decoder(encoded)
+    def decode_spectrum(self, encoded: Tensor, there: Tensor | None = None) -> Tensor:
+        """Reconstructed spectrum over its mean: (N, T, W) -> (N, P); `there` as in `encode`."""
+        runs: Tensor = self.spectrum_decoder(encoded, there)
         return runs.flatten(1)[:, : self.settings.spectrum_pixels]
 
     def decode_patches(self, encoded: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def _rows(
             ebv = np.full(len(given), np.nan, np.float32)
         else:
             ebv = objects.ebv_of(batch.object_id)
-        prediction = engine.predict(batch.images, ebv)
+        prediction = engine.predict(batch.images, ebv, batch.missing)
         rows = catalogue_rows(batch, prediction, model, columns, ebv)
         tables.append(rows.append_column(PROBLEM, _problems(batch.reason, rows["z_best"])))
     return pa.concat_tables(tables)
