@@ -31,6 +31,7 @@ class Flag(IntFlag):
     DUPLICATE_ID = 1 << 20
     DUPLICATE_SKY = 1 << 21
     SOURCE_GONE = 1 << 22
+    FEWER_BANDS = 1 << 23
 
 
 NO_REDSHIFT = Flag.READ_ERROR | Flag.MISSING_BAND | Flag.WRONG_SIZE | Flag.NO_FINITE_PIXELS
@@ -55,7 +56,7 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.MISSING_BAND: "a band the model cannot do without is missing",
     Flag.WRONG_SIZE: "the image is not two-dimensional per band, or too small",
     Flag.NO_FINITE_PIXELS: "a band holds no finite, non-constant pixels",
-    Flag.NONFINITE_PIXELS: "some pixels are NaN or infinite; they were set to zero",
+    Flag.NONFINITE_PIXELS: "some pixels are NaN or infinite; they count as missing",
     Flag.MASKED_PIXELS: "some pixels are masked by the survey",
     Flag.SATURATED: "saturated pixels in the aperture",
     Flag.PADDED: "the cutout was smaller than the model's field and was padded",
@@ -74,4 +75,5 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.DUPLICATE_ID: "another row has the same object_id",
     Flag.DUPLICATE_SKY: 'another object_id lies within 0.5"',
     Flag.SOURCE_GONE: "the cutout was there in an earlier run and is not any more",
+    Flag.FEWER_BANDS: "a band is missing; the model was trained to do without",
 }

@@ -70,6 +70,7 @@ class TrainRun:
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     dust: Literal["none", "deredden", "input"] | None = None
+    drop_bands: float | None = Field(default=None, ge=0, le=1)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"

@@ -6,7 +6,8 @@ flags without redshift is set at most:
 1. READ_ERROR: a file is gone, forbidden, no FITS, damaged, truncated or without an image.
 2. WRONG_SIZE: no two axes per band, a side below 8 pixels, or far too large for a cutout.
 3. MISSING_BAND: a band of the model is not there; or some bands, not all, are dead: without a
-   finite pixel, or constant. The bands that are there keep their pixels and fluxes.
+   finite pixel, or constant. The bands that are there keep their pixels and fluxes. Of a model
+   that can do without, such objects get a redshift and FEWER_BANDS as long as one band is alive.
 4. NO_FINITE_PIXELS: every band that is there is dead, or the target lies outside the image.
 
 Position. The target is where the header says (RA_TARG and DEC_TARG, else numeric RA and DEC, of
@@ -119,13 +120,14 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     if target.is_inside(leader):
         batch.x[row] = target.x - corner(target.x, wanted.size)
         batch.y[row] = target.y - corner(target.y, wanted.size)
-    _require_bands(bands, planes, alive)
+    batch.flags[row] |= _require_bands(wanted, planes, alive)
 
 
-def _require_bands(
-    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
-) -> None:
-    """Raise Unusable unless every band of the model is there and alive."""
+def _require_bands(wanted: Wanted, planes: dict[str, Plane], alive: NDArray[np.bool_]) -> Flag:
+    """Raise Unusable unless every band of the model, or one at least, is there and alive."""
+    bands = wanted.bands
+    if not wanted.every_band and alive.any():
+        return Flag(0) if alive.all() else Flag.FEWER_BANDS
     absent = [band for band in bands if band not in planes]
     dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
     if absent:
@@ -137,3 +139,4 @@ def _require_bands(
         )
     if dead:
         raise Unusable(Flag.MISSING_BAND, f"no finite pixels that differ in band {', '.join(dead)}")
+    return Flag(0)

@@ -126,10 +126,10 @@ class Engine:
 
     def _batches(
         self, whole: Completed, ebv: Floats, rows: NDArray[np.intp], size: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, int]]:
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
         """Yield batches of a fixed size on the device, and how many of each are objects.
 
-        Images, E(B-V), which patches are hidden (None: none of any object), number.
+        Images, E(B-V), bands there, patches hidden (None: none of any object), number.
         """
         lacking = bool(whole.hidden[rows].any())
         for start in range(0, max(len(rows), 1), size):
@@ -138,11 +138,12 @@ class Engine:
             np.take(whole.images, some, axis=0, out=host.numpy()[: len(some)], mode="clip")
             hidden = _padded(whole.hidden[some], size, False).to(self.device) if lacking else None
             reddening = _padded(ebv[some], size, np.nan).to(self.device)
-            yield host.to(self.device, non_blocking=True), reddening, hidden, len(some)
+            present = _padded(whole.present[some], size, True).to(self.device)
+            yield host.to(self.device, non_blocking=True), reddening, present, hidden, len(some)
 
     @torch.inference_mode()
     def _predict_batch(
-        self, images: Tensor, ebv: Tensor, lost: Tensor | None, n: int
+        self, images: Tensor, ebv: Tensor, present: Tensor, lost: Tensor | None, n: int
     ) -> Prediction:
         network = self._network
         images, ebv = self._dust.prepare(images, ebv)
@@ -158,7 +159,7 @@ class Engine:
                 spectrum=None,
                 spectrum_masked=None,
             )
-        embedded = network.embed(images, ebv)
+        embedded = network.embed(images, ebv, present)
         mass, _, spectrum = self._read(network, embedded, None, lost)
         masked_passes = [self._read(network, embedded, mask, lost) for mask in masks]
         return Prediction(

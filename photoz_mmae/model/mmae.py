@@ -40,15 +40,22 @@ class MMAE(nn.Module):
     settings : MMAENetwork
     takes_ebv : bool
         Whether E(B-V) has a token of its own.
+    takes_bands : bool
+        Whether bands may be missing: what is absent is said in every patch and in the flux token.
     """
 
-    def __init__(self, settings: MMAENetwork, takes_ebv: bool = False) -> None:
+    def __init__(
+        self, settings: MMAENetwork, takes_ebv: bool = False, takes_bands: bool = False
+    ) -> None:
         super().__init__()
         self.settings = settings
         width = settings.width
         self.stretch = Stretch(settings.bands)
         self.image_tokens = ImageTokens(settings)
-        self.flux_token = FluxToken(settings)
+        self.flux_token = FluxToken(settings, takes_bands)
+        self.absent = (
+            nn.Parameter(0.02 * torch.randn(settings.bands, width)) if takes_bands else None
+        )
         self.ebv_token = EbvToken(settings) if takes_ebv else None
         self.spectrum_tokens = SpectrumTokens(settings)
         self.summary = nn.Parameter(0.02 * torch.randn(1, width))
@@ -75,7 +82,9 @@ class MMAE(nn.Module):
         """Number of tokens H before the patches, never hidden: summary, flux, perhaps E(B-V)."""
         return 2 if self.ebv_token is None else 3
 
-    def embed(self, image: Tensor, ebv: Tensor | None = None) -> Tensor:
+    def embed(
+        self, image: Tensor, ebv: Tensor | None = None, present: Tensor | None = None
+    ) -> Tensor:
         """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, H + T, W).
 
         First the summary token, then the flux token, then that of E(B-V) where the network takes
@@ -86,13 +95,27 @@ class MMAE(nn.Module):
         image : Tensor, (N, B, S, S)
         ebv : Tensor, (N,), optional
             Mag, NaN where unknown; not looked at by a network that does not take it.
+        present : Tensor of bool, (N, B), optional
+            Bands that are there, by default all; not looked at by a network that needs them all.
         """
+        if self.absent is None:
+            present = None
+        elif present is None:
+            present = image.new_ones(image.shape[:2], dtype=torch.bool)
+        if present is not None:
+            image = image * present[:, :, None, None]
         tokens = [self.summary.expand(len(image), -1, -1)]
-        tokens.append(self.flux_token(image, self.stretch.noise))
+        tokens.append(self.flux_token(image, self.stretch.noise, present))
         if self.ebv_token is not None:
             unknown = image.new_full((len(image),), torch.nan)
             tokens.append(self.ebv_token(unknown if ebv is None else ebv))
-        tokens.append(self.image_tokens(self.stretch(image)))
+        stretched = self.stretch(image)
+        if present is None or self.absent is None:
+            tokens.append(self.image_tokens(stretched))
+        else:
+            patches = self.image_tokens(stretched * present[:, :, None, None])
+            # (N, B) @ (B, W) -> (N, 1, W)
+            tokens.append(patches + ((~present).to(patches.dtype) @ self.absent).unsqueeze(1))
         return torch.cat(tokens, dim=1)
 
     def encode(

@@ -148,7 +148,12 @@ def _rows(
     objects: ObjectTable | None,
 ) -> pa.Table:
     model = engine.model.info
-    wanted = Wanted(model.bands, model.image_size, model.pixel_scale)
+    wanted = Wanted(
+        model.bands,
+        model.image_size,
+        model.pixel_scale,
+        every_band=model.missing_bands == "refused",
+    )
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
     tables = []
     # At least one chunk, so that a part without rows to compute has its columns.

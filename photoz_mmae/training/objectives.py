@@ -57,6 +57,8 @@ class View:
         In the batch that the objects are part of.
     image_hidden, spectrum_hidden : Tensor of bool, (N, T)
         Tokens that are hidden.
+    present : Tensor of bool, (N, B)
+        Bands that are shown.
     spectrum_shown : bool
         False: no spectrum is shown at all.
     """
@@ -65,6 +67,7 @@ class View:
     shares: Shares
     image_hidden: Tensor
     spectrum_hidden: Tensor
+    present: Tensor
     spectrum_shown: bool
 
     def __len__(self) -> int:
@@ -77,6 +80,7 @@ class View:
             self.shares[rows],
             self.image_hidden[rows],
             self.spectrum_hidden[rows],
+            self.present[rows],
             self.spectrum_shown,
         )
 
@@ -107,8 +111,11 @@ class Objective(Protocol):
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,)."""
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
+        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,).
+
+        `present` (N, B) bool says which bands are shown, by default all.
+        """
 
 
 def make_objective(
@@ -158,7 +165,7 @@ class PublishedObjective:
         redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
         return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
         return self.network.redshift_of(image)
 
     def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
@@ -168,6 +175,7 @@ class PublishedObjective:
             _shares(batch),
             _hide(batch, settings.image_tokens, schedule.image_hidden[0], generator),
             _hide(batch, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator),
+            _all_bands(batch),
             spectrum_shown=not dropped,
         )
 
@@ -186,13 +194,14 @@ class MMAEObjective:
         schedule = self._schedule
         ebv = self._forget_ebv(batch.ebv, generator)
         batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), _shares(batch)
+        present = self._drop_bands(batch, generator)
         cut = round(schedule.spectrum_dropped * len(batch))
         views = []
         for rows, shown in ((slice(cut), False), (slice(cut, None), True)):
             image_ratio = _draw(schedule.image_hidden, generator)
             spectrum_ratio = _draw(schedule.spectrum_hidden, generator)
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
-            views.append(replace(view, spectrum_shown=shown))
+            views.append(replace(view, spectrum_shown=shown, present=present[rows]))
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
@@ -203,7 +212,7 @@ class MMAEObjective:
         pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
         spectra = Spectra(batch.flux, pixels)
         with _autocast(batch.image, self._precision):
-            embedded = network.embed(batch.image, batch.ebv)
+            embedded = network.embed(batch.image, batch.ebv, view.present)
             if view.spectrum_shown:
                 encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
                 run = network.settings.spectrum_patch_size
@@ -228,10 +237,11 @@ class MMAEObjective:
             "crps": (view.shares.redshift * crps).sum(),
         }
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        mass = network.redshift_logits(network.encode(network.embed(image, ebv))).softmax(dim=1)
+        encoded = network.encode(network.embed(image, ebv, present))
+        mass = network.redshift_logits(encoded).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
         inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
@@ -245,6 +255,22 @@ class MMAEObjective:
             return ebv
         forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
         return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
+
+    def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
+        """Leave bands of some objects out, where the network is to learn it: (N, B) bool.
+
+        One band of half of them, two of a quarter, and so on, never the last one. Hidden patches
+        are to be rebuilt in all bands.
+        """
+        present = _all_bands(batch)
+        if self.network.absent is None:
+            return present
+        n, bands = present.shape
+        chance = 0.5 ** torch.arange(1, bands, dtype=torch.float32)
+        number = 1 + torch.multinomial(chance, n, replacement=True, generator=generator)
+        number[torch.rand(n, generator=generator) >= self._schedule.bands_dropped] = 0
+        order = torch.rand(n, bands, generator=generator).argsort(dim=1)
+        return (order >= number.unsqueeze(1)).to(present.device)
 
     def _view(
         self,
@@ -260,6 +286,7 @@ class MMAEObjective:
             shares,
             _hide(batch, settings.image_tokens, image_ratio, generator),
             _hide(batch, settings.spectrum_tokens, spectrum_ratio, generator),
+            _all_bands(batch),
             spectrum_shown=False,
         )
 
@@ -298,6 +325,10 @@ def _autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
 
 def _hide(batch: TrainingBatch, tokens: int, ratio: float, generator: torch.Generator) -> Tensor:
     return draw_mask(len(batch), tokens, ratio, generator).to(batch.image.device)
+
+
+def _all_bands(batch: TrainingBatch) -> Tensor:
+    return batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool)
 
 
 def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
