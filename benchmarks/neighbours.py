@@ -2,8 +2,8 @@
 
 python benchmarks/neighbours.py
 
-A blend: neighbours give more than 5 (10) per cent of the i-band light in the aperture. Too large: more
-than a quarter of the target's i-band light lies outside the stamp.
+A blend: neighbours give more than 5 (10) per cent of the i-band light in the aperture. Too large:
+more than a quarter of the target's i-band light lies outside the stamp.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Floats = NDArray[np.floating]
 
 @dataclass
 class Scenes:
-    """N mock stamps with noise (N, B, S, S), and in i without it: target, neighbours, total flux."""
+    """N mock stamps with noise (N, B, S, S); in i without it: target, neighbours, total flux."""
 
     images: Floats
     target: Floats
@@ -66,7 +66,7 @@ def scenes(n: int, seed: int, selection: str) -> Scenes:
 
 
 def judge(drawn: Scenes) -> tuple[NDArray[np.int32], Floats, Floats]:
-    """Flags (N,), the neighbours' share of the light in the aperture, the share in the stamp."""
+    """Return flags (N,), the neighbours' share of the aperture's light, the share in the stamp."""
     survey = HSC_WIDE
     n = len(drawn.images)
     batch = empty_batch([""] * n, Wanted(survey.bands, STAMP, survey.pixel_scale))

@@ -114,6 +114,7 @@ class PredictRun:
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
     masks: int = Field(default=4, ge=0, le=64)
+    resample: bool = False
     pdf: Literal["none", "quantiles", "grid"] = "quantiles"
     scheduler: str | None = None
     workers: int | None = Field(default=None, ge=1)

@@ -17,6 +17,9 @@ target's 0-based position is nearest to S/2 - 0.5 in both axes, and at S/2 - 1 w
 near: an odd image in an even size. What lies outside the model's size is cut off, what is
 missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from the array's centre.
 
+Pixel scale. An image whose scale differs from the model's by more than 2 per cent is taken as it is
+(OTHER_PIXEL_SCALE), or on request resampled with its target in the very middle (RESAMPLED).
+
 Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNIT, in that order,
 of the image's header, then the primary one; without any they are taken to be there already.
 """
@@ -38,6 +41,7 @@ from photoz_mmae.cutouts.placing import (
     place,
     same_target,
 )
+from photoz_mmae.cutouts.resample import MAX_RATIO, place_resampled
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
@@ -97,9 +101,14 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= Flag.OFF_CENTRE
     scale = file_pixel_scale(leader, wcs)
+    ratio = 1.0
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
-        flags |= Flag.OTHER_PIXEL_SCALE
-        batch.scale[row] = scale
+        if wanted.resample and 1 / MAX_RATIO < wanted.pixel_scale / scale < MAX_RATIO:
+            flags |= Flag.RESAMPLED
+            ratio = wanted.pixel_scale / scale
+        else:
+            flags |= Flag.OTHER_PIXEL_SCALE
+            batch.scale[row] = scale
 
     images = batch.images[row]
     missing = batch.missing[row]
@@ -110,14 +119,21 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
             if not there.is_inside(plane):
                 flags |= Flag.PADDED
                 continue
-            left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
             factor = flux_factor(plane)
-            padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
+            if ratio == 1:
+                left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
+                padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
+            else:
+                padded, nonfinite = place_resampled(
+                    plane.data, there.x, there.y, factor, ratio, images[k], missing[k]
+                )
             flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
     batch.flags[row] = flags
     alive = np.array([not band.all() for band in missing])
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(alive))
-    if target.is_inside(leader):
+    if target.is_inside(leader) and ratio != 1:
+        batch.x[row] = batch.y[row] = (wanted.size - 1) / 2
+    elif target.is_inside(leader):
         batch.x[row] = target.x - corner(target.x, wanted.size)
         batch.y[row] = target.y - corner(target.y, wanted.size)
     batch.flags[row] |= _require_bands(wanted, planes, alive)

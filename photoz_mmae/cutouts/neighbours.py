@@ -95,7 +95,7 @@ def _light(
 
 
 def _mean(values: Floats) -> Floats:
-    """Mean over the pairs that were measured, (n, P) -> (n,); NaN where they are less than a third."""
+    """Mean over the pairs that were measured, (n, P) -> (n,); NaN where less than a third were."""
     known = np.isfinite(values)
     number = known.sum(axis=1)
     mean = np.where(known, values, 0).sum(axis=1) / np.maximum(number, 1)

@@ -56,6 +56,7 @@ class PartSettings:
     batch_size : int or "auto"
     masks : int
     pdf : str
+    resample : bool
     made_with : str
         For the part's record: fingerprint of what decides the values.
     """
@@ -70,6 +71,7 @@ class PartSettings:
     batch_size: int | str
     masks: int
     pdf: str
+    resample: bool
     made_with: str
 
 
@@ -116,7 +118,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     )
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
-    table = _rows(engine, sources, base, columns, objects)
+    table = _rows(engine, sources, base, columns, objects, settings.resample)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -146,12 +148,14 @@ def _rows(
     base: str,
     columns: Sequence[Column],
     objects: ObjectTable | None,
+    resample: bool,
 ) -> pa.Table:
     model = engine.model.info
     wanted = Wanted(
         model.bands,
         model.image_size,
         model.pixel_scale,
+        resample=resample,
         every_band=model.missing_bands == "refused",
     )
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size

@@ -146,6 +146,8 @@ class _Survey:
         }
         if run.catalog is not None:
             self.settings["catalog"] = "ebv"
+        if run.resample:
+            self.settings["resample"] = True
         self.table: ObjectTable | None = None
         self.table_folder: Path | None = None
         self.made_with = settings_sha256(self.settings)
@@ -264,6 +266,7 @@ class _Survey:
             batch_size=run.batch_size,
             masks=run.masks,
             pdf=run.pdf,
+            resample=run.resample,
             made_with=self.made_with,
         )
 
