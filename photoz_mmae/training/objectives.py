@@ -4,8 +4,7 @@ Everything random about a batch is decided first, for all of it: `views` says wh
 can then be cut into pieces that are computed one after the other; their losses add up.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -17,6 +16,7 @@ from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
+from photoz_mmae.training.views import Shares, View, shares_of
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
@@ -24,71 +24,6 @@ CRPS_WEIGHT = 20.0
 
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
-
-
-@dataclass
-class Shares:
-    """How much each of N objects counts in the mean losses of its batch.
-
-    Attributes
-    ----------
-    image, spectrum, redshift : Tensor, (N,)
-        Each adds up to 1 over the batch, over those that have a spectrum or a redshift; all 0 where
-        none has.
-    """
-
-    image: Tensor
-    spectrum: Tensor
-    redshift: Tensor
-
-    def __getitem__(self, rows: slice) -> "Shares":
-        """Return those of some of the objects."""
-        return Shares(**{name: value[rows] for name, value in vars(self).items()})
-
-
-@dataclass
-class View:
-    """N objects with what the network is shown of them.
-
-    Attributes
-    ----------
-    batch : TrainingBatch
-    shares : Shares
-        In the batch that the objects are part of.
-    image_hidden, spectrum_hidden : Tensor of bool, (N, T)
-        Tokens that are hidden.
-    present : Tensor of bool, (N, B)
-        Bands that are shown.
-    spectrum_shown : bool
-        False: no spectrum is shown at all.
-    """
-
-    batch: TrainingBatch
-    shares: Shares
-    image_hidden: Tensor
-    spectrum_hidden: Tensor
-    present: Tensor
-    spectrum_shown: bool
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def __getitem__(self, rows: slice) -> "View":
-        """Return some of the objects."""
-        return View(
-            self.batch[rows],
-            self.shares[rows],
-            self.image_hidden[rows],
-            self.spectrum_hidden[rows],
-            self.present[rows],
-            self.spectrum_shown,
-        )
-
-    def pieces(self, n: int) -> Iterator["View"]:
-        """Cut into up to `n` pieces."""
-        size = -(-len(self) // n)
-        for start in range(0, len(self), max(1, size)):
-            yield self[start : start + size]
 
 
 class Objective(Protocol):
@@ -172,7 +107,7 @@ class PublishedObjective:
         schedule, settings = self._schedule, self.network.settings
         return View(
             batch,
-            _shares(batch),
+            shares_of(batch),
             _hide(batch, settings.image_tokens, schedule.image_hidden[0], generator),
             _hide(batch, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator),
             _all_bands(batch),
@@ -193,7 +128,7 @@ class MMAEObjective:
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
         ebv = self._forget_ebv(batch.ebv, generator)
-        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), _shares(batch)
+        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)
         cut = round(schedule.spectrum_dropped * len(batch))
         views = []
@@ -205,7 +140,7 @@ class MMAEObjective:
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
-        return [self._view(batch, _shares(batch), 0.0, 1.0, generator)]
+        return [self._view(batch, shares_of(batch), 0.0, 1.0, generator)]
 
     def losses(self, view: View) -> dict[str, Tensor]:
         network, batch = self.network, view.batch
@@ -306,17 +241,6 @@ def _sum(
         + schedule.spectrum_weight * parts["spectrum"]
     )
     return {"total": total, **parts}
-
-
-def _shares(batch: TrainingBatch) -> Shares:
-    def normalised(weight: Tensor) -> Tensor:
-        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
-
-    return Shares(
-        image=normalised(batch.weight),
-        spectrum=normalised(batch.weight * batch.has_spectrum),
-        redshift=normalised(batch.weight * batch.has_redshift),
-    )
 
 
 def _autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
