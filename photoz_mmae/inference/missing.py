@@ -50,23 +50,26 @@ def complete(
     side = size // patch
     hidden = np.zeros((n, side * side), bool)
     present = np.ones((n, bands), bool)
-    if missing is None or not missing.any():
+    rows = [] if missing is None else [row for row in range(n) if missing[row].any()]
+    if missing is None or not rows:
         return Completed(images, hidden, present)
-    rows = np.flatnonzero(missing.reshape(n, -1).any(axis=1))
-    lost = missing[rows]
-    present[rows] = ~lost.reshape(len(rows), bands, -1).all(axis=2)
+    lost = missing[rows].reshape(len(rows), bands, size * size)
+    present[rows] = ~lost.all(axis=2)
     # A band that is not there at all takes no patch away from the others.
-    lost &= present[rows][:, :, None, None]
-    turned = lost[:, :, ::-1, ::-1]
+    lost &= present[rows][:, :, None]
+    neither = lost & lost[:, :, ::-1]  # turned by 180 degrees, the last pixel is the first
+    filled = images[rows].ravel()
+    at = np.flatnonzero(lost ^ neither)
+    filled[at] = filled[at + (size * size - 1) - 2 * (at % (size * size))]
     images = images.copy()
-    images[rows] = np.where(lost & ~turned, images[rows][:, :, ::-1, ::-1], images[rows])
+    images[rows] = filled.reshape(len(rows), *images.shape[1:])
 
-    def in_patches(pixels: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Count over all bands: (R, B, S, S) -> (R, T)."""
-        cut = pixels.reshape(len(rows), bands, side, patch, side, patch)
-        count: NDArray[np.intp] = cut.sum(axis=(1, 3, 5))
+    def in_patches(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Count over all bands: (R, B, S * S) -> (R, T)."""
+        together = pixels.sum(axis=1, dtype=np.uint8).reshape(-1, side, patch, side, patch)
+        count: NDArray[np.int32] = together.sum(axis=(2, 4), dtype=np.int32)
         return count.reshape(len(rows), -1)
 
     enough = HIDDEN_FROM * patch**2 * np.maximum(present[rows].sum(axis=1, keepdims=True), 1)
-    hidden[rows] = (in_patches(lost) >= enough) | (in_patches(lost & turned) > 0)
+    hidden[rows] = (in_patches(lost) >= enough) | (in_patches(neither) > 0)
     return Completed(images, hidden, present)
