@@ -31,6 +31,7 @@ class Flag(IntFlag):
     DUPLICATE_ID = 1 << 20
     DUPLICATE_SKY = 1 << 21
     SOURCE_GONE = 1 << 22
+    FEWER_BANDS = 1 << 23
 
 
 NO_REDSHIFT = Flag.READ_ERROR | Flag.MISSING_BAND | Flag.WRONG_SIZE | Flag.NO_FINITE_PIXELS
@@ -55,15 +56,15 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.MISSING_BAND: "a band the model cannot do without is missing",
     Flag.WRONG_SIZE: "the image is not two-dimensional per band, or too small",
     Flag.NO_FINITE_PIXELS: "a band holds no finite, non-constant pixels",
-    Flag.NONFINITE_PIXELS: "some pixels are NaN or infinite; they were set to zero",
+    Flag.NONFINITE_PIXELS: "some pixels are NaN or infinite; they count as missing",
     Flag.MASKED_PIXELS: "some pixels are masked by the survey",
-    Flag.SATURATED: "saturated pixels in the aperture",
+    Flag.SATURATED: "a saturated pixel in the aperture, of any band",
     Flag.PADDED: "the cutout was smaller than the model's field and was padded",
     Flag.OFF_CENTRE: "the target is not at the centre of the file's image",
     Flag.OTHER_PIXEL_SCALE: "the pixel scale differs from the model's by more than 2 per cent",
     Flag.RESAMPLED: "the image was resampled to the model's pixel scale",
-    Flag.TRUNCATED: "the object is larger than the stamp",
-    Flag.BLENDED: "light of a neighbour is in the aperture",
+    Flag.TRUNCATED: "the object is larger than the stamp: its light reaches the edges",
+    Flag.BLENDED: "light of a neighbour is in the aperture, or close to it",
     Flag.LOW_SNR: "signal to noise in the i-band aperture is below 5",
     Flag.NO_EBV: "the model wants E(B-V) and none was given",
     Flag.NOVEL: "the object is unlike those the model was trained on",
@@ -74,4 +75,5 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.DUPLICATE_ID: "another row has the same object_id",
     Flag.DUPLICATE_SKY: 'another object_id lies within 0.5"',
     Flag.SOURCE_GONE: "the cutout was there in an earlier run and is not any more",
+    Flag.FEWER_BANDS: "a band is missing; the model was trained to do without",
 }

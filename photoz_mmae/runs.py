@@ -70,6 +70,7 @@ class TrainRun:
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     dust: Literal["none", "deredden", "input"] | None = None
+    drop_bands: float | None = Field(default=None, ge=0, le=1)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
@@ -131,6 +132,7 @@ class PredictRun:
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
     masks: int = Field(default=4, ge=0, le=64)
+    resample: bool = False
     pdf: Literal["none", "quantiles", "grid"] = "quantiles"
     scheduler: str | None = None
     workers: int | None = Field(default=None, ge=1)

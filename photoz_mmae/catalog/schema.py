@@ -129,7 +129,13 @@ def _photometry(bands: Sequence[str], aperture: float) -> list[Column]:
         ucd = f"phot.flux.density;{_BAND_UCD.get(band, 'em.opt.I')}"
         columns += [
             _float(f"flux_{band}", "nJy", ucd, f"flux in {band} {where}"),
-            _float(f"flux_{band}_err", "nJy", f"stat.error;{ucd}", f"error of flux_{band}"),
+            _float(
+                f"flux_{band}_err",
+                "nJy",
+                f"stat.error;{ucd}",
+                f"error of flux_{band}: from the pixels' variance where the file has one, else "
+                "from the background's scatter",
+            ),
         ]
     if "i" in bands:
         columns += [

@@ -84,6 +84,11 @@ PLAIN_INTERVAL = 10.0
     type=int,
     help="Passes with a quarter of the image hidden, for the spreads: 0 (fastest) to 64.",
 )
+@click.option(
+    "--resample/--no-resample",
+    default=None,
+    help="Bring images of another pixel scale to the model's, instead of only flagging them.",
+)
 @run_option(
     PredictRun,
     "--pdf",

@@ -63,6 +63,13 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 )
 @run_option(
     TrainRun,
+    "--drop-bands",
+    type=float,
+    metavar="SHARE",
+    help="Show so many objects without some of their bands: the model learns to do without.",
+)
+@run_option(
+    TrainRun,
     "--accumulate",
     type=int,
     metavar="N",

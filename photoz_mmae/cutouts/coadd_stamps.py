@@ -100,7 +100,7 @@ def _fill_patch(
     batch.bands_used[rows] = alive @ (1 << np.arange(len(wanted.bands)))
     for n in np.flatnonzero(~alive.all(axis=1)):
         try:
-            require_bands(wanted.bands, there, alive[n])
+            batch.flags[rows[n]] |= require_bands(wanted, there, alive[n])
         except Unusable as error:
             batch.flags[rows[n]] |= error.flag
             batch.reason[rows[n]] = error.reason

@@ -16,6 +16,9 @@ target's 0-based position is nearest to S/2 - 0.5 in both axes, and at S/2 - 1 w
 near: an odd image in an even size. What lies outside the model's size is cut off, what is
 missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from the array's centre.
 
+Pixel scale. An image whose scale differs from the model's by more than 2 per cent is taken as it is
+(OTHER_PIXEL_SCALE), or on request resampled with its target in the very middle (RESAMPLED).
+
 Units. Pixels are brought to AB zero point 27 (`photoz_mmae.cutouts.units`).
 
 Masks and variances (`photoz_mmae.cutouts.companions`). What they say was not measured is missing.
@@ -38,11 +41,13 @@ from photoz_mmae.cutouts.placing import (
     corner,
     file_pixel_scale,
     find_target,
+    overlap,
     place,
     place_companions,
     same_target,
 )
 from photoz_mmae.cutouts.read_ahead import Content, read_ahead
+from photoz_mmae.cutouts.resample import MAX_RATIO, Canvas, canvas_size, reaches_beyond
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.units import flux_factor, saturation
 from photoz_mmae.cutouts.wcs import Wcs
@@ -59,7 +64,8 @@ POSITIONS_AT_ONCE = 32
 
 # Arithmetic with members of an enumeration takes microseconds.
 _OFF_CENTRE, _OTHER_PIXEL_SCALE = int(Flag.OFF_CENTRE), int(Flag.OTHER_PIXEL_SCALE)
-_MASKED_PIXELS = int(Flag.MASKED_PIXELS)
+_MASKED_PIXELS, _RESAMPLED = int(Flag.MASKED_PIXELS), int(Flag.RESAMPLED)
+_FEWER_BANDS = int(Flag.FEWER_BANDS)
 _PADDED, _NONFINITE_PIXELS = int(Flag.PADDED), int(Flag.NONFINITE_PIXELS)
 
 
@@ -173,58 +179,80 @@ def _fill_row(
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= _OFF_CENTRE
     scale = file_pixel_scale(leader, wcs)
+    if batch.raw is not None:
+        batch.raw.scale[row] = scale or np.nan
+    ratio = 1.0
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
-        flags |= _OTHER_PIXEL_SCALE
-        batch.scale[row] = scale
+        if wanted.resample and 1 / MAX_RATIO < wanted.pixel_scale / scale < MAX_RATIO:
+            flags |= _RESAMPLED
+            ratio = wanted.pixel_scale / scale
+        else:
+            flags |= _OTHER_PIXEL_SCALE
+            batch.scale[row] = scale
+    own = Canvas.of(batch, row)
+    canvas = own if ratio == 1 else Canvas.empty(len(bands), canvas_size(size, ratio))
     arcsec = scale or wanted.pixel_scale
 
     complete = True
     count = sum([len(plane.data) for plane in planes])
     if count < len(bands):
-        found = {plane.first + k for plane in planes for k in range(len(plane.data))}
-        absent = [k for k in range(len(bands)) if k not in found]
-        batch.images[row, absent], batch.missing[row, absent] = 0, True
+        there_is = {plane.first + k for plane in planes for k in range(len(plane.data))}
+        for k in set(range(len(bands))) - there_is:
+            canvas.images[k], canvas.missing[k] = 0, True
     alive = True
-    for planes_here, data, there, factor in _pieces(cutout, target, leader, wcs):
-        first = planes_here[0].first
-        some = slice(first, first + len(data))
+    for some, data, there, factor in _pieces(cutout, target, leader, wcs):
+        first, last = some[0].first, some[0].first + len(data)
+        if batch.raw is not None:
+            batch.raw.factor[row, first:last] = factor
+            batch.raw.single[row, first:last] = data.dtype.char == "f"
+        images, missing = canvas.images[first:last], canvas.missing[first:last]
         if not there.is_on(data):
-            batch.images[row, some], batch.missing[row, some] = 0, True
+            images[...], missing[...] = 0, True
             alive = False
             flags |= _PADDED
             continue
-        left, bottom = corner(there.x, size), corner(there.y, size)
-        images = batch.images[row, some]
-        placed = place(data, left, bottom, factor, images, batch.missing[row, some])
+        left, bottom = corner(there.x, canvas.size), corner(there.y, canvas.size)
+        placed = place(data, left, bottom, factor, images, missing)
+        if batch.raw is not None:
+            inside, box = overlap(data.shape[1:], left, bottom, size)
+            batch.raw.pixels[row, first:last][:, *box] = data[:, *inside]
         alive &= not placed.dead
-        flags |= _PADDED * placed.padded | _NONFINITE_PIXELS * placed.nonfinite
-        level = saturation(planes_here[0].header, planes_here[0].primary)
+        flags |= _NONFINITE_PIXELS * placed.nonfinite
+        level = saturation(some[0].header, some[0].primary)
         if level is not None and placed.highest >= level * factor:
-            batch.saturated[row, some] = images >= np.float32(level * factor)
+            canvas.saturated[first:last] = images >= np.float32(level * factor)
             complete = False
-        for some_planes in planes_here:
-            if some_planes.masks is not None or some_planes.variances is not None:
+        for these in some:
+            if these.masks is not None or these.variances is not None:
                 near = around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
-                flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
-                alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
+                flags |= _place_beside(canvas, these, left, bottom, factor, near)
+                alive &= not missing.all(axis=(1, 2)).any()
                 complete = False
+        if ratio == 1:
+            flags |= _PADDED * placed.padded
+        else:
+            x, y = there.x - left, there.y - bottom
+            canvas.resample_into(own, range(first, last), x, y, ratio)
+            flags |= _PADDED * reaches_beyond(data.shape[1:], there.x, there.y, ratio, size)
     batch.flags[row] = flags
     if target.is_on(leader.data):
-        batch.x[row] = target.x - corner(target.x, size)
-        batch.y[row] = target.y - corner(target.y, size)
-    if alive and count == len(bands):
+        batch.x[row] = target.x - corner(target.x, size) if ratio == 1 else (size - 1) / 2
+        batch.y[row] = target.y - corner(target.y, size) if ratio == 1 else (size - 1) / 2
+    if alive and count == len(bands) and ratio == 1:
         batch.bands_used[row] = (1 << len(bands)) - 1
         batch.written[row] = not complete or flags & (_PADDED | _NONFINITE_PIXELS) != 0
         return
-    measured = ~batch.missing[row].all(axis=(1, 2))
+    if ratio != 1:
+        absent = canvas.missing.all(axis=(1, 2))
+        own.images[absent], own.missing[absent] = 0, True
+    measured = np.asarray(~own.missing.all(axis=(1, 2)))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
     present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
-    require_bands(bands, present, measured)
+    batch.flags[row] |= require_bands(wanted, present, measured)
 
 
 def _place_beside(
-    batch: CutoutBatch,
-    row: int,
+    canvas: Canvas,
     planes: Planes,
     left: int,
     bottom: int,
@@ -234,10 +262,10 @@ def _place_beside(
     """Place masks and variances; returns MASKED_PIXELS where they ask for it, else 0."""
     flag = 0
     for k in range(len(planes.data)):
-        band = row, planes.first + k
+        band = planes.first + k
         unmeasured, caution = place_companions(
-            *(planes, k, left, bottom, factor, batch.images[band], batch.missing[band]),
-            *(batch.saturated[band], batch.variance[band]),
+            *(planes, k, left, bottom, factor, canvas.images[band], canvas.missing[band]),
+            *(canvas.saturated[band], canvas.variance[band]),
         )
         if unmeasured.any() or caution[near].any():
             flag = _MASKED_PIXELS
@@ -290,10 +318,25 @@ def around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def require_bands(
-    bands: Sequence[str], present: Collection[str], measured: NDArray[np.bool_]
-) -> None:
-    """Raise Unusable unless every band of the model is there and alive."""
+def require_bands(wanted: Wanted, present: Collection[str], measured: NDArray[np.bool_]) -> int:
+    """Raise Unusable unless every band of the model, or one at least, is there and alive.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    present : collection of str
+        Bands that the object has.
+    measured : ndarray (B,) of bool
+        Which of the model's hold an image.
+
+    Returns
+    -------
+    int
+        FEWER_BANDS where the model can do without those that are not there, else 0.
+    """
+    bands = wanted.bands
+    if not wanted.every_band and measured.any():
+        return 0 if measured.all() else _FEWER_BANDS
     absent = [band for band in bands if band not in present]
     dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
@@ -305,3 +348,4 @@ def require_bands(
         )
     if dead:
         raise Unusable(Flag.MISSING_BAND, f"no finite pixels that differ in band {', '.join(dead)}")
+    return 0

@@ -1,14 +1,16 @@
-"""Flux in a circular aperture and its error from the background's scatter."""
+"""Flux in a circular aperture, its error, and what else is in the aperture."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.cutouts.neighbours import flag_neighbours
 from photoz_mmae.flags import Flag
 from photoz_mmae.surveys import NJY_PER_FLUX
 
@@ -20,7 +22,7 @@ LOW_SNR = 5.0
 
 _SUBPIXELS = 20
 _MIN_PIXELS = 50
-_ENOUGH_PIXELS = 1024
+_ENOUGH_PIXELS = 512
 _SIGMA_PER_MAD = 1.4826
 
 
@@ -47,7 +49,14 @@ class Aperture:
 
 
 def measure_batch(batch: CutoutBatch, bands: Sequence[str]) -> None:
-    """Measure all objects of a batch: sets `flux`, `flux_err` and flags.
+    """Measure all objects of a batch: sets `flux`, `flux_err` and flags of what was found.
+
+    The flux is that in a circle of `APERTURE_DIAMETER` around the target, NaN where a pixel of it
+    was not measured; the sky is taken to be subtracted. Its error is the root of the pixels'
+    variance, summed with the square of their weights, in a band whose variance is known all over
+    the circle. Elsewhere it is the scatter of the background, see `background_scatter`, times the
+    root of the sum of the squared weights: that leaves out the object's own photon noise. Both
+    leave out the correlation between a coadd's pixels.
 
     Parameters
     ----------
@@ -56,14 +65,23 @@ def measure_batch(batch: CutoutBatch, bands: Sequence[str]) -> None:
         Of its images.
     """
     size = batch.images.shape[-1]
-    for row in np.flatnonzero(np.isfinite(batch.x)):
-        # Positions are rounded to a quarter of a pixel, so that few apertures serve all objects.
-        x, y = (round(4 * value) / 4 for value in (batch.x[row], batch.y[row]))
-        around = _aperture(size, APERTURE_DIAMETER / 2 / float(batch.scale[row]), x, y)
-        flux, error = measure(batch.images[row], ~batch.missing[row], around)
-        batch.flux[row], batch.flux_err[row] = flux * NJY_PER_FLUX, error * NJY_PER_FLUX
-        if "i" in bands and flux[bands.index("i")] < LOW_SNR * error[bands.index("i")]:
-            batch.flags[row] |= Flag.LOW_SNR
+    spread = np.full(batch.flux.shape, np.nan)
+    damaged = np.array([missing.any() for missing in batch.missing], dtype=np.bool_)
+    rows = np.flatnonzero(np.isfinite(batch.x))
+    # Positions are rounded to a quarter of a pixel, so that few apertures serve all objects.
+    places = np.stack(
+        [np.rint(4 * batch.x[rows]) / 4, np.rint(4 * batch.y[rows]) / 4, batch.scale[rows]], axis=1
+    )
+    kinds, which = np.unique(places, axis=0, return_inverse=True)
+    for number, (x, y, scale) in enumerate(kinds.tolist()):
+        around = _aperture(size, APERTURE_DIAMETER / 2 / scale, x, y)
+        some = rows[which.ravel() == number]
+        spread[some] = _measure_rows(batch, some, damaged[some], around)
+    if "i" in bands:
+        i = list(bands).index("i")
+        faint = batch.flux[:, i] < LOW_SNR * batch.flux_err[:, i]  # False for NaN
+        batch.flags[faint] |= Flag.LOW_SNR
+    flag_neighbours(batch, spread, damaged)
 
 
 @lru_cache(maxsize=256)
@@ -88,50 +106,97 @@ def _aperture(size: int, radius: float, x: float, y: float) -> Aperture:
     return Aperture((rows, columns), weights, whole, background)
 
 
-def measure(
-    images: NDArray[np.float32], valid: NDArray[np.bool_], around: Aperture
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Measure the flux in an aperture and its error, per band.
+def _measure_rows(
+    batch: CutoutBatch, rows: NDArray[np.intp], damaged: NDArray[np.bool_], around: Aperture
+) -> NDArray[np.float64]:
+    """Measure n objects that share an aperture; returns the background's scatter (n, B).
 
-    The error is the background's robust scatter, 1.4826 MAD of the pixels beyond two radii (one,
-    where too few are left), times sqrt(sum of squared weights): it leaves out the object's own
-    photon noise and the correlation between a coadd's pixels. The sky is taken to be subtracted.
+    `damaged` (n,) says whose pixels were not all measured.
+    """
+    box = (slice(None), *around.box)
+    inside = around.weights.ravel() > 0
+    weights = around.weights.ravel()[inside]  # (P,)
+
+    def in_circle(pixels: NDArray[Any]) -> NDArray[Any]:
+        """(N, B, S, S) -> (n, B, P)."""
+        cut: NDArray[Any] = pixels[(rows, *box)]
+        return cut.reshape(len(rows), pixels.shape[1], -1)[:, :, inside]
+
+    flux = in_circle(batch.images).astype(np.float64) @ weights
+    if not around.whole:
+        flux[:] = np.nan
+    flux[in_circle(batch.missing).any(axis=2)] = np.nan
+    variance = in_circle(batch.variance)
+    known = (variance > 0).all(axis=2)
+    spread = background_scatter(batch, rows, damaged, around.background)
+    error = np.where(
+        known,
+        np.sqrt(variance.astype(np.float64) @ weights**2),
+        spread * math.sqrt(float((weights**2).sum())),
+    )
+    batch.flux[rows], batch.flux_err[rows] = flux * NJY_PER_FLUX, error * NJY_PER_FLUX
+    saturated = in_circle(batch.saturated).any(axis=(1, 2))
+    batch.flags[rows[saturated]] |= Flag.SATURATED
+    return spread
+
+
+def background_scatter(
+    batch: CutoutBatch,
+    rows: NDArray[np.intp],
+    damaged: NDArray[np.bool_],
+    background: tuple[NDArray[np.intp], NDArray[np.intp]],
+) -> NDArray[np.float64]:
+    """Robust scatter of the background's pixels, 1.4826 MAD, of some objects: (n, B).
+
+    Of the pixels that were measured in all bands that are there, those of the first of two sets
+    that has enough. NaN where neither has 50, where a band is missing or has no scatter.
 
     Parameters
     ----------
-    images, valid : ndarray (B, S, S)
-        Pixels, and whether each was measured (not padding, not NaN).
-    around : Aperture
-
-    Returns
-    -------
-    flux, error : ndarray (B,)
-        In the images' unit. NaN flux where a pixel of the aperture was not measured; NaN error
-        where the background has fewer than 50 pixels or no scatter.
+    batch : CutoutBatch
+    rows : ndarray (n,)
+    damaged : ndarray (n,) of bool
+        Whose pixels were not all measured.
+    background : tuple of ndarray
+        Flat indices of pixels.
     """
-    bands, size = images.shape[0], images.shape[-1]
-    weights = around.weights
-    flux = np.einsum("byx,yx->b", images[(slice(None), *around.box)], weights, dtype=np.float64)
-    missing = (~valid[(slice(None), *around.box)] & (weights > 0)).any(axis=(1, 2))
-    flux[missing | (not around.whole)] = np.nan
-    error = np.full(bands, np.nan)
-    alive = np.array([band.any() for band in valid])
-    measured = valid[alive].reshape(-1, size * size).all(axis=0)
-    for background in around.background:
-        places = background if measured.all() else background[measured[background]]
+    bands = batch.images.shape[1]
+    flat = batch.images.reshape(len(batch.images), bands, -1)
+    spread = np.full((len(rows), bands), np.nan)
+    whole = rows[~damaged]
+    if len(whole) and (places := _some_of(background)) is not None:
+        pixels = flat[whole[:, None, None], np.arange(bands)[:, None], places]
+        spread[~damaged] = _scatter(pixels)
+    for number in np.flatnonzero(damaged):
+        lost = batch.missing[rows[number]].reshape(bands, -1)
+        alive = ~lost.all(axis=1)
+        measured = ~lost[alive].any(axis=0)
+        some = _some_of(tuple(places[measured[places]] for places in background))
+        if some is not None:
+            spread[number, alive] = _scatter(flat[rows[number]][:, some])[alive]
+    spread[spread == 0] = np.nan
+    return spread
+
+
+def _some_of(background: tuple[NDArray[np.intp], ...]) -> NDArray[np.intp] | None:
+    """Return the first set that is large enough, thinned out; None where none is."""
+    for places in background:
         if len(places) >= _MIN_PIXELS:
-            # The median of a thousand pixels is as good as one needs, and quick.
-            places = places[:: max(1, len(places) // _ENOUGH_PIXELS)]
-            pixels = images.reshape(bands, -1)[:, places]
-            spread = _SIGMA_PER_MAD * _median(np.abs(pixels - _median(pixels)[:, None]))
-            spread[~alive | (spread == 0)] = np.nan
-            error = spread * math.sqrt(float((weights**2).sum()))
-            break
-    return flux, error
+            # They tell the scatter to 5 per cent, and more take several times longer to sort.
+            return places[:: -(-len(places) // _ENOUGH_PIXELS)]
+    return None
 
 
-def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the (upper) median along the last axis."""
-    middle = values.shape[-1] // 2
-    median: NDArray[np.float32] = np.partition(values, middle, axis=-1)[..., middle]
-    return median
+def _scatter(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1.4826 MAD along the last axis, with upper medians.
+
+    Of sorted values, those nearest to the median stand side by side: the MAD is the least, over
+    all runs of just more than half of them, of the larger distance from the median to its ends.
+    """
+    ordered = np.sort(pixels, axis=-1)
+    half = ordered.shape[-1] // 2
+    median = ordered[..., half, None]
+    below = median - ordered[..., : ordered.shape[-1] - half]
+    above = ordered[..., half:] - median
+    mad: NDArray[np.float32] = np.maximum(below, above).min(axis=-1)
+    return _SIGMA_PER_MAD * mad

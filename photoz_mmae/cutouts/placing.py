@@ -89,6 +89,31 @@ def corners(positions: NDArray[np.float64], size: int) -> NDArray[np.intp]:
     return np.floor(positions - (size - 1) / 2 + 0.51).astype(np.intp)
 
 
+def overlap(
+    shape: tuple[int, ...], left: int, bottom: int, size: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return which pixels of a file's image are in the model's, and where they are there.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the file's image.
+    left, bottom : int
+        The file's pixel that becomes pixel (0, 0); may lie outside.
+    size : int
+        Side of the model's image.
+    """
+    inside = tuple(
+        slice(min(max(0, first), length), max(0, min(length, first + size)))
+        for first, length in zip((bottom, left), shape, strict=True)
+    )
+    box = tuple(
+        slice(part.start - first, part.stop - first)
+        for part, first in zip(inside, (bottom, left), strict=True)
+    )
+    return (inside[0], inside[1]), (box[0], box[1])
+
+
 class Placed(NamedTuple):
     """What was found while images were put in place.
 
@@ -155,20 +180,18 @@ def place(
         height = width = size
     images[...] = 0
     missing[...] = True
-    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
-    columns = slice(max(0, left), max(0, min(width, left + size)))
-    pixels = np.zeros(data[:, rows, columns].shape, np.float32)
-    if not pixels.size:
+    inside, box = overlap((height, width), left, bottom, size)
+    some = data[:, *inside]
+    if not some.size:
         return Placed(True, False, True, 0.0)
-    _scale_into(pixels, data[:, rows, columns], factor)
+    pixels = np.empty(some.shape, np.float32)
+    _scale_into(pixels, some, factor)
     finite = np.abs(pixels) <= MAX_FLUX
-    down = slice(rows.start - bottom, rows.stop - bottom)
-    along = slice(columns.start - left, columns.stop - left)
     for k, (image, measured) in enumerate(zip(pixels, finite, strict=True)):
         values = image[measured]
         if values.size and values.min() < values.max():
-            images[k, down, along] = np.where(measured, image, 0)
-            missing[k, down, along] = ~measured
+            images[k, *box] = np.where(measured, image, 0)
+            missing[k, *box] = ~measured
     dead = bool(missing.all(axis=(1, 2)).any())
     whole = pixels.shape == images.shape
     return Placed(not whole, not finite.all(), dead, float(images.max()))
@@ -203,25 +226,19 @@ def place_companions(
         Pixels of which the mask says that they were not measured, or that caution is needed.
     """
     size = image.shape[0]
-    height, width = planes.size
-    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
-    columns = slice(max(0, left), max(0, min(width, left + size)))
-    box = (
-        slice(rows.start - bottom, rows.stop - bottom),
-        slice(columns.start - left, columns.stop - left),
-    )
+    inside, box = overlap(planes.size, left, bottom, size)
     unmeasured, caution = np.zeros((2, size, size), bool)
     place = planes.places[k]
     if planes.masks is not None:
-        pixels = planes.masks[k][rows, columns]
+        pixels = planes.masks[k][inside]
         unmeasured[box] = where(pixels, place.bits.missing)
         caution[box] = where(pixels, place.bits.caution)
         saturated[box] |= where(pixels, place.bits.saturated)
     missing |= unmeasured
     if planes.variances is not None:
         values, infinite = variance_of(planes.variances[k], place.power)
-        variance[box] = values[rows, columns] * factor**2
-        missing[box] |= infinite[rows, columns]
+        variance[box] = values[inside] * factor**2
+        missing[box] |= infinite[inside]
     image[missing] = 0
     variance[missing] = 0
     return unmeasured, caution

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from photoz_mmae.errors import UsageError
+from photoz_mmae.inference.missing import Completed, complete
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.masking import repeated_masks
 from photoz_mmae.model.mmae import MMAE
@@ -18,7 +20,11 @@ from photoz_mmae.model.weights import TrainedModel
 CPU_BATCH = 64
 CUDA_BATCH = 2048
 
+LACKING_BATCH = 8
+"""Objects that lack patches come in batches of their own, so many times smaller: they are few."""
+
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
 @dataclass
@@ -84,53 +90,78 @@ class Engine:
         self._masks = repeated_masks(tokens, masks).to(self.device)
         self._pinned = on_gpu
 
-    def predict(self, images: Floats, ebv: Floats | None = None) -> Prediction:
+    def predict(
+        self, images: Floats, ebv: Floats | None = None, missing: Bools | None = None
+    ) -> Prediction:
         """Predict from images alone, and E(B-V) where the model wants it.
 
         Parameters
         ----------
         images : array of float32, (N, B, S, S)
-            Flux at zero point 27, as measured; finite.
+            Flux at zero point 27, as measured; finite; 0 where `missing`.
         ebv : array of float32, (N,), optional
             E(B-V) towards them, mag; NaN, or nothing at all, where it is not known.
+        missing : array of bool, (N, B, S, S), optional
+            Pixels that were not measured; see `photoz_mmae.inference.missing`.
         """
         if ebv is None:
             ebv = np.full(len(images), np.nan, np.float32)
-        batches = [self._predict_batch(*batch) for batch in self._batches(images, ebv)]
+        whole = complete(images, missing, self._network.settings.patch_size)
+        lacking = whole.hidden.any(axis=1)
+        order = np.argsort(lacking, kind="stable")
+        groups = np.split(order, [int((~lacking).sum())])
+        sizes = (self.batch_size, max(1, self.batch_size // LACKING_BATCH))
+        batches = [
+            self._predict_batch(*batch)
+            for rows, size in zip(groups, sizes, strict=True)
+            if len(rows) or not len(images)  # no objects give arrays of the right shapes
+            for batch in self._batches(whole, ebv, rows, size)
+        ]
+        back = np.argsort(order)
         joined = {
-            field.name: _concatenate([getattr(batch, field.name) for batch in batches])
+            field.name: _concatenate([getattr(batch, field.name) for batch in batches], back)
             for field in fields(Prediction)
         }
         return Prediction(**joined)
 
-    def _batches(self, images: Floats, ebv: Floats) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield batches of the fixed size on the device, and how many of each are objects."""
-        # At least one batch, so that no objects give arrays of the right shapes.
-        for start in range(0, max(len(images), 1), self.batch_size):
-            part = images[start : start + self.batch_size]
-            host = torch.zeros((self.batch_size, *images.shape[1:]), pin_memory=self._pinned)
-            host[: len(part)] = torch.from_numpy(part)
-            reddening = torch.full((self.batch_size,), torch.nan)
-            reddening[: len(part)] = torch.from_numpy(ebv[start : start + self.batch_size])
-            on_device = host.to(self.device, non_blocking=True)
-            yield on_device, reddening.to(self.device), len(part)
+    def _batches(
+        self, whole: Completed, ebv: Floats, rows: NDArray[np.intp], size: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
+        """Yield batches of a fixed size on the device, and how many of each are objects.
+
+        Images, E(B-V), bands there, patches hidden (None: none of any object), number.
+        """
+        lacking = bool(whole.hidden[rows].any())
+        for start in range(0, max(len(rows), 1), size):
+            some = rows[start : start + size]
+            host = torch.zeros((size, *whole.images.shape[1:]), pin_memory=self._pinned)
+            np.take(whole.images, some, axis=0, out=host.numpy()[: len(some)], mode="clip")
+            hidden = _padded(whole.hidden[some], size, False).to(self.device) if lacking else None
+            reddening = _padded(ebv[some], size, np.nan).to(self.device)
+            present = _padded(whole.present[some], size, True).to(self.device)
+            yield host.to(self.device, non_blocking=True), reddening, present, hidden, len(some)
 
     @torch.inference_mode()
-    def _predict_batch(self, images: Tensor, ebv: Tensor, n: int) -> Prediction:
+    def _predict_batch(
+        self, images: Tensor, ebv: Tensor, present: Tensor, lost: Tensor | None, n: int
+    ) -> Prediction:
         network = self._network
         images, ebv = self._dust.prepare(images, ebv)
+        masks = [mask.expand(len(images), -1) for mask in self._masks]
         if not isinstance(network, MMAE):
-            masked = [network.redshift_of(images, self._hide(mask)) for mask in self._masks]
+            masked = [
+                network.redshift_of(images, mask if lost is None else mask | lost) for mask in masks
+            ]
             return Prediction(
                 mass=None,
-                z_point=_numpy(network.redshift_of(images), n),
+                z_point=_numpy(network.redshift_of(images, lost), n),
                 z_masked=_stack(masked, n),
                 spectrum=None,
                 spectrum_masked=None,
             )
-        embedded = network.embed(images, ebv)
-        mass, _, spectrum = self._read(network, embedded, None)
-        masked_passes = [self._read(network, embedded, self._hide(mask)) for mask in self._masks]
+        embedded = network.embed(images, ebv, present)
+        mass, _, spectrum = self._read(network, embedded, None, lost)
+        masked_passes = [self._read(network, embedded, mask, lost) for mask in masks]
         return Prediction(
             mass=_numpy(mass, n),
             z_point=None,
@@ -139,20 +170,18 @@ class Engine:
             spectrum_masked=_stack([recon for _, _, recon in masked_passes], n),
         )
 
-    def _hide(self, mask: Tensor) -> Tensor:
-        return mask.expand(self.batch_size, -1)
-
     @staticmethod
     def _read(
-        network: MMAE, embedded: Tensor, hidden: Tensor | None
+        network: MMAE, embedded: Tensor, hidden: Tensor | None, lost: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One pass: p(z) (N, K), its mean redshift (N,), the spectrum (N, P)."""
-        encoded = network.encode(embedded, image_hidden=hidden)
+        there = None if lost is None else network.tokens_there(lost, hidden)
+        encoded = network.encode(embedded, image_hidden=hidden, there=there)
         mass = network.redshift_logits(encoded).softmax(dim=1)
         centres = torch.expm1(
             (network.redshift_head.edges[1:] + network.redshift_head.edges[:-1]) / 2
         )
-        return mass, mass @ centres.to(mass.dtype), network.decode_spectrum(encoded)
+        return mass, mass @ centres.to(mass.dtype), network.decode_spectrum(encoded, there)
 
 
 def resolve_device(device: str) -> str:
@@ -170,6 +199,13 @@ def resolve_device(device: str) -> str:
     return f"cuda:{index or 0}"
 
 
+def _padded(values: NDArray[Any], size: int, filling: float) -> Tensor:
+    """(n,) or (n, T) -> (size,) or (size, T)."""
+    padded = np.full((size, *values.shape[1:]), filling, values.dtype)
+    padded[: len(values)] = values
+    return torch.from_numpy(padded)
+
+
 def _numpy(values: Tensor, n: int) -> Floats:
     array: Floats = values[:n].float().cpu().numpy()
     return array
@@ -180,6 +216,6 @@ def _stack(passes: list[Tensor], n: int) -> Floats | None:
     return _numpy(torch.stack(passes, dim=1), n) if passes else None
 
 
-def _concatenate(parts: list[Floats | None]) -> Floats | None:
+def _concatenate(parts: list[Floats | None], order: NDArray[np.intp]) -> Floats | None:
     present = [part for part in parts if part is not None]
-    return np.concatenate(present) if present else None
+    return np.concatenate(present)[order] if present else None

@@ -14,8 +14,11 @@ class Attention(nn.Module):
         self.to_key_value = nn.Linear(source_width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        """(N, Q, W), (N, T, V) -> (N, Q, W)."""
+    def forward(self, query: Tensor, source: Tensor, there: Tensor | None = None) -> Tensor:
+        """(N, Q, W), (N, T, V) -> (N, Q, W); nobody looks at source tokens that are not `there`.
+
+        `there` is bool, (N, T); without it all of them are.
+        """
         n, _, width = query.shape
         split = (n, -1, self.heads, width // self.heads)
         key, value = self.to_key_value(source).chunk(2, dim=2)
@@ -23,6 +26,7 @@ class Attention(nn.Module):
             self.to_query(query).view(split).transpose(1, 2),
             key.view(split).transpose(1, 2),
             value.view(split).transpose(1, 2),
+            attn_mask=None if there is None else there[:, None, None, :],
         )
         result: Tensor = self.out(attended.transpose(1, 2).reshape(n, -1, width))
         return result
@@ -44,9 +48,9 @@ class SelfBlock(nn.Module):
         self.attention = Attention(width, width, heads)
         self.feed_forward = feed_forward(width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, there: Tensor | None = None) -> Tensor:
         normed = self.norm(tokens)
-        tokens = tokens + self.attention(normed, normed)
+        tokens = tokens + self.attention(normed, normed, there)
         mixed: Tensor = tokens + self.feed_forward(tokens)
         return mixed
 
@@ -60,7 +64,7 @@ class QueryBlock(nn.Module):
         self.attention = Attention(width, source_width, heads)
         self.feed_forward = feed_forward(width)
 
-    def forward(self, queries: Tensor, source: Tensor) -> Tensor:
-        queries = queries + self.attention(self.norm(queries), source)
+    def forward(self, queries: Tensor, source: Tensor, there: Tensor | None = None) -> Tensor:
+        queries = queries + self.attention(self.norm(queries), source, there)
         read: Tensor = queries + self.feed_forward(queries)
         return read

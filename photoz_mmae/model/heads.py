@@ -45,8 +45,8 @@ class TokenDecoder(nn.Module):
         self.block = QueryBlock(width, settings.width, settings.heads)
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pixels))
 
-    def forward(self, encoded: Tensor) -> Tensor:
-        """(N, T, W) -> (N, positions, pixels)."""
+    def forward(self, encoded: Tensor, there: Tensor | None = None) -> Tensor:
+        """(N, T, W) -> (N, positions, pixels); `there` (N, T) is False for tokens of no account."""
         queries = self.queries.expand(len(encoded), -1, -1)
-        pixels: Tensor = self.out(self.block(queries, encoded))
+        pixels: Tensor = self.out(self.block(queries, encoded, there))
         return pixels

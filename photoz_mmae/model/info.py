@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 import photoz_mmae
 from photoz_mmae.errors import ModelError
-from photoz_mmae.model.presets import DustTreatment, Network, PublishedNetwork
+from photoz_mmae.model.presets import DustTreatment, MissingBands, Network, PublishedNetwork
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -113,6 +113,8 @@ class ModelInfo:
     schema_version : int
     extinction : tuple of float or None
         A_band / E(B-V) per band, of a model that dereddens.
+    missing_bands : str
+        `trained`: objects without all bands are predicted; `refused`: they are not.
     """
 
     name: str
@@ -130,21 +132,26 @@ class ModelInfo:
     training: TrainingRecord
     schema_version: int = SCHEMA_VERSION
     extinction: tuple[float, ...] | None = None
+    missing_bands: MissingBands = "refused"
 
     @model_validator(mode="after")
-    def _dust_is_possible(self) -> Self:
+    def _network_can(self) -> Self:
         if len(self.extinction or ()) != (len(self.bands) if self.dust == "deredden" else 0):
             raise ValueError("extinction coefficients: one per band of a model that dereddens")
         if self.dust == "input" and isinstance(self.network, PublishedNetwork):
             raise ValueError("dust: the published network does not take E(B-V)")
+        if self.missing_bands == "trained" and isinstance(self.network, PublishedNetwork):
+            raise ValueError("missing_bands: the published network needs all bands")
         return self
 
     def to_json(self) -> str:
         """Text of `model.json`."""
         values = dataclasses.asdict(self)
+        # Models from before there were such keys keep their checksum.
         if self.extinction is None:
-            # Models from before there was such a key keep their checksum.
             del values["extinction"]
+        if self.missing_bands == "refused":
+            del values["missing_bands"]
         return json.dumps(values, indent=1) + "\n"
 
     @property

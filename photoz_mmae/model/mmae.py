@@ -40,15 +40,22 @@ class MMAE(nn.Module):
     settings : MMAENetwork
     takes_ebv : bool
         Whether E(B-V) has a token of its own.
+    takes_bands : bool
+        Whether bands may be missing: what is absent is said in every patch and in the flux token.
     """
 
-    def __init__(self, settings: MMAENetwork, takes_ebv: bool = False) -> None:
+    def __init__(
+        self, settings: MMAENetwork, takes_ebv: bool = False, takes_bands: bool = False
+    ) -> None:
         super().__init__()
         self.settings = settings
         width = settings.width
         self.stretch = Stretch(settings.bands)
         self.image_tokens = ImageTokens(settings)
-        self.flux_token = FluxToken(settings)
+        self.flux_token = FluxToken(settings, takes_bands)
+        self.absent = (
+            nn.Parameter(0.02 * torch.randn(settings.bands, width)) if takes_bands else None
+        )
         self.ebv_token = EbvToken(settings) if takes_ebv else None
         self.spectrum_tokens = SpectrumTokens(settings)
         self.summary = nn.Parameter(0.02 * torch.randn(1, width))
@@ -75,7 +82,9 @@ class MMAE(nn.Module):
         """Number of tokens H before the patches, never hidden: summary, flux, perhaps E(B-V)."""
         return 2 if self.ebv_token is None else 3
 
-    def embed(self, image: Tensor, ebv: Tensor | None = None) -> Tensor:
+    def embed(
+        self, image: Tensor, ebv: Tensor | None = None, present: Tensor | None = None
+    ) -> Tensor:
         """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, H + T, W).
 
         First the summary token, then the flux token, then that of E(B-V) where the network takes
@@ -86,13 +95,27 @@ class MMAE(nn.Module):
         image : Tensor, (N, B, S, S)
         ebv : Tensor, (N,), optional
             Mag, NaN where unknown; not looked at by a network that does not take it.
+        present : Tensor of bool, (N, B), optional
+            Bands that are there, by default all; not looked at by a network that needs them all.
         """
+        if self.absent is None:
+            present = None
+        elif present is None:
+            present = image.new_ones(image.shape[:2], dtype=torch.bool)
+        if present is not None:
+            image = image * present[:, :, None, None]
         tokens = [self.summary.expand(len(image), -1, -1)]
-        tokens.append(self.flux_token(image, self.stretch.noise))
+        tokens.append(self.flux_token(image, self.stretch.noise, present))
         if self.ebv_token is not None:
             unknown = image.new_full((len(image),), torch.nan)
             tokens.append(self.ebv_token(unknown if ebv is None else ebv))
-        tokens.append(self.image_tokens(self.stretch(image)))
+        stretched = self.stretch(image)
+        if present is None or self.absent is None:
+            tokens.append(self.image_tokens(stretched))
+        else:
+            patches = self.image_tokens(stretched * present[:, :, None, None])
+            # (N, B) @ (B, W) -> (N, 1, W)
+            tokens.append(patches + ((~present).to(patches.dtype) @ self.absent).unsqueeze(1))
         return torch.cat(tokens, dim=1)
 
     def encode(
@@ -101,6 +124,7 @@ class MMAE(nn.Module):
         spectra: Spectra | None = None,
         image_hidden: Tensor | None = None,
         spectrum_hidden: Tensor | None = None,
+        there: Tensor | None = None,
     ) -> Tensor:
         """Encode what is there.
 
@@ -111,6 +135,9 @@ class MMAE(nn.Module):
         spectra : Spectra, optional
         image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
             True where a token is left out; the same number for every object.
+        there : Tensor of bool, (N, H + visible), optional
+            From `tokens_there`, of objects without spectra: False where a token that is not left
+            out holds no measurement, so that nobody may look at it.
 
         Returns
         -------
@@ -124,18 +151,33 @@ class MMAE(nn.Module):
             sequence.append(visible_tokens(runs, spectrum_hidden))
         tokens = torch.cat(sequence, dim=1)
         for block in self.encoder:
-            tokens = block(tokens)
+            tokens = block(tokens, there)
         encoded: Tensor = self.norm(tokens)
         return encoded
+
+    def tokens_there(self, missing: Tensor, image_hidden: Tensor | None = None) -> Tensor:
+        """Which of the tokens that `encode` gives hold a measurement: (N, H + visible).
+
+        Objects may lack as many patches as they like, and each another number: their tokens stay
+        in the sequence, where nobody looks at them, so that an object's values do not depend on
+        what others lack.
+
+        Parameters
+        ----------
+        missing, image_hidden : Tensor of bool, (N, T)
+            Patches that were not measured, and those that are left out.
+        """
+        there = visible_tokens(~missing.unsqueeze(2), image_hidden).squeeze(2)
+        return torch.cat([there.new_ones(len(there), self.heading), there], dim=1)
 
     def redshift_logits(self, encoded: Tensor) -> Tensor:
         """Logits of the bins of p(z): (N, T, W) -> (N, K)."""
         logits: Tensor = self.redshift_head(encoded[:, :2].flatten(1))
         return logits
 
-    def decode_spectrum(self, encoded: Tensor) -> Tensor:
-        """Reconstructed spectrum over its mean: (N, T, W) -> (N, P)."""
-        runs: Tensor = self.spectrum_decoder(encoded)
+    def decode_spectrum(self, encoded: Tensor, there: Tensor | None = None) -> Tensor:
+        """Reconstructed spectrum over its mean: (N, T, W) -> (N, P); `there` as in `encode`."""
+        runs: Tensor = self.spectrum_decoder(encoded, there)
         return runs.flatten(1)[:, : self.settings.spectrum_pixels]
 
     def decode_patches(self, encoded: Tensor) -> Tensor:

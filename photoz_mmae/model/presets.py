@@ -94,6 +94,9 @@ class Schedule:
     ema : float
         Decay per step of the weights' moving average, which is what is validated and saved;
         0: none is taken.
+    bands_dropped : float
+        Share of the objects that are shown without one or more of their bands; 0: the network
+        has no place for missing bands.
     """
 
     epochs: int
@@ -111,12 +114,16 @@ class Schedule:
     test_share: float
     patience: int
     ema: float
+    bands_dropped: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork
 
 DustTreatment = Literal["none", "deredden", "input"]
 """What is done about Galactic reddening; see `photoz_mmae.model.dust`."""
+
+MissingBands = Literal["refused", "trained"]
+"""Whether a network was trained to do without bands, or cannot."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -127,6 +134,11 @@ class Preset:
     dust: DustTreatment
     network: Network
     training: Schedule
+
+    @property
+    def missing_bands(self) -> MissingBands:
+        """What becomes of objects without all bands."""
+        return "trained" if self.training.bands_dropped else "refused"
 
 
 def preset_names() -> list[str]:

@@ -45,13 +45,19 @@ class FluxToken(nn.Module):
 
     Attention over patches cannot easily rebuild a linear flux ratio from arcsinh pixels, and
     colours are such ratios; so they are given. Apertures are centred on the image.
+
+    Parameters
+    ----------
+    settings : MMAENetwork
+    takes_bands : bool
+        Whether bands may be missing, and the token is told which are there.
     """
 
     weights: Tensor
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: MMAENetwork) -> None:
+    def __init__(self, settings: MMAENetwork, takes_bands: bool = False) -> None:
         super().__init__()
         size, scale = settings.image_size, settings.pixel_scale
         offset = (torch.arange(size) - (size - 1) / 2) * scale
@@ -62,8 +68,9 @@ class FluxToken(nn.Module):
         features = 2 * settings.bands * len(APERTURE_RADII)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
+        told = settings.bands if takes_bands else 0
         self.net = nn.Sequential(
-            nn.Linear(features, 4 * settings.width),
+            nn.Linear(features + told, 4 * settings.width),
             nn.GELU(),
             nn.Linear(4 * settings.width, settings.width),
         )
@@ -92,10 +99,14 @@ class FluxToken(nn.Module):
         self.mean.copy_(features.mean(dim=0))
         self.std.copy_(features.std(dim=0).clamp(min=1e-6))
 
-    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
-        """(N, B, S, S) -> (N, 1, W)."""
+    def forward(self, image: Tensor, noise: Tensor, present: Tensor | None = None) -> Tensor:
+        """(N, B, S, S) -> (N, 1, W); `present` (N, B) bool where bands may be missing."""
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
         features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
+        if present is not None:
+            known = present.to(features.dtype)
+            each = known.repeat(1, 2).repeat_interleave(len(APERTURE_RADII), dim=1)  # (N, 2 B A)
+            features = torch.cat([features * each, known], dim=1)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
 

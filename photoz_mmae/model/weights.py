@@ -14,7 +14,7 @@ from torch import Tensor
 from photoz_mmae.errors import ModelError, OutputError
 from photoz_mmae.model.info import CARD_FILE, INFO_FILE, WEIGHTS_FILE, ModelInfo, load_info
 from photoz_mmae.model.mmae import MMAE
-from photoz_mmae.model.presets import DustTreatment, Network, PublishedNetwork
+from photoz_mmae.model.presets import DustTreatment, MissingBands, Network, PublishedNetwork
 from photoz_mmae.model.published import PublishedMMAE
 
 
@@ -26,14 +26,17 @@ class TrainedModel:
     info: ModelInfo
 
 
-def build_network(settings: Network, dust: DustTreatment = "none") -> PublishedMMAE | MMAE:
+def build_network(
+    settings: Network, dust: DustTreatment = "none", missing_bands: MissingBands = "refused"
+) -> PublishedMMAE | MMAE:
     """Make a network of these sizes with random weights.
 
-    Ours gets a token for E(B-V) where that is an input; the published one has no place for it.
+    Ours gets a token for E(B-V) where that is an input, and may learn to do without bands; the
+    published one has no place for either.
     """
     if isinstance(settings, PublishedNetwork):
         return PublishedMMAE(settings)
-    return MMAE(settings, takes_ebv=dust == "input")
+    return MMAE(settings, takes_ebv=dust == "input", takes_bands=missing_bands == "trained")
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -52,7 +55,7 @@ def load_model(folder: Path) -> TrainedModel:
         raise ModelError(f"{path}: cannot be read ({error})") from error
     if hashlib.sha256(content).hexdigest() != info.weights_sha256:
         raise ModelError(f"{path}: damaged or replaced: its checksum is not that of {INFO_FILE}")
-    network = build_network(info.network, info.dust)
+    network = build_network(info.network, info.dust, info.missing_bands)
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:

@@ -59,6 +59,7 @@ class PartSettings:
     batch_size : int or "auto"
     masks : int
     pdf : str
+    resample : bool
     made_with : str
         For the part's record: fingerprint of what decides the values.
     """
@@ -73,6 +74,7 @@ class PartSettings:
     batch_size: int | str
     masks: int
     pdf: str
+    resample: bool
     made_with: str
 
 
@@ -123,7 +125,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     )
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
-    table = _rows(engine, sources, base, columns, objects)
+    table = _rows(engine, sources, base, columns, objects, settings.resample)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -153,9 +155,16 @@ def _rows(
     base: str,
     columns: Sequence[Column],
     objects: ObjectTable | None,
+    resample: bool,
 ) -> pa.Table:
     model = engine.model.info
-    wanted = Wanted(model.bands, model.image_size, model.pixel_scale)
+    wanted = Wanted(
+        model.bands,
+        model.image_size,
+        model.pixel_scale,
+        resample=resample,
+        every_band=model.missing_bands == "refused",
+    )
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
     positions = objects.positions_of if objects and objects.ra is not None else None
     tables = []
@@ -170,7 +179,7 @@ def _rows(
             ebv = np.full(len(given), np.nan, np.float32)
         else:
             ebv = objects.ebv_of(batch.object_id)
-        prediction = engine.predict(batch.images, ebv)
+        prediction = engine.predict(batch.images, ebv, batch.missing)
         rows = catalogue_rows(batch, prediction, model, columns, ebv)
         if positions is not None:
             for name, values in zip(GIVEN, positions(batch.object_id), strict=True):

@@ -162,6 +162,8 @@ class _Survey:
             self.settings["objects"] = kind
         if run.list is not None:
             self.settings["list"] = "ids and positions"
+        if run.resample:
+            self.settings["resample"] = True
         self.table: ObjectTable | None = None
         self.table_folder: Path | None = None
         self.kept: KeptColumns | None = None
@@ -302,6 +304,7 @@ class _Survey:
             batch_size=run.batch_size,
             masks=run.masks,
             pdf=run.pdf,
+            resample=run.resample,
             made_with=self.made_with,
         )
 

@@ -11,7 +11,7 @@ from photoz_mmae.training_sets.training_set import counted
 
 _OPTIONS = (
     "preset", "split", "match_to", "limit", "seed", "epochs", "patience", "batch_size",
-    "learning_rate", "dust", "precision",
+    "learning_rate", "dust", "drop_bands", "precision",
 )  # fmt: skip
 """Those that decide what comes out."""
 
@@ -19,6 +19,11 @@ _DUST = {
     "none": "images are taken as they come",
     "deredden": "images are corrected by E(B-V), which is to be given (`predict --catalog`)",
     "input": "the network is told E(B-V), which is to be given (`predict --catalog`)",
+}
+
+_MISSING_BANDS = {
+    "refused": "no redshift without all bands",
+    "trained": "predicted from the bands that are there, and flagged FEWER_BANDS",
 }
 
 
@@ -50,6 +55,7 @@ Preset `{info.preset}`: {preset.description}.
 | input | {field}; flux at AB zero point {info.zero_point:g} |
 | output | {output}; redshift range: {z_range} |
 | Galactic dust | {info.dust}: {_DUST[info.dust]} |
+| missing bands | {_MISSING_BANDS[info.missing_bands]} |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |
 | weights sha256 | `{info.weights_sha256}` |
 

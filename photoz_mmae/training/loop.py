@@ -34,7 +34,7 @@ from photoz_mmae.training.events import Events, require_tensorboard
 from photoz_mmae.training.folder import append_metrics, drop_metrics, folder_held, is_finished
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.schedule import make_average, make_optimizer, rate_factor
-from photoz_mmae.training.scores import Scored, result_table, score
+from photoz_mmae.training.scores import Scored, result, result_table, score
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
 from photoz_mmae.training.step import Pieces, Stepper
@@ -88,7 +88,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     if is_finished(run, settings):
         return None
     torch.manual_seed(run.seed)
-    network = build_network(preset.network, preset.dust)
+    network = build_network(preset.network, preset.dust, preset.missing_bands)
     data = source.open(make_objective(network, preset.training).normalisation)
     for line in data.composition.lines():
         watcher.on_note(line)
@@ -102,6 +102,12 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         scored = training.score("validation")
         tested = training.score("test") if data.composition.test else scored
         part: HeldOut = "test" if data.composition.test else "validation"
+        results = result_table(tested, data.classes(part))
+        if preset.missing_bands == "trained":
+            results += [
+                result(f"without {band}", training.score(part, without=index))
+                for index, band in enumerate(data.survey.bands)
+            ]
         composition, progress = data.composition, training.progress
         origin = TrainingRecord(
             data=data.name,
@@ -122,7 +128,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             package_version=__version__,
             torch_version=torch.__version__,
             validation=scored.metrics(),
-            results=tuple(result_table(tested, data.classes(part))),
+            results=tuple(results),
             settings=json.loads(json.dumps(settings)),
         )
         model = TrainedModel(network, _describe(run, preset, dust, data, origin))
@@ -190,10 +196,17 @@ class _Training:
         self._network.load_state_dict(self._best)
         self._result.load_state_dict(self._best)
 
-    def score(self, part: HeldOut, look_up: Callable[[], None] = lambda: None) -> Scored:
-        """Score the objects of a part."""
+    def score(
+        self,
+        part: HeldOut,
+        look_up: Callable[[], None] = lambda: None,
+        without: int | None = None,
+    ) -> Scored:
+        """Score the objects of a part, perhaps without one of their bands."""
         size = self._schedule.batch_size
-        return score(self._scoring, self._data, part, size, self._prepare, self._pieces, look_up)
+        return score(
+            self._scoring, self._data, part, size, self._prepare, self._pieces, look_up, without
+        )
 
     def _prepare(self, batch: TrainingBatch) -> TrainingBatch:
         return prepared(batch.to(self._device), self._dust)
@@ -299,6 +312,7 @@ def _describe(
         weights_sha256="",
         training=origin,
         extinction=dust.extinction,
+        missing_bands=preset.missing_bands,
     )
 
 

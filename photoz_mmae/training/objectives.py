@@ -4,8 +4,7 @@ Everything random about a batch is decided first, for all of it: `views` says wh
 can then be cut into pieces that are computed one after the other; their losses add up.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -17,6 +16,7 @@ from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
+from photoz_mmae.training.views import Shares, View, shares_of
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
@@ -24,67 +24,6 @@ CRPS_WEIGHT = 20.0
 
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
-
-
-@dataclass
-class Shares:
-    """How much each of N objects counts in the mean losses of its batch.
-
-    Attributes
-    ----------
-    image, spectrum, redshift : Tensor, (N,)
-        Each adds up to 1 over the batch, over those that have a spectrum or a redshift; all 0 where
-        none has.
-    """
-
-    image: Tensor
-    spectrum: Tensor
-    redshift: Tensor
-
-    def __getitem__(self, rows: slice) -> "Shares":
-        """Return those of some of the objects."""
-        return Shares(**{name: value[rows] for name, value in vars(self).items()})
-
-
-@dataclass
-class View:
-    """N objects with what the network is shown of them.
-
-    Attributes
-    ----------
-    batch : TrainingBatch
-    shares : Shares
-        In the batch that the objects are part of.
-    image_hidden, spectrum_hidden : Tensor of bool, (N, T)
-        Tokens that are hidden.
-    spectrum_shown : bool
-        False: no spectrum is shown at all.
-    """
-
-    batch: TrainingBatch
-    shares: Shares
-    image_hidden: Tensor
-    spectrum_hidden: Tensor
-    spectrum_shown: bool
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def __getitem__(self, rows: slice) -> "View":
-        """Return some of the objects."""
-        return View(
-            self.batch[rows],
-            self.shares[rows],
-            self.image_hidden[rows],
-            self.spectrum_hidden[rows],
-            self.spectrum_shown,
-        )
-
-    def pieces(self, n: int) -> Iterator["View"]:
-        """Cut into up to `n` pieces."""
-        size = -(-len(self) // n)
-        for start in range(0, len(self), max(1, size)):
-            yield self[start : start + size]
 
 
 class Objective(Protocol):
@@ -107,8 +46,11 @@ class Objective(Protocol):
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,)."""
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
+        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,).
+
+        `present` (N, B) bool says which bands are shown, by default all.
+        """
 
 
 def make_objective(
@@ -158,16 +100,17 @@ class PublishedObjective:
         redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
         return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
         return self.network.redshift_of(image)
 
     def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
         schedule, settings = self._schedule, self.network.settings
         return View(
             batch,
-            _shares(batch),
+            shares_of(batch),
             _hide(batch, settings.image_tokens, schedule.image_hidden[0], generator),
             _hide(batch, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator),
+            _all_bands(batch),
             spectrum_shown=not dropped,
         )
 
@@ -185,25 +128,26 @@ class MMAEObjective:
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
         ebv = self._forget_ebv(batch.ebv, generator)
-        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), _shares(batch)
+        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), shares_of(batch)
+        present = self._drop_bands(batch, generator)
         cut = round(schedule.spectrum_dropped * len(batch))
         views = []
         for rows, shown in ((slice(cut), False), (slice(cut, None), True)):
             image_ratio = _draw(schedule.image_hidden, generator)
             spectrum_ratio = _draw(schedule.spectrum_hidden, generator)
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
-            views.append(replace(view, spectrum_shown=shown))
+            views.append(replace(view, spectrum_shown=shown, present=present[rows]))
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
-        return [self._view(batch, _shares(batch), 0.0, 1.0, generator)]
+        return [self._view(batch, shares_of(batch), 0.0, 1.0, generator)]
 
     def losses(self, view: View) -> dict[str, Tensor]:
         network, batch = self.network, view.batch
         pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
         spectra = Spectra(batch.flux, pixels)
         with _autocast(batch.image, self._precision):
-            embedded = network.embed(batch.image, batch.ebv)
+            embedded = network.embed(batch.image, batch.ebv, view.present)
             if view.spectrum_shown:
                 encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
                 run = network.settings.spectrum_patch_size
@@ -228,10 +172,11 @@ class MMAEObjective:
             "crps": (view.shares.redshift * crps).sum(),
         }
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        mass = network.redshift_logits(network.encode(network.embed(image, ebv))).softmax(dim=1)
+        encoded = network.encode(network.embed(image, ebv, present))
+        mass = network.redshift_logits(encoded).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
         inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
@@ -245,6 +190,22 @@ class MMAEObjective:
             return ebv
         forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
         return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
+
+    def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
+        """Leave bands of some objects out, where the network is to learn it: (N, B) bool.
+
+        One band of half of them, two of a quarter, and so on, never the last one. Hidden patches
+        are to be rebuilt in all bands.
+        """
+        present = _all_bands(batch)
+        if self.network.absent is None:
+            return present
+        n, bands = present.shape
+        chance = 0.5 ** torch.arange(1, bands, dtype=torch.float32)
+        number = 1 + torch.multinomial(chance, n, replacement=True, generator=generator)
+        number[torch.rand(n, generator=generator) >= self._schedule.bands_dropped] = 0
+        order = torch.rand(n, bands, generator=generator).argsort(dim=1)
+        return (order >= number.unsqueeze(1)).to(present.device)
 
     def _view(
         self,
@@ -260,6 +221,7 @@ class MMAEObjective:
             shares,
             _hide(batch, settings.image_tokens, image_ratio, generator),
             _hide(batch, settings.spectrum_tokens, spectrum_ratio, generator),
+            _all_bands(batch),
             spectrum_shown=False,
         )
 
@@ -281,23 +243,16 @@ def _sum(
     return {"total": total, **parts}
 
 
-def _shares(batch: TrainingBatch) -> Shares:
-    def normalised(weight: Tensor) -> Tensor:
-        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
-
-    return Shares(
-        image=normalised(batch.weight),
-        spectrum=normalised(batch.weight * batch.has_spectrum),
-        redshift=normalised(batch.weight * batch.has_redshift),
-    )
-
-
 def _autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(image.device.type, precision, enabled=precision != torch.float32)
 
 
 def _hide(batch: TrainingBatch, tokens: int, ratio: float, generator: torch.Generator) -> Tensor:
     return draw_mask(len(batch), tokens, ratio, generator).to(batch.image.device)
+
+
+def _all_bands(batch: TrainingBatch) -> Tensor:
+    return batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool)
 
 
 def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:

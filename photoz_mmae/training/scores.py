@@ -51,11 +51,12 @@ def score(
     prepare: Callable[[TrainingBatch], TrainingBatch],
     pieces: Pieces,
     look_up: Callable[[], None] = lambda: None,
+    without: int | None = None,
 ) -> Scored:
     """Score whole images alone.
 
     `prepare` brings a batch to the device, as the network is to see it; `look_up` is called between
-    batches, and may raise.
+    batches, and may raise; the network is not shown the band number `without`.
     """
     objective.network.eval()
     generator = torch.Generator().manual_seed(0)
@@ -63,7 +64,7 @@ def score(
     points, truth = [], []
     for batch in data.held_out(part, batch_size):
         look_up()
-        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces)
+        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces, without)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
         points.append(redshift.double().cpu().numpy())
@@ -74,9 +75,16 @@ def score(
 
 
 def _score_batch(
-    objective: Objective, batch: TrainingBatch, generator: torch.Generator, pieces: Pieces
+    objective: Objective,
+    batch: TrainingBatch,
+    generator: torch.Generator,
+    pieces: Pieces,
+    without: int | None,
 ) -> tuple[dict[str, float], Tensor]:
     views = objective.validation_views(batch, generator)
+    if without is not None:
+        for view in views:
+            view.present[:, without] = False
 
     def compute(n: int) -> tuple[dict[str, float], Tensor]:
         sums: dict[str, float] = {}
@@ -85,7 +93,8 @@ def _score_batch(
             for piece in view.pieces(n):
                 for name, value in objective.losses(piece).items():
                     sums[name] = sums.get(name, 0.0) + value.item()
-                redshifts.append(objective.redshift(piece.batch.image, piece.batch.ebv))
+                shown = piece.batch
+                redshifts.append(objective.redshift(shown.image, shown.ebv, piece.present))
         return sums, torch.cat(redshifts)
 
     return pieces.attempt(len(batch), compute)
@@ -102,8 +111,13 @@ def result_table(scored: Scored, classes: NDArray[np.str_] | None) -> list[Resul
     table = []
     for name, rows in groups.items():
         if rows.any():
-            scores = point_metrics(scored.z_phot[rows], z[rows])
-            values = {key: scores[key] for key in _METRICS}
-            numbers = {k: v if np.isfinite(v) else None for k, v in values.items()}
-            table.append(Result(name, int(rows.sum()), **numbers))
+            table.append(result(name, Scored({}, scored.z_phot[rows], z[rows])))
     return table
+
+
+def result(name: str, scored: Scored) -> Result:
+    """Metrics of objects under a name."""
+    scores = point_metrics(scored.z_phot, scored.z_true)
+    values = {key: scores[key] for key in _METRICS}
+    numbers = {key: value if np.isfinite(value) else None for key, value in values.items()}
+    return Result(name, len(scored.z_true), **numbers)

@@ -18,7 +18,7 @@ def preset_of(run: TrainRun) -> Preset:
     Raises
     ------
     UsageError
-        There is no such preset, or its network cannot take E(B-V).
+        There is no such preset, or its network cannot take E(B-V) or do without bands.
     """
     preset = load_preset(run.preset)
     dust = run.dust or preset.dust
@@ -26,11 +26,15 @@ def preset_of(run: TrainRun) -> Preset:
         raise UsageError(
             "--dust input: the published network does not take E(B-V); use none or deredden"
         )
+    if run.drop_bands and isinstance(preset.network, PublishedNetwork):
+        raise UsageError("--drop-bands: the published network cannot do without a band")
     given = {
         name: getattr(run, name)
         for name in ("epochs", "patience", "batch_size", "learning_rate")
         if getattr(run, name) is not None
     }
+    if run.drop_bands is not None:
+        given["bands_dropped"] = run.drop_bands
     training = dataclasses.replace(preset.training, **given)
     return dataclasses.replace(preset, dust=dust, training=training)
 
@@ -49,6 +53,10 @@ def decisive_settings(
 
     `accumulate` and `device` are not among it: a training may go on where there is less memory.
     """
+    training = dataclasses.asdict(preset.training)
+    if not preset.training.bands_dropped:
+        # Trainings from before there was such a key go on.
+        del training["bands_dropped"]
     return {
         "data_sha256": data_sha256,
         "split": run.split,
@@ -58,7 +66,7 @@ def decisive_settings(
         "precision": str(precision).removeprefix("torch."),
         "dust": preset.dust,
         "network": dataclasses.asdict(preset.network),
-        "training": dataclasses.asdict(preset.training),
+        "training": training,
     }
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from photoz_mmae.errors import UsageError
-from photoz_mmae.training.objectives import Objective, View
+from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import set_rate
+from photoz_mmae.training.views import View
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 Result = TypeVar("Result")

@@ -25,6 +25,7 @@ def settings(tmp_path):
         batch_size=4,
         masks=0,
         pdf="none",
+        resample=False,
         made_with="0",
     )
 

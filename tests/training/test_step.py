@@ -132,11 +132,11 @@ class OutOfMemory:
         self.sizes = []
         embed = MMAE.embed
 
-        def limited(network, image, ebv):
+        def limited(network, image, *more):
             self.sizes.append(len(image))
             if len(image) > most:
                 raise error
-            return embed(network, image, ebv)
+            return embed(network, image, *more)
 
         monkeypatch.setattr(MMAE, "embed", limited)
 

@@ -1,0 +1,87 @@
+"""N objects of a batch with what the network is shown of them, and how much each counts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from photoz_mmae.training_sets.training_set import TrainingBatch
+
+
+@dataclass
+class Shares:
+    """How much each of N objects counts in the mean losses of its batch.
+
+    Attributes
+    ----------
+    image, spectrum, redshift : Tensor, (N,)
+        Each adds up to 1 over the batch, over those that have a spectrum or a redshift; all 0 where
+        none has.
+    """
+
+    image: Tensor
+    spectrum: Tensor
+    redshift: Tensor
+
+    def __getitem__(self, rows: slice) -> "Shares":
+        """Return those of some of the objects."""
+        return Shares(**{name: value[rows] for name, value in vars(self).items()})
+
+
+@dataclass
+class View:
+    """N objects with what the network is shown of them.
+
+    Attributes
+    ----------
+    batch : TrainingBatch
+    shares : Shares
+        In the batch that the objects are part of.
+    image_hidden, spectrum_hidden : Tensor of bool, (N, T)
+        Tokens that are hidden.
+    present : Tensor of bool, (N, B)
+        Bands that are shown.
+    spectrum_shown : bool
+        False: no spectrum is shown at all.
+    """
+
+    batch: TrainingBatch
+    shares: Shares
+    image_hidden: Tensor
+    spectrum_hidden: Tensor
+    present: Tensor
+    spectrum_shown: bool
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def __getitem__(self, rows: slice) -> "View":
+        """Return some of the objects."""
+        return View(
+            self.batch[rows],
+            self.shares[rows],
+            self.image_hidden[rows],
+            self.spectrum_hidden[rows],
+            self.present[rows],
+            self.spectrum_shown,
+        )
+
+    def pieces(self, n: int) -> Iterator["View"]:
+        """Cut into up to `n` pieces."""
+        size = -(-len(self) // n)
+        for start in range(0, len(self), max(1, size)):
+            yield self[start : start + size]
+
+
+def shares_of(batch: TrainingBatch) -> Shares:
+    """Return how much each object of a whole batch counts."""
+
+    def normalised(weight: Tensor) -> Tensor:
+        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+    return Shares(
+        image=normalised(batch.weight),
+        spectrum=normalised(batch.weight * batch.has_spectrum),
+        redshift=normalised(batch.weight * batch.has_redshift),
+    )
