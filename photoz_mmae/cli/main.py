@@ -10,6 +10,7 @@ import click
 
 from photoz_mmae import __version__
 from photoz_mmae.cli.evaluate import evaluate
+from photoz_mmae.cli.pack import pack
 from photoz_mmae.cli.predict import predict
 from photoz_mmae.cli.simulate import simulate
 from photoz_mmae.cli.train import train
@@ -26,6 +27,7 @@ def cli(debug: bool) -> None:
 
     \b
     photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
+    photoz-mmae pack cutouts/ -o shards/                many cutouts in a few files, read faster
     photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
     photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey
     photoz-mmae train mock.hdf5 -o models/mine          a model of your own
@@ -36,7 +38,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for verb in (predict, evaluate, simulate, train):
+for verb in (predict, pack, evaluate, simulate, train):
     cli.add_command(verb)
 
 

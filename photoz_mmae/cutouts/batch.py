@@ -26,6 +26,8 @@ class Wanted:
         Whether images of another pixel scale are resampled to the model's.
     every_band : bool
         Whether the model cannot do without one of its bands.
+    raw : bool
+        Whether the pixels are wanted as the files have them, too (`CutoutBatch.raw`).
     """
 
     bands: tuple[str, ...]
@@ -33,6 +35,29 @@ class Wanted:
     pixel_scale: float
     resample: bool = False
     every_band: bool = True
+    raw: bool = False
+
+
+@dataclass
+class RawPixels:
+    """Pixels of N objects in their files' own units, where they are in the images of the batch.
+
+    Attributes
+    ----------
+    pixels : ndarray (N, B, S, S) of float64
+        Of any value where the batch says `missing`.
+    factor : ndarray (N, B) of float64
+        Brings them to flux at zero point 27; NaN where the band is not there.
+    single : ndarray (N, B) of bool
+        The file holds float32: the product with `factor` is to be taken in float32.
+    scale : ndarray (N,) of float64
+        Of the file's image, arcsec per pixel; NaN where it does not tell.
+    """
+
+    pixels: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    single: NDArray[np.bool_]
+    scale: NDArray[np.float64]
 
 
 @dataclass
@@ -66,6 +91,8 @@ class CutoutBatch:
         nJy, as `photoz_mmae.cutouts.photometry` measures them; NaN until then.
     reason : list of str
         Why an object has no redshift; empty when it is fine.
+    raw : RawPixels or None
+        Where `Wanted.raw` asks for them.
     """
 
     images: NDArray[np.float32]
@@ -84,6 +111,7 @@ class CutoutBatch:
     flux: NDArray[np.float32]
     flux_err: NDArray[np.float32]
     reason: list[str]
+    raw: RawPixels | None = None
 
 
 def empty_batch(source: list[str], wanted: Wanted) -> CutoutBatch:
@@ -107,4 +135,12 @@ def empty_batch(source: list[str], wanted: Wanted) -> CutoutBatch:
         flux=np.full((count, depth), np.nan, np.float32),
         flux_err=np.full((count, depth), np.nan, np.float32),
         reason=[""] * count,
+        raw=RawPixels(
+            pixels=np.zeros(shape),
+            factor=np.full((count, depth), np.nan),
+            single=np.zeros((count, depth), bool),
+            scale=np.full(count, np.nan),
+        )
+        if wanted.raw
+        else None,
     )

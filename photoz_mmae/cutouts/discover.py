@@ -2,8 +2,10 @@
 
 `*.fits`, `*.fits.gz` and `*.fits.fz` (in any case) are objects, unless they are valid files with
 tables only; so is text of that name, or an empty file, or a link that points nowhere: each gets
-a row that says what is wrong. Everything else is ignored and counted. Files with one band each
-are put together by their names (see `photoz_mmae.cutouts.bands`).
+a row that says what is wrong. Packed shards, and `*.h5` and `*.hdf5` files with images, are as many
+objects as they hold (see `photoz_mmae.cutouts.containers`). Everything else is ignored and
+counted. Files with one band each are put together by their names (see
+`photoz_mmae.cutouts.bands`).
 """
 
 import os
@@ -13,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from photoz_mmae.cutouts.bands import group_by_band, natural_key
+from photoz_mmae.cutouts.containers import rows_in
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader, walk_headers
-from photoz_mmae.cutouts.ids import is_fits_name, printable
+from photoz_mmae.cutouts.ids import is_fits_name, is_hdf5_name, printable
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
 
@@ -86,7 +89,7 @@ def discover(paths: Sequence[str]) -> Discovery:
             f"{found.ignored} other files ignored; give files named *.fits, *.fits.gz or "
             "*.fits.fz, or folders with such files"
         )
-    sources.sort(key=lambda source: natural_key(source.files[0]))
+    sources.sort(key=lambda source: (natural_key(source.files[0]), source.row))
     return Discovery(sources, found.ignored)
 
 
@@ -108,7 +111,7 @@ def _walk_folder(
                         found.links.append(entry.path)
                 elif entry.is_dir():
                     folders.append((entry.path, os.path.join(real, entry.name)))  # noqa: PTH118
-                elif is_fits_name(entry.name) and entry.is_file():
+                elif _is_input(entry.name) and entry.is_file():
                     about = entry.stat()
                     files.append((entry.name, about.st_size, about.st_mtime_ns))
                 else:
@@ -130,15 +133,19 @@ def _add_links(found: _Found) -> None:
         folder, name = os.path.split(path)
         in_walk = os.path.dirname(real) in found.visited  # noqa: PTH120
         # A regular FITS file in a folder that was walked is in already; a link never is.
-        if real in seen or (in_walk and is_fits_name(real) and _is_plain_file(real)):
+        if real in seen or (in_walk and _is_input(real) and _is_plain_file(real)):
             continue
         seen.add(real)
         about = _stat(path)
-        if is_fits_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
+        if _is_input(name) and (about is None or stat.S_ISREG(about.st_mode)):
             size, mtime = (about.st_size, about.st_mtime_ns) if about else (0, 0)
             found.folders.setdefault(folder, []).append((name, size, mtime))
         elif not in_walk or name != os.path.basename(real):  # noqa: PTH119
             found.ignored += 1
+
+
+def _is_input(name: str) -> bool:
+    return is_fits_name(name) or is_hdf5_name(name)
 
 
 def _is_plain_file(path: str) -> bool:
@@ -153,9 +160,18 @@ def _stat(path: str) -> os.stat_result | None:
 
 
 def _add_sources(folder: str, files: list[tuple[str, int, int]], sources: list[Source]) -> int:
-    """Append the sources of one folder; return how many files are tables only."""
+    """Append the sources of one folder; return how many files are no images."""
     about = {name: (size, mtime) for name, size, mtime in files}
     path_of = {name: os.path.join(folder, name) for name in about}  # noqa: PTH118
+    ignored = 0
+    for name, (size, mtime) in list(about.items()):
+        container = rows_in(path_of[name])
+        if container is not None:
+            kind, count = container
+            sources.extend(Source((path_of[name],), size, mtime, kind, row) for row in range(count))
+        if container is not None or is_hdf5_name(name):
+            ignored += container is None
+            del about[name]
     tables = {name for name in about if _is_table_only(path_of[name])}
     grouped: set[str] = set()
     for _, bands in group_by_band(about.keys() - tables):
@@ -174,7 +190,7 @@ def _add_sources(folder: str, files: list[tuple[str, int, int]], sources: list[S
     for name, (size, mtime) in about.items():
         if name not in tables and name not in grouped:
             sources.append(Source((path_of[name],), size, mtime))
-    return len(tables)
+    return ignored + len(tables)
 
 
 def _is_table_only(path: str) -> bool:

@@ -20,13 +20,13 @@ Units. Pixels are brought to AB zero point 27 from MAGZERO, FLUXMAG0, ZP or BUNI
 of the image's header, then the primary one; without any they are taken to be there already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.fits import Cutout, Plane, read_cutout
+from photoz_mmae.cutouts.fits import Cutout, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import (
@@ -34,6 +34,7 @@ from photoz_mmae.cutouts.placing import (
     file_pixel_scale,
     find_target,
     flux_factor,
+    overlap,
     place,
     same_target,
 )
@@ -67,6 +68,7 @@ def fill_from_files(
     """
     for row, source in zip(rows, sources, strict=True):
         cutout = Cutout(object_id="")
+        batch.missing[row] = True
         try:
             read_cutout(source.files, wanted.bands, cutout)
             _fill_row(batch, row, cutout, wanted)
@@ -76,6 +78,7 @@ def fill_from_files(
         except Exception as error:  # one object's oddity must never cost the others their rows
             batch.images[row] = 0
             batch.missing[row] = True
+            batch.bands_used[row] = 0
             batch.flags[row] = Flag.READ_ERROR
             batch.reason[row] = f"{batch.source[row]}: {type(error).__name__}: {error}"
         batch.object_id[row] = cutout.object_id or printable(source.files[0])
@@ -84,7 +87,6 @@ def fill_from_files(
 def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> None:
     """Place an object's planes in the batch; raises Unusable at the end."""
     planes, bands = cutout.planes, wanted.bands
-    batch.missing[row] = True
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = planes["i"] if "i" in planes else next(iter(planes.values()))
@@ -96,6 +98,8 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= Flag.OFF_CENTRE
     scale = file_pixel_scale(leader, wcs)
+    if batch.raw is not None:
+        batch.raw.scale[row] = scale or np.nan
     if scale and abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
         flags |= Flag.OTHER_PIXEL_SCALE
         batch.scale[row] = scale
@@ -105,13 +109,19 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     for k, band in enumerate(bands):
         if band in planes:
             plane = planes[band]
+            factor = flux_factor(plane)
+            if batch.raw is not None:
+                batch.raw.factor[row, k] = factor
+                batch.raw.single[row, k] = plane.data.dtype.char == "f"
             there = same_target(plane, target, leader)
             if not there.is_inside(plane):
                 flags |= Flag.PADDED
                 continue
             left, bottom = corner(there.x, wanted.size), corner(there.y, wanted.size)
-            factor = flux_factor(plane)
             padded, nonfinite = place(plane.data, left, bottom, factor, images[k], missing[k])
+            if batch.raw is not None:
+                inside, box = overlap(plane.data.shape, left, bottom, wanted.size)
+                batch.raw.pixels[row, k][box] = plane.data[inside]
             flags |= Flag.PADDED * padded | Flag.NONFINITE_PIXELS * nonfinite
     batch.flags[row] = flags
     alive = np.array([not band.all() for band in missing])
@@ -119,14 +129,22 @@ def _fill_row(batch: CutoutBatch, row: int, cutout: Cutout, wanted: Wanted) -> N
     if target.is_inside(leader):
         batch.x[row] = target.x - corner(target.x, wanted.size)
         batch.y[row] = target.y - corner(target.y, wanted.size)
-    _require_bands(bands, planes, alive)
+    require_bands(bands, planes, alive)
 
 
-def _require_bands(
-    bands: Sequence[str], planes: dict[str, Plane], alive: NDArray[np.bool_]
-) -> None:
-    """Raise Unusable unless every band of the model is there and alive."""
-    absent = [band for band in bands if band not in planes]
+def require_bands(bands: Sequence[str], there: Container[str], alive: NDArray[np.bool_]) -> None:
+    """Raise Unusable unless every band of the model is there and alive.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        The model's.
+    there : container of str
+        Those that the object has.
+    alive : ndarray (B,) of bool
+        Which of the model's hold an image.
+    """
+    absent = [band for band in bands if band not in there]
     dead = [band for band, is_alive in zip(bands, alive, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")

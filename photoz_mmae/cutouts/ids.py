@@ -3,12 +3,18 @@
 import re
 
 _FITS_NAME = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+_HDF5_NAME = re.compile(r"\.(h5|hdf5)$", re.IGNORECASE)
 _CANONICAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 
 
 def is_fits_name(name: str) -> bool:
     """Whether `name` ends in .fits, .fits.gz or .fits.fz, in any case."""
     return _FITS_NAME.search(name) is not None
+
+
+def is_hdf5_name(name: str) -> bool:
+    """Whether `name` ends in .h5 or .hdf5, in any case."""
+    return _HDF5_NAME.search(name) is not None
 
 
 def fits_stem(name: str) -> str:

@@ -85,6 +85,31 @@ def corner(position: float, size: int) -> int:
     return math.floor(position - (size - 1) / 2 + 0.51)
 
 
+def overlap(
+    shape: tuple[int, ...], left: int, bottom: int, size: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return which pixels of a file's image are in the model's, and where they are there.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the file's image.
+    left, bottom : int
+        The file's pixel that becomes pixel (0, 0); may lie outside.
+    size : int
+        Side of the model's image.
+    """
+    inside = tuple(
+        slice(min(max(0, first), length), max(0, min(length, first + size)))
+        for first, length in zip((bottom, left), shape, strict=True)
+    )
+    box = tuple(
+        slice(part.start - first, part.stop - first)
+        for part, first in zip(inside, (bottom, left), strict=True)
+    )
+    return (inside[0], inside[1]), (box[0], box[1])
+
+
 def place(
     data: NDArray[Any],
     left: int,
@@ -114,11 +139,8 @@ def place(
     nonfinite : bool
         A pixel of that part is NaN, infinite or absurdly large.
     """
-    size = image.shape[0]
-    height, width = data.shape
-    rows = slice(max(0, bottom), max(0, min(height, bottom + size)))
-    columns = slice(max(0, left), max(0, min(width, left + size)))
-    pixels = data[rows, columns]
+    inside, box = overlap(data.shape, left, bottom, image.shape[0])
+    pixels = data[inside]
     if not pixels.size:
         return True, False
     with np.errstate(over="ignore", invalid="ignore"):
@@ -133,10 +155,6 @@ def place(
         measured = pixels[finite]
         low, high = (measured.min(), measured.max()) if measured.size else (0.0, 0.0)
     if low < high:
-        box = (
-            slice(rows.start - bottom, rows.stop - bottom),
-            slice(columns.start - left, columns.stop - left),
-        )
         image[box] = pixels if whole else np.where(finite, pixels, 0)
         missing[box] = ~finite
     return pixels.shape != image.shape, not whole

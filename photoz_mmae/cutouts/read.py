@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
 from photoz_mmae.cutouts.files import fill_from_files
 from photoz_mmae.cutouts.fits import Cutout, read_cutout
 from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_id
 from photoz_mmae.cutouts.source import Source
 
-_FILL = {"cutout": fill_from_files}
+
+def _fill_from_hdf5(*arguments: Any) -> None:
+    # h5py is loaded only where such a file is read.
+    from photoz_mmae.cutouts.hdf5 import fill_from_hdf5
+
+    fill_from_hdf5(*arguments)
+
+
+_FILL = {"cutout": fill_from_files, "shard": fill_from_shards, "hdf5": _fill_from_hdf5}
 
 
 def read_batch(
@@ -28,7 +38,7 @@ def read_batch(
     -------
     CutoutBatch
     """
-    batch = empty_batch([printable(source.files[0]) for source in sources], wanted)
+    batch = empty_batch([source.name for source in sources], wanted)
     for kind in sorted({source.kind for source in sources}):
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
         _FILL[kind](batch, rows, [sources[row] for row in rows], wanted, positions)
@@ -37,6 +47,12 @@ def read_batch(
 
 def read_id(source: Source) -> str:
     """Return the id that `read_batch` gives an object, from its headers alone."""
+    if source.kind == "shard":
+        return read_shard_id(source)
+    if source.kind == "hdf5":
+        from photoz_mmae.cutouts.hdf5 import read_hdf5_id
+
+        return read_hdf5_id(source)
     cutout = Cutout(object_id="")
     with suppress(Exception):  # whatever is wrong with it, it has an id
         read_cutout(source.files, (), cutout)

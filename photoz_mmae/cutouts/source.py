@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from photoz_mmae.cutouts.ids import printable
+
 Kind = Literal["cutout", "shard", "hdf5", "coadd"]
 
 
@@ -43,3 +45,9 @@ class Source:
     object_id: str | None = None
     ra: float = math.nan
     dec: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """The (first) file as text, with the number of the row where it holds several objects."""
+        file = printable(self.files[0])
+        return file if self.row < 0 else f"{file}#{self.row}"

@@ -1,9 +1,9 @@
 """The plan: which object is in which part, in which row.
 
 `plan.jsonl` in the run folder holds one line per part: the folder that relative paths start
-from, and for each row `[size, mtime_ns, file, ...]`. A later line of the same part replaces the
-earlier one. Parts never change their number, rows never move; new objects form new parts behind
-the old ones.
+from, and for each row `[size, mtime_ns, file, ...]`, or `[size, mtime_ns, file, kind, row]` for
+an object of a file that holds many. A later line of the same part replaces the earlier one. Parts
+never change their number, rows never move; new objects form new parts behind the old ones.
 """
 
 import itertools
@@ -57,9 +57,9 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
     owner: dict[str, int] = {}
     for index, source in enumerate(sources):
         for file in source.files:
-            owner.setdefault(_absolute(base, file), index)
+            owner.setdefault(_identity(base, file, source.row), index)
     # What is given twice is one object.
-    new = bytearray(owner[_absolute(base, s.files[0])] == i for i, s in enumerate(sources))
+    new = bytearray(owner[_identity(base, s.files[0], s.row)] == i for i, s in enumerate(sources))
 
     parts = []
     for _, line in sorted(_latest_lines(path).items()):
@@ -81,11 +81,7 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
 def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], str]:
     """Read one part of the plan: its sources as they were given, and where their paths start."""
     record = records.read_line(path, offset, length)
-    sources = [
-        Source(files=tuple(files), size=size, mtime_ns=mtime_ns)
-        for size, mtime_ns, *files in record["sources"]
-    ]
-    return sources, record["base"]
+    return [_source(entry) for entry in record["sources"]], record["base"]
 
 
 def _compare(
@@ -102,9 +98,11 @@ def _compare(
     changed = False
     unasked = 0
     gone = []
-    for row, (_, _, *files) in enumerate(record["sources"]):
+    for row, known in enumerate(map(_source, record["sources"])):
+        files = known.files
         names = [_absolute(record["base"], file) for file in files]
-        index = next((owner[n] for n in names if n in owner and new[owner[n]]), None)
+        keys = [_identity(record["base"], file, known.row) for file in files]
+        index = next((owner[n] for n in keys if n in owner and new[owner[n]]), None)
         if index is None:
             if any(_exists(name) for name in names):
                 unasked += 1
@@ -123,7 +121,23 @@ def _compare(
 
 
 def _row(source: Source, files: Sequence[str]) -> list[int | str]:
-    return [source.size, source.mtime_ns, *files]
+    if source.row < 0:
+        return [source.size, source.mtime_ns, *files]
+    return [source.size, source.mtime_ns, *files, source.kind, source.row]
+
+
+def _source(entry: list[Any]) -> Source:
+    size, mtime_ns, *files = entry
+    if isinstance(files[-1], int):
+        *files, kind, row = files
+        return Source(tuple(files), size, mtime_ns, kind, row)
+    return Source(tuple(files), size, mtime_ns)
+
+
+def _identity(base: str, file: str, row: int) -> str:
+    """Return what an object is known by; no path holds a zero byte."""
+    path = _absolute(base, file)
+    return path if row < 0 else f"{path}\0{row}"
 
 
 def _part(
