@@ -240,6 +240,6 @@ def _pixel_flags(
         # An edge of the sky that was there is a side without any pixel.
         edges = missing[n][alive[n]]
         sides = (edges[:, 0], edges[:, -1], edges[:, :, 0], edges[:, :, -1])
-        if not any(side.all(axis=1).any() for side in sides):
+        if len(edges) and not any(side.all(axis=1).any() for side in sides):
             flags[n] &= ~int(Flag.PADDED)
     return flags
