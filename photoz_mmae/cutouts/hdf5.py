@@ -30,7 +30,7 @@ from photoz_mmae.cutouts.packed import fallback_id, give_up, runs, take_position
 from photoz_mmae.cutouts.pixels import MAX_BYTES, Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.source import Source
-from photoz_mmae.cutouts.stamps import BLOCK, make_cut, put_stamps
+from photoz_mmae.cutouts.stamps import make_cut, put_stamps
 from photoz_mmae.flags import Flag
 from photoz_mmae.surveys import HSC_WIDE, ZERO_POINT
 
@@ -41,6 +41,9 @@ POSITIONS = (
     ("simulation/ra", "simulation/dec"),
 )
 """Datasets with right ascension and declination of the objects, deg."""
+
+SLICE = 64
+"""Objects that are read at a time."""
 
 _ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, Damaged)
 """What h5py raises of a damaged file."""
@@ -127,8 +130,8 @@ def fill_from_hdf5(
             continue
         some = slice(start, start + count)
         batch.object_id[row : row + count] = file.object_id[some]
-        for at in range(0, count, BLOCK):
-            n = min(BLOCK, count - at)
+        for at in range(0, count, SLICE):
+            n = min(SLICE, count - at)
             try:
                 _fill_block(batch, row + at, file, start + at, n, wanted)
             except Unusable as error:

@@ -21,7 +21,7 @@ from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.shard_file import Shard, open_shard
 from photoz_mmae.cutouts.source import Source
-from photoz_mmae.cutouts.stamps import BLOCK, Cut, make_cut, put_stamps
+from photoz_mmae.cutouts.stamps import Cut, make_cut, put_stamps
 from photoz_mmae.flags import Flag
 
 _LOST = int(Flag.READ_ERROR | Flag.WRONG_SIZE)
@@ -160,22 +160,11 @@ def _fill_run(
 ) -> None:
     """Fill neighbours in the batch from neighbours in the shard."""
     table = {name: values[some] for name, values in shard.table.items()}
-    count = some.stop - some.start
     side = shard.pixels["IMAGE"].shape[-1]
     factor = np.where(table["factor"] > 0, table["factor"], np.nan)
-    alive = np.zeros((count, len(wanted.bands)), bool)
-    nonfinite = np.zeros_like(alive)
-    for start in range(0, count, BLOCK):
-        block = slice(start, min(start + BLOCK, count))
-        shard.require(some.start + block.start, some.start + block.stop)
-        alive[block], nonfinite[block] = put_stamps(
-            batch,
-            slice(rows.start + block.start, rows.start + block.stop),
-            shard.pixels["IMAGE"][some.start + block.start : some.start + block.stop],
-            factor[block],
-            table["float32"][block] != 0,
-            cut,
-        )
+    shard.require(some.start, some.stop)
+    stamps = shard.pixels["IMAGE"][some]
+    alive, nonfinite = put_stamps(batch, rows, stamps, factor, table["float32"] != 0, cut)
     for name, images in (("VARIANCE", batch.variance), ("SATURATED", batch.saturated)):
         if name in shard.pixels:
             for k, plane in cut.planes:

@@ -9,7 +9,7 @@ from photoz_mmae.cutouts.files import fill_from_files
 from photoz_mmae.cutouts.fits import Cutout, read_cutout
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_id
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source import Source, source_names
 
 
 def _fill_from_hdf5(*arguments: Any) -> None:
@@ -38,10 +38,11 @@ def read_batch(
     -------
     CutoutBatch
     """
-    batch = empty_batch([source.name for source in sources], wanted)
+    batch = empty_batch(source_names(sources), wanted)
     for kind in sorted({source.kind for source in sources}):
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
-        _FILL[kind](batch, rows, [sources[row] for row in rows], wanted, positions)
+        some = sources if len(rows) == len(sources) else [sources[row] for row in rows]
+        _FILL[kind](batch, rows, some, wanted, positions)
     return batch
 
 

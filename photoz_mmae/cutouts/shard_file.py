@@ -84,6 +84,8 @@ class Shard:
     object_id, reason : list of str
     table : dict of str to ndarray (N,) or (N, B)
         The other columns that reading needs.
+    file, length, starts, there
+        The map, its bytes, where the pixels begin in it, and which rows were in memory already.
     """
 
     bands: tuple[str, ...]
@@ -92,13 +94,19 @@ class Shard:
     reason: list[str]
     table: dict[str, NDArray[Any]]
     file: mmap.mmap
+    length: int
     starts: dict[str, int]
+    there: bytearray
 
     def require(self, start: int, stop: int) -> None:
         """Bring the pixels of some rows into memory; raises Damaged where that fails.
 
         Looked at without, a file that became shorter or a disk that fails ends the process.
         """
+        if all(self.there[start:stop]):
+            if self.file.size() < self.length:
+                raise Damaged("became shorter")
+            return
         for name, array in self.pixels.items():
             each = array[0].nbytes
             first = self.starts[name] + start * each
@@ -108,8 +116,9 @@ class Shard:
                 self.file.madvise(_POPULATE_READ, first, end - first)
             except OSError as error:
                 # A kernel before 5.14 has no such advice: the size is all that can be looked at.
-                if error.errno != errno.EINVAL or self.file.size() < end:
+                if error.errno != errno.EINVAL or self.file.size() < self.length:
                     raise Damaged("its pixels cannot be read, or became fewer") from error
+        self.there[start:stop] = bytes([1]) * (stop - start)
 
 
 def objects_in(primary: Header) -> int | None:
@@ -172,7 +181,9 @@ def open_shard(path: str, mtime_ns: int, size: int) -> Shard:
         reason=[_unescaped(text) for text in table.pop("reason").tolist()],
         table=table,
         file=file,
+        length=len(file),
         starts={name: units[name].data_start for name in pixels},
+        there=bytearray(count),
     )
 
 

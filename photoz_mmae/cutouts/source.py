@@ -1,6 +1,7 @@
 """Where one object's images are."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,8 +47,14 @@ class Source:
     ra: float = math.nan
     dec: float = math.nan
 
-    @property
-    def name(self) -> str:
-        """The (first) file as text, with the number of the row where it holds several objects."""
-        file = printable(self.files[0])
-        return file if self.row < 0 else f"{file}#{self.row}"
+
+def source_names(sources: Sequence[Source]) -> list[str]:
+    """Name sources by their (first) file, as text, and the row where it holds several objects."""
+    names = []
+    path, text = "", ""
+    for source in sources:
+        if source.files[0] is not path:
+            path = source.files[0]
+            text = printable(path)
+        names.append(text if source.row < 0 else f"{text}#{source.row}")
+    return names

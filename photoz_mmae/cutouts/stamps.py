@@ -74,7 +74,7 @@ def put_stamps(
     single: NDArray[np.bool_],
     cut: Cut,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Put a block of stamps into rows of a batch that were not touched before.
+    """Put stamps into rows of a batch that were not touched before.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def put_stamps(
     rows : slice
         Of the n objects.
     stamps : ndarray (n, C, H, W)
-        Of any number type and byte order.
+        Of any number type and byte order; may be mapped from a file.
     factor : ndarray (n, C)
-        Brings the pixels to flux at zero point 27.
+        Brings the pixels to flux at zero point 27; NaN: no such band.
     single : ndarray (n, C) of bool
         Where the product is to be taken in float32, as it always is where the stamps are float32.
     cut : Cut
@@ -98,74 +98,97 @@ def put_stamps(
     """
     images, missing = batch.images[rows], batch.missing[rows]
     count, bands = images.shape[:2]
-    is_single = stamps.dtype.kind == "f" and stamps.dtype.itemsize == 4
-    values: NDArray[Any] = images if is_single else np.zeros(images.shape)
-    if cut.plain:
-        inner = values
-        inner[...] = stamps
-    else:
-        missing[...] = True
-        inner = values[:, :, *cut.box]
-        for k, plane in cut.planes:
-            inner[:, k] = stamps[:, plane, *cut.inside]
-    if batch.raw is not None:
-        batch.raw.pixels[rows] = values
-    scale = np.zeros((count, bands))
-    product_single = np.zeros((count, bands), bool)
+    scale, in_single = np.full((count, bands), np.nan), np.zeros((count, bands), bool)
     for k, plane in cut.planes:
-        scale[:, k], product_single[:, k] = factor[:, plane], single[:, plane]
-        if batch.raw is not None:
-            batch.raw.factor[rows, k] = factor[:, plane]
-            batch.raw.single[rows, k] = single[:, plane]
-    absent = np.isnan(scale)
-    scale[absent] = 1
+        scale[:, k], in_single[:, k] = factor[:, plane], single[:, plane]
+    if batch.raw is not None:
+        batch.raw.factor[rows], batch.raw.single[rows] = scale, in_single
+    there = ~np.isnan(scale)
+    scale[~there] = 1
+    scaled = bool((scale != 1).any())
+    is_float32 = stamps.dtype.kind == "f" and stamps.dtype.itemsize == 4
+    in_single |= is_float32
+    if not cut.plain:
+        missing[...] = True
+    alive, whole = np.zeros((count, bands), bool), np.zeros((count, bands), bool)
     with np.errstate(over="ignore", invalid="ignore"):
-        if is_single:
-            if (scale != 1).any():
-                inner *= scale.astype(np.float32)[:, :, None, None]
-        else:
-            inner *= np.where(product_single, 1, scale)[:, :, None, None]
-            chosen = np.nonzero(product_single & (scale != 1))
-            factors = scale[chosen].astype(np.float32)[:, None, None]
-            inner[chosen] = inner[chosen].astype(np.float32) * factors
-        alive, nonfinite = _clean(inner, missing[:, :, *cut.box], cut.plain)
-        if not is_single:
-            images[...] = values
-    return alive & ~absent, nonfinite & ~absent
+        for start in range(0, count, BLOCK):
+            block = slice(start, min(start + BLOCK, count))
+            target = images[block]
+            values = target if is_float32 else np.zeros(target.shape)
+            inner = _copy(stamps[block], values, cut)
+            if batch.raw is not None:
+                batch.raw.pixels[rows][block] = values
+            if scaled:
+                _scale(inner, scale[block], in_single[block])
+            alive[block], whole[block] = _look(inner)
+            if not (alive[block].all() and cut.plain):
+                _clean(inner, missing[block][:, :, *cut.box], alive[block], whole[block])
+            if not is_float32:
+                target[...] = values
+    return alive & there, ~whole & there
 
 
-def _clean(
-    pixels: NDArray[Any], missing: NDArray[np.bool_], untouched: bool
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Set what was not measured to zero; tell which bands are alive, and which not all measured.
+def _copy(stamps: NDArray[Any], values: NDArray[Any], cut: Cut) -> NDArray[Any]:
+    """Copy the part that is wanted; returns where it is, (n, B, h, w)."""
+    if cut.plain:
+        np.copyto(values, stamps)
+        return values
+    inner = values[:, :, *cut.box]
+    for k, plane in cut.planes:
+        inner[:, k] = stamps[:, plane, *cut.inside]
+    return inner
 
-    Parameters
-    ----------
-    pixels : ndarray (n, B, h, w)
-    missing : ndarray (n, B, h, w) of bool
-        Set; all of one value before, which is False when `untouched`.
-    """
+
+def _scale(pixels: NDArray[Any], factor: NDArray[np.float64], in_single: NDArray[np.bool_]) -> None:
+    """Bring pixels to zero point 27, each in the precision that it is to be done in."""
+    if pixels.dtype == np.float32:
+        pixels *= factor.astype(np.float32)[:, :, None, None]
+        return
+    pixels *= np.where(in_single, 1, factor)[:, :, None, None]
+    chosen = np.nonzero(in_single & (factor != 1))
+    pixels[chosen] = (
+        pixels[chosen].astype(np.float32) * factor[chosen].astype(np.float32)[:, None, None]
+    )
+
+
+def _look(pixels: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which planes of (n, B, h, w) hold only measured pixels, not all alike; and only such."""
     if not pixels.size:
         nothing = np.zeros(pixels.shape[:2], bool)
         return nothing, nothing
-    low, high = pixels.min(axis=(2, 3)), pixels.max(axis=(2, 3))  # NaN where a pixel is
+    if pixels.flags.c_contiguous:  # numpy is quicker along one axis
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+    axes = tuple(range(2, pixels.ndim))
+    low, high = pixels.min(axis=axes), pixels.max(axis=axes)  # NaN where a pixel is
     whole = (low >= -MAX_FLUX) & (high <= MAX_FLUX)
-    alive = whole & (low < high)
-    if alive.all():
-        if not untouched:
-            missing[...] = False
-        return alive, ~whole
+    return whole & (low < high), whole
+
+
+def _clean(
+    pixels: NDArray[Any],
+    missing: NDArray[np.bool_],
+    alive: NDArray[np.bool_],
+    whole: NDArray[np.bool_],
+) -> None:
+    """Set what was not measured to zero, and say so in `missing`; planes may come to life.
+
+    Parameters
+    ----------
+    pixels, missing : ndarray (n, B, h, w)
+    alive, whole : ndarray (n, B) of bool
+        As `_look` gives them; `alive` is completed.
+    """
     odd = np.nonzero(~whole)
     some = pixels[odd]  # (m, h, w)
     finite = np.abs(some) <= MAX_FLUX
-    lowest = np.where(finite, some, np.inf).min(axis=(1, 2))
-    alive[odd] = lowest < np.where(finite, some, -np.inf).max(axis=(1, 2))
-    some[~finite] = 0
-    pixels[odd] = some
+    if finite.size:
+        lowest = np.where(finite, some, np.inf).min(axis=(1, 2))
+        alive[odd] = lowest < np.where(finite, some, -np.inf).max(axis=(1, 2))
+        some[~finite] = 0
+        pixels[odd] = some
     missing[odd] = ~finite
-    good = np.nonzero(whole & alive)
-    missing[good] = False
+    missing[np.nonzero(whole & alive)] = False
     dead = np.nonzero(~alive)
     pixels[dead] = 0
     missing[dead] = True
-    return alive, ~whole

@@ -19,7 +19,7 @@ from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.shard_file import VERSION
 from photoz_mmae.cutouts.shard_write import NeedsFloat64, shard_writer
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.runs import PackRun
@@ -200,7 +200,7 @@ def _write(
                 bad += 1
                 flags.update(flag.name or "" for flag in Flag(int(batch.flags[row])) & NO_REDSHIFT)
                 if len(examples) < EXAMPLES:
-                    examples.append([chunk[row].name, batch.reason[row]])
+                    examples.append([source_names(chunk[row : row + 1])[0], batch.reason[row]])
             report.packed(len(chunk))
     return ShardRecord(
         shard=0,

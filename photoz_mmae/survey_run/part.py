@@ -20,7 +20,7 @@ from photoz_mmae.catalog.writer import atomic_parquet
 from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
 from photoz_mmae.cutouts.read import read_batch
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import ModelError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
@@ -155,7 +155,7 @@ def _rows(
         given = sources[start : start + chunk]
         batch = read_batch([_absolute(source, base) for source in given], wanted)
         measure_batch(batch, model.bands)
-        batch = dataclasses.replace(batch, source=[source.name for source in given])
+        batch = dataclasses.replace(batch, source=source_names(given))
         if objects is None:
             ebv = np.full(len(given), np.nan, np.float32)
         else:
