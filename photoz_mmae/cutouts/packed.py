@@ -171,9 +171,10 @@ def _fill_run(
                 images[rows, k, *cut.box] = shard.pixels[name][some, plane, *cut.inside]
 
     batch.ra[rows], batch.dec[rows] = _sky(table["ra"], table["dec"])
-    x, y = (np.where((v >= -0.5) & (v <= side - 0.5), v, np.nan) for v in (table["x"], table["y"]))
-    batch.x[rows] = x - cut.inside[1].start + cut.box[1].start
-    batch.y[rows] = y - cut.inside[0].start + cut.box[0].start
+    x, y = table["x"], table["y"]
+    on_it = (x >= -0.5) & (x <= side - 0.5) & (y >= -0.5) & (y <= side - 0.5)
+    batch.x[rows] = np.where(on_it, x - cut.inside[1].start + cut.box[1].start, np.nan)
+    batch.y[rows] = np.where(on_it, y - cut.inside[0].start + cut.box[0].start, np.nan)
     scale = table["pixel_scale"]
     scale = np.where((scale > 1e-3) & (scale < 1e3), scale, np.nan)
     if batch.raw is not None:

@@ -17,7 +17,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from photoz_mmae.catalog.writer import sync_folder, temporary_path
 from photoz_mmae.cutouts.containers import rows_in
 from photoz_mmae.cutouts.shard_write import has_right_checksums
 from photoz_mmae.errors import OutputError
-from photoz_mmae.lock import run_lock
+from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.survey_run import records
 
 _SHARD = re.compile(r"shard-\d{6,}\.fits", re.IGNORECASE)
@@ -83,7 +83,7 @@ class PackFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, made if need be.
+        """Hold the folder, made if need be; one that nothing was begun in goes away again.
 
         Raises
         ------
@@ -100,7 +100,15 @@ class PackFolder:
                 f"{self.output}: the folder cannot be made ({error.strerror})"
             ) from error
         with run_lock(self.path):
-            yield
+            try:
+                yield
+            finally:
+                if not self.settings_file.exists():
+                    with suppress(OSError):
+                        (self.path / HOLDER_FILE).unlink()
+                        (self.path / LOCK_FILE).unlink()
+                        self.path.rmdir()
+                        self.output.rmdir()
 
     def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Write the settings down where there are none; with `overwrite` remove all of before.
@@ -112,7 +120,12 @@ class PackFolder:
         """
         stored = self._stored_settings()
         shards = [file for file in self.output.iterdir() if _SHARD.fullmatch(file.name)]
-        foreign = [file for file in shards if stored is None or not _is_shard(file)]
+        written = {record.file for record in self._journal().values()}
+        foreign = [
+            file
+            for file in shards
+            if stored is None or not (file.name in written or _is_shard(file))
+        ]
         if foreign:
             raise OutputError(
                 f"{min(foreign)} is there and is no shard of this run; "
@@ -147,17 +160,21 @@ class PackFolder:
 
     def finished(self) -> dict[int, ShardRecord]:
         """Return the records of the shards that are there and sound."""
+        return {number: r for number, r in self._journal().items() if self._is_sound(r)}
+
+    def write_down(self, record: ShardRecord) -> None:
+        """Journal that a shard is finished; raises OutputError."""
+        records.append(self.journal, dataclasses.asdict(record))
+
+    def _journal(self) -> dict[int, ShardRecord]:
+        """Return the last record of each shard; a torn or strange line is as if not there."""
         names = {field.name for field in dataclasses.fields(ShardRecord)}
         journal = {}
         for line in records.read_lines(self.journal):
             if line.record.keys() == names:
                 record = ShardRecord(**line.record)
                 journal[record.shard] = record
-        return {number: record for number, record in journal.items() if self._is_sound(record)}
-
-    def write_down(self, record: ShardRecord) -> None:
-        """Journal that a shard is finished; raises OutputError."""
-        records.append(self.journal, dataclasses.asdict(record))
+        return journal
 
     def _is_sound(self, record: ShardRecord) -> bool:
         """Whether the file is the one that was written; of one with another time, by checksums."""
