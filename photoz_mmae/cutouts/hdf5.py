@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import bands_in
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
+from photoz_mmae.cutouts.containers import fallback_id, give_up, runs, take_positions
 from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
 from photoz_mmae.cutouts.fits import MIN_SIDE
 from photoz_mmae.cutouts.headers import Damaged, open_regular
 from photoz_mmae.cutouts.ids import printable
-from photoz_mmae.cutouts.packed import fallback_id, give_up, runs, take_positions
 from photoz_mmae.cutouts.pixels import MAX_BYTES, Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.source import Source
@@ -45,18 +45,16 @@ POSITIONS = (
 SLICE = 64
 """Objects that are read at a time."""
 
-_ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, Damaged)
-"""What h5py raises of a damaged file."""
+MAX_COLUMN = 1 << 30
+"""Bytes of ids or positions: beyond this a dataset is not theirs."""
 
 
 @dataclass(frozen=True)
-class _Images:
-    """An open file of N objects.
+class _Facts:
+    """What a file says of its N objects.
 
     Attributes
     ----------
-    images : h5py.Dataset
-        (N, B, H, W).
     bands : tuple of str
     factor : float
         Brings the pixels to zero point 27.
@@ -67,7 +65,6 @@ class _Images:
         deg; NaN where unknown.
     """
 
-    images: Any
     bands: tuple[str, ...]
     factor: float
     scale: float
@@ -79,22 +76,21 @@ class _Images:
 def count_objects(path: str) -> int:
     """Return how many objects a file holds: 0 without images, 1 where it cannot be read."""
     try:
-        os.close(open_regular(path))
-        with h5py.File(path, "r") as file:
+        with _opened(path) as file:
             images = _dataset(file, "image")
             if images is None or images.ndim != 4:
                 return 0
             # An object takes a byte at least: a damaged file may promise any number.
             return min(int(images.shape[0]), os.path.getsize(path))  # noqa: PTH202
-    except _ERRORS:
+    except Exception:  # h5py raises many kinds of a damaged file
         return 1
 
 
 def read_hdf5_id(source: Source) -> str:
     """Return the id that `fill_from_hdf5` gives an object."""
     try:
-        return _opened(source.files[0]).object_id[source.row] or fallback_id(source)
-    except (*_ERRORS, IndexError):
+        return _facts(source.files[0]).object_id[source.row] or fallback_id(source)
+    except Exception:  # whatever is wrong with it, it has an id
         return fallback_id(source)
 
 
@@ -122,125 +118,144 @@ def fill_from_hdf5(
     for first, start, count in runs(rows, sources):
         source, row = sources[first], rows[first]
         try:
-            file = _opened(source.files[0])
-            if start + count > len(file.object_id):
-                raise Damaged(f"it holds {len(file.object_id)} objects")
-        except _ERRORS as error:
+            facts = _facts(source.files[0])
+            if start + count > len(facts.object_id):
+                raise Damaged(f"it holds {len(facts.object_id)} objects")
+            with _opened(source.files[0]) as file:
+                _fill_run(batch, row, _images(file), facts, start, count, wanted, source)
+        except Exception as error:  # whatever is wrong with it, its objects have rows
             give_up(batch, range(row, row + count), start, source, _shortened(error))
             continue
         some = slice(start, start + count)
-        batch.object_id[row : row + count] = file.object_id[some]
-        for at in range(0, count, SLICE):
-            n = min(SLICE, count - at)
-            try:
-                _fill_block(batch, row + at, file, start + at, n, wanted)
-            except Unusable as error:
-                _set_aside(batch, range(row + at, row + at + n), error)
-            except Exception:  # one of them cannot be read: which?
-                _fill_singly(batch, row + at, file, start + at, n, wanted, source)
-        batch.ra[row : row + count], batch.dec[row : row + count] = file.ra[some], file.dec[some]
+        batch.object_id[row : row + count] = facts.object_id[some]
+        batch.ra[row : row + count], batch.dec[row : row + count] = facts.ra[some], facts.dec[some]
     for row, source in zip(rows, sources, strict=True):
         batch.object_id[row] = batch.object_id[row] or fallback_id(source)
     if positions is not None:
         take_positions(batch, rows, positions)
 
 
-def _fill_singly(
+def _fill_run(
     batch: CutoutBatch,
     row: int,
-    file: _Images,
+    images: Any,
+    facts: _Facts,
     start: int,
     count: int,
     wanted: Wanted,
     source: Source,
 ) -> None:
-    for n in range(count):
+    """Fill neighbours, some at a time; where that fails, one by one."""
+    for at in range(0, count, SLICE):
+        n = min(SLICE, count - at)
         try:
-            _fill_block(batch, row + n, file, start + n, 1, wanted)
-        except Exception as error:  # one object's oddity must never cost the others their rows
-            give_up(batch, range(row + n, row + n + 1), start + n, source, _shortened(error))
+            _fill_block(batch, row + at, images, facts, start + at, n, wanted)
+        except Exception:  # one object's oddity must never cost the others their rows
+            for one in range(at, at + n):
+                try:
+                    _fill_block(batch, row + one, images, facts, start + one, 1, wanted)
+                except Unusable as error:
+                    batch.missing[row + one] = True
+                    batch.flags[row + one] = error.flag
+                    batch.reason[row + one] = error.reason
+                except Exception as error:
+                    rows = range(row + one, row + one + 1)
+                    give_up(batch, rows, start + one, source, _shortened(error))
 
 
 def _fill_block(
-    batch: CutoutBatch, row: int, file: _Images, start: int, count: int, wanted: Wanted
+    batch: CutoutBatch,
+    row: int,
+    images: Any,
+    facts: _Facts,
+    start: int,
+    count: int,
+    wanted: Wanted,
 ) -> None:
     """Fill `count` rows of the batch from `row` on with the file's objects from `start` on."""
-    height, width = file.images.shape[2:]
+    height, width = images.shape[2:]
     if min(height, width) < MIN_SIDE:
         raise Unusable(Flag.WRONG_SIZE, f"{height} x {width} pixels")
-    if math.prod(file.images.shape[1:]) * 8 > MAX_BYTES:
-        raise Unusable(Flag.WRONG_SIZE, f"images with axes {file.images.shape[1:]} are no cutouts")
+    if math.prod(images.shape[1:]) * 8 > MAX_BYTES:
+        raise Unusable(Flag.WRONG_SIZE, f"images with axes {images.shape[1:]} are no cutouts")
     rows = slice(row, row + count)
     x, y = (width - 1) / 2, (height - 1) / 2
     left, bottom = corner(x, wanted.size), corner(y, wanted.size)
-    cut = make_cut(file.bands, (height, width), wanted.bands, wanted.size, left, bottom)
-    stamps = file.images[start : start + count]
-    factor = np.full((count, len(file.bands)), file.factor)
+    cut = make_cut(facts.bands, (height, width), wanted.bands, wanted.size, left, bottom)
+    stamps = images[start : start + count]
+    factor = np.full((count, len(facts.bands)), facts.factor)
     single = np.full(factor.shape, stamps.dtype.char == "f")
     alive, nonfinite = put_stamps(batch, rows, stamps, factor, single, cut)
     if batch.raw is not None:
-        batch.raw.scale[rows] = file.scale
+        batch.raw.scale[rows] = facts.scale
     batch.x[rows], batch.y[rows] = x - left, y - bottom
     flags = np.where(nonfinite.any(axis=1), int(Flag.NONFINITE_PIXELS), 0)
     if cut.planes and any(part != slice(0, wanted.size) for part in cut.box):
         flags |= int(Flag.PADDED)
-    if abs(file.scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
+    if abs(facts.scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
         flags |= int(Flag.OTHER_PIXEL_SCALE)
-        batch.scale[rows] = file.scale
+        batch.scale[rows] = facts.scale
     batch.flags[rows] = flags
     batch.bands_used[rows] = (alive << np.arange(alive.shape[1])).sum(axis=1)
     for n in np.flatnonzero(~alive.all(axis=1)):
         try:
-            require_bands(wanted.bands, file.bands, alive[n])
+            require_bands(wanted.bands, facts.bands, alive[n])
         except Unusable as error:
             batch.flags[row + n] |= error.flag
             batch.reason[row + n] = error.reason
 
 
-def _set_aside(batch: CutoutBatch, rows: range, error: Unusable) -> None:
-    for row in rows:
-        batch.missing[row] = True
-        batch.flags[row] |= error.flag
-        batch.reason[row] = error.reason
-
-
-def _opened(path: str) -> _Images:
+def _opened(path: str) -> Any:
+    """Open a file for reading; for a short time, as HDF5 keeps what it knows of an open one."""
     os.close(open_regular(path))
-    about = os.stat(path)  # noqa: PTH116
-    return _open(path, about.st_mtime_ns, about.st_size)
+    # Without a lock, which not every file system has, and which nobody needs for reading.
+    return h5py.File(path, "r", locking=False)
 
 
-@lru_cache(maxsize=4)
-def _open(path: str, mtime_ns: int, size: int) -> _Images:
-    """Open a file and read ids and positions; once, as long as it is the same file."""
-    file = h5py.File(path, "r")
+def _images(file: Any) -> Any:
     images = _dataset(file, "image")
     if images is None or images.ndim != 4 or images.dtype.kind not in "iuf":
         raise Damaged("no dataset 'image' of (objects, bands, height, width) in the file itself")
-    count, depth = min(int(images.shape[0]), size), int(images.shape[1])
-    text = file.attrs.get("bands", "".join(HSC_WIDE.bands))
-    bands = tuple(bands_in(text.decode() if isinstance(text, bytes) else str(text)))
-    if len(bands) != depth:
-        raise Damaged(f"images of {depth} planes, bands {''.join(bands)}")
-    zero_point = _number(file, "zero_point", ZERO_POINT)
-    ra, dec = np.full((2, count), np.nan)
+    if images.chunks and math.prod(images.chunks) * images.dtype.itemsize > MAX_BYTES:
+        raise Damaged(f"'image' in pieces of {images.chunks}")
+    return images
+
+
+def _facts(path: str) -> _Facts:
+    about = os.stat(path)  # noqa: PTH116
+    return _read_facts(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_facts(path: str, mtime_ns: int, size: int) -> _Facts:
+    """Read everything but the images; once, as long as it is the same file."""
+    with _opened(path) as file:
+        images = _images(file)
+        count, depth = min(int(images.shape[0]), size), int(images.shape[1])
+        text = file.attrs.get("bands", "".join(HSC_WIDE.bands))
+        bands = tuple(bands_in(text.decode() if isinstance(text, bytes) else str(text)))
+        if len(bands) != depth:
+            raise Damaged(f"images of {depth} planes, bands {''.join(bands)}")
+        ra, dec = _positions(file, count)
+        ids = _column(file, "object_id", count)
+        return _Facts(
+            bands=bands,
+            factor=10 ** (0.4 * (ZERO_POINT - _number(file, "zero_point", ZERO_POINT))),
+            scale=_number(file, "pixel_scale", math.nan),
+            object_id=[""] * count if ids is None else [_text(value) for value in ids.tolist()],
+            ra=ra,
+            dec=dec,
+        )
+
+
+def _positions(file: Any, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for names in POSITIONS:
-        pair = [_column(file, name, count) for name in names]
-        if all(values is not None and values.dtype.kind in "iuf" for values in pair):
-            ra, dec = (np.asarray(values, np.float64) for values in pair)
-            good = (ra >= -360) & (ra <= 360) & (np.abs(dec) <= 90)
-            ra, dec = np.where(good, ra % 360.0, np.nan), np.where(good, dec, np.nan)
-            break
-    ids = _column(file, "object_id", count)
-    return _Images(
-        images=images,
-        bands=bands,
-        factor=10 ** (0.4 * (ZERO_POINT - zero_point)),
-        scale=_number(file, "pixel_scale", math.nan),
-        object_id=[""] * count if ids is None else [_text(value) for value in ids.tolist()],
-        ra=ra,
-        dec=dec,
-    )
+        ra, dec = (_column(file, name, count) for name in names)
+        if ra is not None and dec is not None and {ra.dtype.kind, dec.dtype.kind} <= set("iuf"):
+            ra, dec = ra.astype(float), dec.astype(float)
+            good = (np.abs(ra) <= 360) & (np.abs(dec) <= 90)
+            return np.where(good, ra % 360.0, np.nan), np.where(good, dec, np.nan)
+    return np.full(count, np.nan), np.full(count, np.nan)
 
 
 def _dataset(file: Any, name: str) -> Any:
@@ -259,7 +274,7 @@ def _dataset(file: Any, name: str) -> Any:
 
 def _column(file: Any, name: str, count: int) -> NDArray[Any] | None:
     dataset = _dataset(file, name)
-    if dataset is None or dataset.shape != (count,):
+    if dataset is None or dataset.shape != (count,) or dataset.nbytes > MAX_COLUMN:
         return None
     return np.asarray(dataset[()])
 

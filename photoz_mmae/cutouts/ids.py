@@ -22,6 +22,11 @@ def fits_stem(name: str) -> str:
     return _FITS_NAME.sub("", name) or name
 
 
+def hdf5_stem(name: str) -> str:
+    """Return the file name without .h5 or .hdf5 (never empty)."""
+    return _HDF5_NAME.sub("", name) or name
+
+
 def canonical_integer(text: str) -> int | None:
     """Return the int64 that `text` is the one usual spelling of, else None.
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.files import OFF_CENTRE_PIXELS, SCALE_TOLERANCE, require_bands
+from photoz_mmae.cutouts.containers import fallback_id, give_up, runs, take_positions
+from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
 from photoz_mmae.cutouts.headers import Damaged
-from photoz_mmae.cutouts.ids import fits_stem, printable
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.shard_file import Shard, open_shard
@@ -57,7 +57,7 @@ def fill_from_shards(
             shard = _opened(source.files[0])
             if start + count > len(shard.object_id):
                 raise Damaged(f"it holds {len(shard.object_id)} objects")
-        except (OSError, Damaged, ValueError) as error:
+        except Exception as error:  # whatever is wrong with it, its objects have rows
             give_up(batch, range(row, row + count), start, source, error)
             continue
         batch.object_id[row : row + count] = shard.object_id[start : start + count]
@@ -74,66 +74,17 @@ def fill_from_shards(
         take_positions(batch, rows, positions)
 
 
-def runs(rows: Sequence[int], sources: Sequence[Source]) -> Iterator[tuple[int, int, int]]:
-    """Yield (index, row in the file, number) of sources that follow each other in one file."""
-    first = 0
-    for index in range(1, len(sources) + 1):
-        if index < len(sources):
-            before, source = sources[index - 1], sources[index]
-            if (
-                source.row == before.row + 1
-                and rows[index] == rows[index - 1] + 1
-                and source.files[0] == before.files[0]
-            ):
-                continue
-        yield first, sources[first].row, index - first
-        first = index
-
-
-def fallback_id(source: Source) -> str:
-    """Return the id of an object whose file does not tell it."""
-    return printable(f"{fits_stem(os.path.basename(source.files[0]))}#{source.row}")  # noqa: PTH119
-
-
 def read_shard_id(source: Source) -> str:
     """Return the id that `fill_from_shards` gives an object."""
     try:
         return _opened(source.files[0]).object_id[source.row] or fallback_id(source)
-    except (OSError, Damaged, ValueError, IndexError):
+    except Exception:  # whatever is wrong with it, it has an id
         return fallback_id(source)
-
-
-def take_positions(batch: CutoutBatch, rows: Sequence[int], positions: Positions) -> None:
-    """Take the targets' positions from a table; OFF_CENTRE where the stamp was cut elsewhere."""
-    index = np.asarray(rows)
-    ra, dec = positions([batch.object_id[row] for row in rows])
-    known = np.isfinite(ra) & np.isfinite(dec)
-    index, ra, dec = index[known], ra[known], dec[known]
-    east = (ra - batch.ra[index] + 180) % 360 - 180
-    offset = np.hypot(east * np.cos(np.radians(dec)), dec - batch.dec[index]) * 3600
-    off = offset > OFF_CENTRE_PIXELS * batch.scale[index]  # not where the stamp's is unknown
-    batch.flags[index[off]] |= Flag.OFF_CENTRE
-    batch.ra[index], batch.dec[index] = ra, dec
 
 
 def _opened(path: str) -> Shard:
     about = os.stat(path)  # noqa: PTH116
     return open_shard(path, about.st_mtime_ns, about.st_size)
-
-
-def give_up(batch: CutoutBatch, rows: range, start: int, source: Source, error: Exception) -> None:
-    """Leave rows without anything but a READ_ERROR."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    some = slice(rows.start, rows.stop)
-    batch.images[some] = 0
-    batch.missing[some] = True
-    batch.saturated[some] = False
-    batch.variance[some] = 0
-    batch.flags[some] = Flag.READ_ERROR
-    batch.bands_used[some] = 0
-    batch.x[some] = batch.y[some] = np.nan
-    for row, number in zip(rows, itertools.count(start)):
-        batch.reason[row] = printable(f"{source.files[0]}, row {number}: {reason}")
 
 
 def _cuts(shard: Shard, start: int, count: int, wanted: Wanted) -> Iterator[tuple[int, int, Cut]]:

@@ -244,3 +244,25 @@ def test_a_damaged_shard_has_rows_that_say_so(pack, predict, folder, tmp_path):
     assert pack(folder, "--size", 6)[0] == 0
     assert predict(tmp_path / "shards")[0] == 0
     assert pq.read_table(tmp_path / "c.parquet")["object_id"].to_pylist()[0] == 1000
+
+
+def test_hdf5_files_are_input(pack, photoz, predict, tmp_path):
+    """The mock survey's training file (mock data) and its cutouts give the same redshifts."""
+    options = ("-n", 9, "--seed", 5, "-o", tmp_path / "m.hdf5", "--cutouts", tmp_path / "in")
+    assert photoz("simulate", *options)[0] == 0
+    catalogues = []
+    pack(tmp_path / "m.hdf5")
+    for name, path in (("a", "in"), ("b", "m.hdf5"), ("c", "shards")):
+        output = tmp_path / f"{name}.parquet"
+        assert predict(tmp_path / path, output=output)[0] == 0
+        catalogues.append(pq.read_table(output))
+    one, two, three = catalogues
+    assert two["source"][8].as_py() == f"{tmp_path / 'm.hdf5'}#8"
+    for name in ("object_id", "z_best", "z_mc", "bands_used"):
+        assert one[name].equals(two[name]), name
+    # Where in its pixel the target is the cutouts say, and the training file does not.
+    np.testing.assert_allclose(one["flux_i"], two["flux_i"], rtol=0.05)
+    for name in two.column_names:
+        if name not in ("source", "z_quantiles"):
+            assert two[name].equals(three[name]), name
+    np.testing.assert_allclose(one["ra"], two["ra"], atol=1e-6)
