@@ -251,3 +251,10 @@ def test_a_row_that_is_not_there(packed):
     assert batch.object_id == ["shard-000000#6"]
     assert batch.reason[0].endswith("row 6: it holds 6 objects")
     assert batch.missing.all()
+
+
+def test_real_stamps(shared_data, tmp_path):
+    """Off-centre stamps of 20 to 64 pixels with variances, and a float64 cube."""
+    for name in ("hsc_like_sim/cutouts", "hsc_cubes"):
+        pack(shared_data / name, tmp_path / name.replace("/", "_"))
+        assert_same(shared_data / name, tmp_path / name.replace("/", "_"))
