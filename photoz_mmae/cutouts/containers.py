@@ -61,6 +61,20 @@ def runs(rows: Sequence[int], sources: Sequence[Source]) -> Iterator[tuple[int, 
         first = index
 
 
+def give_up_beyond(
+    batch: CutoutBatch, row: int, start: int, count: int, total: int, source: Source
+) -> int:
+    """Give up those of `count` objects from `start` on that a file of `total` does not hold.
+
+    Returns the number of the others.
+    """
+    there = max(min(count, total - start), 0)
+    if there < count:
+        error = Damaged(f"it holds {total} objects")
+        give_up(batch, range(row + there, row + count), start + there, source, error)
+    return there
+
+
 def fallback_id(source: Source) -> str:
     """Return the id of an object whose file does not tell it."""
     name = os.path.basename(source.files[0])  # noqa: PTH119

@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import bands_in
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.containers import fallback_id, give_up, runs, take_positions
+from photoz_mmae.cutouts.containers import (
+    fallback_id,
+    give_up,
+    give_up_beyond,
+    runs,
+    take_positions,
+)
 from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
 from photoz_mmae.cutouts.fits import MIN_SIDE
 from photoz_mmae.cutouts.headers import Damaged, open_regular
@@ -119,8 +125,7 @@ def fill_from_hdf5(
         source, row = sources[first], rows[first]
         try:
             facts = _facts(source.files[0])
-            if start + count > len(facts.object_id):
-                raise Damaged(f"it holds {len(facts.object_id)} objects")
+            count = give_up_beyond(batch, row, start, count, len(facts.object_id), source)
             with _opened(source.files[0]) as file:
                 _fill_run(batch, row, _images(file), facts, start, count, wanted, source)
         except Exception as error:  # whatever is wrong with it, its objects have rows

@@ -14,9 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
-from photoz_mmae.cutouts.containers import fallback_id, give_up, runs, take_positions
+from photoz_mmae.cutouts.containers import (
+    fallback_id,
+    give_up,
+    give_up_beyond,
+    runs,
+    take_positions,
+)
 from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
-from photoz_mmae.cutouts.headers import Damaged
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.shard_file import Shard, open_shard
@@ -55,11 +60,10 @@ def fill_from_shards(
         row = rows[first]
         try:
             shard = _opened(source.files[0])
-            if start + count > len(shard.object_id):
-                raise Damaged(f"it holds {len(shard.object_id)} objects")
         except Exception as error:  # whatever is wrong with it, its objects have rows
             give_up(batch, range(row, row + count), start, source, error)
             continue
+        count = give_up_beyond(batch, row, start, count, len(shard.object_id), source)
         batch.object_id[row : row + count] = shard.object_id[start : start + count]
         # One position of the stamp serves all objects, unless the sizes are odd and even.
         for at, n, cut in _cuts(shard, start, count, wanted):

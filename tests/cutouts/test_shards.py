@@ -244,13 +244,14 @@ def test_in_any_order(packed):
     assert mixed.object_id == [straight.object_id[i] for i in order]
 
 
-def test_a_row_that_is_not_there(packed):
+def test_rows_that_are_not_there(packed):
     path = str(packed / "shard-000000.fits")
-    batch = read_batch([Source((path,), 0, 0, "shard", 6)], Wanted(BANDS, 64, SCALE))
-    assert batch.flags[0] == Flag.READ_ERROR
-    assert batch.object_id == ["shard-000000#6"]
-    assert batch.reason[0].endswith("row 6: it holds 6 objects")
-    assert batch.missing.all()
+    rows = [Source((path,), 0, 0, "shard", row) for row in (4, 5, 6, 7)]
+    batch = read_batch(rows, Wanted(BANDS, 64, SCALE))
+    assert batch.flags.tolist() == [0, 0, 1, 1]
+    assert batch.object_id == ["04", "05", "shard-000000#6", "shard-000000#7"]
+    assert batch.reason[3].endswith("row 7: it holds 6 objects")
+    assert batch.missing[2:].all()
 
 
 def test_real_stamps(shared_data, tmp_path):
