@@ -34,8 +34,8 @@ VERSION = 1
 MAX_OBJECTS = 1 << 20
 """In one shard: a header that promises more is damaged."""
 
-_MAX_ROW = 1 << 16  # bytes
-_FORM = re.compile(r"(\d{0,5})([ABIJKED])")
+_MAX_ROW = 1 << 20  # bytes
+_FORM = re.compile(r"(\d{0,7})([ABIJKED])")
 _TYPES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _PIXELS = {8: "u1", -32: ">f4", -64: ">f8"}
 _POPULATE_READ = 22  # MADV_POPULATE_READ of Linux; Python has no name for it

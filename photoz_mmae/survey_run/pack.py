@@ -27,7 +27,7 @@ from photoz_mmae.survey_run.pack_folder import PackFolder, ShardRecord, count_fl
 from photoz_mmae.survey_run.plan import Part, read_sources, update_plan
 
 CHUNK = 512
-"""Objects in memory at once (some 200 MB with everything that is kept of them)."""
+"""Objects of 64 x 64 pixels in memory at once, 300 MB with all that is kept; fewer larger ones."""
 
 EXAMPLES = 5
 """Objects without redshift that a summary shows."""
@@ -192,9 +192,10 @@ def _write(
     examples: list[list[str]] = []
     bad = 0
     with shard_writer(path, len(sources), run.bands, run.image_size, double) as shard:
-        for start in range(0, len(sources), CHUNK):
-            chunk = sources[start : start + CHUNK]
-            batch = _read(origins[start : start + CHUNK], wanted)
+        count = min(max(CHUNK * 64**2 // run.image_size**2, 1), CHUNK)
+        for start in range(0, len(sources), count):
+            chunk = sources[start : start + count]
+            batch = _read(origins[start : start + count], wanted)
             shard.add(batch, chunk)
             for row in np.flatnonzero(batch.flags & int(NO_REDSHIFT)).tolist():
                 bad += 1

@@ -259,3 +259,17 @@ def test_real_stamps(shared_data, tmp_path):
     for name in ("hsc_like_sim/cutouts", "hsc_cubes"):
         pack(shared_data / name, tmp_path / name.replace("/", "_"))
         assert_same(shared_data / name, tmp_path / name.replace("/", "_"))
+
+
+def test_long_names_and_large_stamps(tmp_path):
+    """More bytes in a row of the table than in most files, and few objects at a time."""
+    folder = tmp_path
+    for _ in range(8):
+        folder = folder / ("é" * 120)
+    folder.mkdir(parents=True)
+    for n in range(3):
+        write_cube(folder / f"{n}.fits", galaxy((300, 300), seed=n), header((300, 300)))
+    (folder / "9.fits").write_text("no FITS file\n")
+    pack(folder, tmp_path / "long", image_size=1024)
+    _, after = assert_same(folder, tmp_path / "long", size=1024)
+    assert after.reason[3].endswith("not a FITS file")
