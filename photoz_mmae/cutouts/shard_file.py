@@ -27,7 +27,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.headers import Damaged, Header, open_regular, reader, walk_headers
+from photoz_mmae.cutouts.headers import (
+    Damaged,
+    Header,
+    is_gzip,
+    open_regular,
+    reader,
+    walk_headers,
+)
 
 FORMAT = "photoz-mmae shard"
 VERSION = 1
@@ -154,6 +161,8 @@ def open_shard(path: str, mtime_ns: int, size: int) -> Shard:
         count = objects_in(headers[0])
         if count is None:
             raise Damaged("not a packed shard")
+        if is_gzip(descriptor):
+            raise Damaged("a shard that was gzipped; gunzip it, as shards are mapped into memory")
         if headers[0].integer("FORMATV") != VERSION:
             raise Damaged(f"a shard of format {headers[0].text('FORMATV')}; {VERSION} is read")
         bands = tuple(headers[0].text("BANDS"))

@@ -90,7 +90,7 @@ class ShardWriter:
                 "flux": batch.flux,
                 "flux_err": batch.flux_err,
                 "reason": [escaped(text) for text in batch.reason],
-                "files": [json.dumps(source.files).encode() for source in sources],
+                "files": [_files(source) for source in sources],
                 "size": [source.size for source in sources],
                 "mtime_ns": [source.mtime_ns for source in sources],
             }
@@ -141,6 +141,11 @@ class ShardWriter:
             self._create(name, pixels.dtype.str[1:])
             self._extra.add(name)
         self._file[name].write(np.ascontiguousarray(pixels), start=[self._row, 0, 0, 0])
+
+
+def _files(source: Source) -> bytes:
+    row = "" if source.row < 0 else f"#{source.row}"
+    return json.dumps([f"{file}{row}" for file in source.files]).encode()
 
 
 @contextmanager

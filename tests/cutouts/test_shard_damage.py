@@ -1,5 +1,6 @@
 """Damaged shards: rows with a reason, never an exception, a crash or a huge allocation."""
 
+import gzip
 import os
 import random
 import resource
@@ -160,6 +161,16 @@ print(read_batch(some[:2], wanted).flags.tolist(), read_batch(some[2:], wanted).
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[1, 1] [1, 1, 1, 1]\n"), done.stderr
+
+
+def test_gzipped(content, tmp_path):
+    path = tmp_path / "s.fits.gz"
+    path.write_bytes(gzip.compress(content))
+    assert len(discover([str(path)]).sources) == 6
+    batch = read(path)
+    assert (batch.flags == Flag.READ_ERROR).all()
+    assert "gunzip it" in batch.reason[0]
+    assert batch.object_id[5] == "s#5"
 
 
 def test_a_table_of_other_columns(content, tmp_path):
