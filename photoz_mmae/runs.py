@@ -197,6 +197,32 @@ class PredictRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PackRun:
+    """`photoz-mmae pack`: cutouts in, a folder of shards out."""
+
+    cutouts: tuple[str, ...]
+    output: Path
+    size: int = Field(default=8192, ge=1, le=1 << 20)
+    image_size: int = Field(default=64, ge=8, le=1024)
+    bands: str = "grizy"
+    pixel_scale: float = Field(default=0.168, gt=0)
+    max_bad: int = Field(default=0, ge=0)
+    overwrite: bool = False
+
+    @field_validator("cutouts", mode="before")
+    @classmethod
+    def _one_is_enough(cls, cutouts: Any) -> Any:
+        return (cutouts,) if isinstance(cutouts, str) else cutouts
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_are_known(cls, bands: str) -> str:
+        if not bands or not set(bands) <= set("ugrizy") or len(set(bands)) < len(bands):
+            raise ValueError("give letters of ugrizy, none twice, as in grizy")
+        return bands
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EvaluateRun:
     """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out.
 
@@ -217,7 +243,9 @@ class EvaluateRun:
         return bins
 
 
-Run = TypeVar("Run", SimulateRun, DescribeRun, TrainRun, PredictRun, EvaluateRun, InspectRun)
+Run = TypeVar(
+    "Run", SimulateRun, DescribeRun, TrainRun, PredictRun, PackRun, EvaluateRun, InspectRun
+)
 
 
 def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -> Run:

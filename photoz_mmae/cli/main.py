@@ -11,6 +11,7 @@ import click
 from photoz_mmae import __version__
 from photoz_mmae.cli.evaluate import evaluate
 from photoz_mmae.cli.inspect import inspect
+from photoz_mmae.cli.pack import pack
 from photoz_mmae.cli.predict import predict
 from photoz_mmae.cli.simulate import simulate
 from photoz_mmae.cli.train import train
@@ -27,6 +28,7 @@ def cli(debug: bool) -> None:
 
     \b
     photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
+    photoz-mmae pack cutouts/ -o shards/                many cutouts in a few files, read faster
     photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
     photoz-mmae inspect 123.fits                        what a file is, and what is wrong with it
     photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey
@@ -38,7 +40,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for verb in (predict, evaluate, inspect, simulate, train):
+for verb in (predict, pack, evaluate, inspect, simulate, train):
     cli.add_command(verb)
 
 

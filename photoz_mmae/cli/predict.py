@@ -1,7 +1,5 @@
 """`photoz-mmae predict`."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.cli.say import count as _count
+from photoz_mmae.cli.say import say as _say
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.runs import PredictRun, load_run
 from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
@@ -268,15 +268,3 @@ def _print_summary(summary: "Summary", catalog: Path | None) -> None:
         _say(f"computed  {_count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s")
     _say(f"written   {summary.output}")
     _say(f"open it   Table.read({str(summary.output)!r}, format='parquet.votable') of astropy")
-
-
-def _say(line: str) -> None:
-    """Print; where nothing can be printed any more, the run matters more than its report."""
-    try:
-        click.echo(line)
-    except OSError:  # the reader is gone (head), the log's disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _count(number: int, thing: str, things: str = "") -> str:
-    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -19,7 +19,7 @@ import numpy as np
 
 from photoz_mmae.cutouts.bands import natural_key
 from photoz_mmae.cutouts.grouping import group_files
-from photoz_mmae.cutouts.ids import is_fits_name, printable
+from photoz_mmae.cutouts.ids import is_input_name, printable
 from photoz_mmae.cutouts.source_list import FileList, SourceList
 from photoz_mmae.errors import InputError
 
@@ -86,7 +86,7 @@ def discover(paths: Sequence[str], listed: Sequence[str] = ()) -> Discovery:
         try:
             _add_given(path, found, folders)
         except InputError:
-            if not is_fits_name(path) or "\0" in path:
+            if not is_input_name(path) or "\0" in path:
                 raise
             found.given.append(path)
             missing += 1
@@ -144,7 +144,7 @@ def _walk_folder(
                     links.append(entry.name)
                 elif entry.is_dir():
                     inner.append(entry.name)
-                elif is_fits_name(entry.name) and entry.is_file():
+                elif is_input_name(entry.name) and entry.is_file():
                     try:
                         about = entry.stat()
                     except FileNotFoundError:  # gone since the folder was read
@@ -184,10 +184,10 @@ def _add_given_files(found: _Found) -> None:
             real = os.path.join(real_folder[folder], name)  # noqa: PTH118
         in_walk = os.path.dirname(real) in found.visited  # noqa: PTH120
         # A regular FITS file in a folder that was walked is in already; a link never is.
-        if real in seen or (in_walk and is_fits_name(real) and _is_plain_file(real)):
+        if real in seen or (in_walk and is_input_name(real) and _is_plain_file(real)):
             continue
         seen.add(real)
-        if is_fits_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
+        if is_input_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
             found.add(name, about)
             found.add_run(folder, len(found.names) - 1)
         elif not in_walk or name != os.path.basename(real):  # noqa: PTH119

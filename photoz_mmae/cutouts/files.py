@@ -103,7 +103,7 @@ def fill_from_files(
                     _attempt(batch, row, _fill_row, batch, row, cutout, wanted, place)
 
 
-def read_id(source: Source) -> str:
+def read_file_id(source: Source) -> str:
     """Return the id that an object has, from its headers alone."""
     cutout = Cutout()
     if source.object_id is not None:

@@ -26,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import BLUE_TO_RED, BandGroups, band_groups, band_of
+from photoz_mmae.cutouts.containers import rows_in
 from photoz_mmae.cutouts.headers import Damaged, Header, open_regular, reader, walk_headers
+from photoz_mmae.cutouts.ids import is_hdf5_name
 from photoz_mmae.cutouts.source import Kind
 from photoz_mmae.cutouts.source_list import FileList, SourceList
 
@@ -204,8 +206,11 @@ def _headers(path: str) -> Iterator[Header]:
 
 
 def _objects_in(path: str) -> tuple[Kind, int]:
-    """Say what a file holds, and how many: one cutout, unless it holds tables only."""
-    return "cutout", 0 if _is_table_only(path) else 1
+    """Say what a file holds, and how many: one cutout, unless it holds tables only or many."""
+    if container := rows_in(path):
+        return container
+    no_cutout = is_hdf5_name(path) or _is_table_only(path)
+    return "cutout", 0 if no_cutout else 1
 
 
 def _is_table_only(path: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 
 _FITS_NAME = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+_HDF5_NAME = re.compile(r"\.(h5|hdf5)$", re.IGNORECASE)
 _CANONICAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 
 
@@ -11,9 +12,24 @@ def is_fits_name(name: str) -> bool:
     return name.endswith(".fits") or _FITS_NAME.search(name) is not None
 
 
+def is_hdf5_name(name: str) -> bool:
+    """Whether `name` ends in .h5 or .hdf5, in any case."""
+    return _HDF5_NAME.search(name) is not None
+
+
+def is_input_name(name: str) -> bool:
+    """Whether files of this name are looked at: FITS and HDF5."""
+    return is_fits_name(name) or is_hdf5_name(name)
+
+
 def fits_stem(name: str) -> str:
     """Return the file name without .fits, .fits.gz or .fits.fz (never empty)."""
     return _FITS_NAME.sub("", name) or name
+
+
+def hdf5_stem(name: str) -> str:
+    """Return the file name without .h5 or .hdf5 (never empty)."""
+    return _HDF5_NAME.sub("", name) or name
 
 
 def canonical_integer(text: str) -> int | None:

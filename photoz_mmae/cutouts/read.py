@@ -1,17 +1,30 @@
 """Sources of any kind to one batch: the function that `predict` calls."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from photoz_mmae.cutouts.absent import fill_absent
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
 from photoz_mmae.cutouts.coadd_stamps import fill_from_coadds
-from photoz_mmae.cutouts.files import fill_from_files, read_id
-from photoz_mmae.cutouts.ids import printable
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.files import fill_from_files, read_file_id
+from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_id
+from photoz_mmae.cutouts.source import Source, source_names
 
-__all__ = ["read_batch", "read_id"]
 
-_FILL = {"cutout": fill_from_files, "coadd": fill_from_coadds, "absent": fill_absent}
+def _fill_from_hdf5(*arguments: Any) -> None:
+    # h5py is loaded only where such a file is read.
+    from photoz_mmae.cutouts.hdf5 import fill_from_hdf5
+
+    fill_from_hdf5(*arguments)
+
+
+_FILL = {
+    "cutout": fill_from_files,
+    "shard": fill_from_shards,
+    "hdf5": _fill_from_hdf5,
+    "coadd": fill_from_coadds,
+    "absent": fill_absent,
+}
 
 
 def read_batch(
@@ -35,10 +48,22 @@ def read_batch(
     -------
     CutoutBatch
     """
-    batch = empty_batch([printable(source.files[0]) for source in sources], wanted, reuse)
+    batch = empty_batch(source_names(sources), wanted, reuse)
     for kind in sorted({source.kind for source in sources}):
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
-        if kind not in ("cutout", "coadd"):
+        if kind == "absent":
             batch.images[rows] = 0
-        _FILL[kind](batch, rows, [sources[row] for row in rows], wanted, positions)
+        some = sources if len(rows) == len(sources) else [sources[row] for row in rows]
+        _FILL[kind](batch, rows, some, wanted, positions)
     return batch
+
+
+def read_id(source: Source) -> str:
+    """Return the id that `read_batch` gives an object, from its headers alone."""
+    if source.kind == "shard":
+        return read_shard_id(source)
+    if source.kind == "hdf5":
+        from photoz_mmae.cutouts.hdf5 import read_hdf5_id
+
+        return read_hdf5_id(source)
+    return read_file_id(source)

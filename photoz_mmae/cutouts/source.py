@@ -1,10 +1,16 @@
 """Where one object's images are."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from photoz_mmae.cutouts.ids import printable
+
 Kind = Literal["cutout", "shard", "hdf5", "coadd", "absent"]
+
+
+_CONTAINERS = ("shard", "hdf5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,18 @@ class Source:
 
 def identity(kind: Kind, row: int, object_id: str | None) -> str:
     """Return what tells an object from the others in its files; '' where there are none."""
-    if kind in ("shard", "hdf5"):
+    if kind in _CONTAINERS:
         return f"\0{row}"
     return "" if object_id is None else f"\0{object_id}"
+
+
+def source_names(sources: Sequence[Source]) -> list[str]:
+    """Name sources by their (first) file, as text, and the row where it holds several objects."""
+    names = []
+    path, text = "", ""
+    for source in sources:
+        if source.files[0] is not path:
+            path = source.files[0]
+            text = printable(path)
+        names.append(f"{text}#{source.row}" if source.kind in _CONTAINERS else text)
+    return names

@@ -18,10 +18,9 @@ from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import Column, catalogue_schema
 from photoz_mmae.catalog.writer import atomic_parquet
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
-from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
 from photoz_mmae.cutouts.read import read_batch
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import ModelError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
@@ -174,7 +173,7 @@ def _rows(
         given = sources[start : start + chunk]
         batch = read_batch([_absolute(source, base) for source in given], wanted, positions, batch)
         measure_batch(batch, model.bands)
-        batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
+        batch = dataclasses.replace(batch, source=source_names(given))
         if objects is None:
             ebv = np.full(len(given), np.nan, np.float32)
         else:

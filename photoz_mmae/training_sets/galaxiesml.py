@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.hdf5 import POSITIONS
 from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
@@ -23,13 +24,6 @@ POOLED_PIXELS = 259
 
 STAR_REDSHIFT = 0.002
 """Stars approach and recede: a redshift down to minus this counts as 0."""
-
-_POSITIONS = (
-    ("DESI_fibermap/TARGET_RA", "DESI_fibermap/TARGET_DEC"),
-    ("HSC_metadata/ra", "HSC_metadata/dec"),
-    ("ra", "dec"),
-    ("simulation/ra", "simulation/dec"),
-)
 
 
 class SpectraFile:
@@ -143,7 +137,7 @@ class SpectraFile:
 
     def positions(self) -> NDArray[np.float64] | None:
         """Right ascension and declination in degrees, (N, 2); the first pair of datasets counts."""
-        for names in _POSITIONS:
+        for names in POSITIONS:
             pair = [self.column(name) for name in names]
             if pair[0] is not None and pair[1] is not None:
                 return np.stack([pair[0], pair[1]], axis=1).astype(np.float64)

@@ -39,7 +39,7 @@ def test_loading_the_command_line_loads_nothing_heavy():
 def test_help_and_version(capsys):
     assert run("--help") == 0
     text = capsys.readouterr().out
-    for verb in ("predict", "evaluate", "simulate", "train"):
+    for verb in ("predict", "pack", "evaluate", "simulate", "train"):
         assert verb in text
         assert run(verb, "--help") == 0
         assert "--config" in capsys.readouterr().out

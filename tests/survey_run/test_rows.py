@@ -143,7 +143,8 @@ def test_point_model(batch, make_info):
 
 
 def test_no_objects(tiny_info, prediction, batch):
-    empty = CutoutBatch(**{name: value[:0] for name, value in vars(batch).items()})
+    fields = vars(batch).items()
+    empty = CutoutBatch(**{name: value[:0] for name, value in fields if value is not None})
     nothing = Prediction(**{n: None if v is None else v[:0] for n, v in vars(prediction).items()})
     table = make_rows(empty, nothing, tiny_info)
     assert table.num_rows == 0

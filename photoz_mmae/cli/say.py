@@ -1,0 +1,19 @@
+"""Lines of a verb's report."""
+
+import os
+import sys
+
+import click
+
+
+def say(line: str) -> None:
+    """Print; where nothing can be printed any more, the run matters more than its report."""
+    try:
+        click.echo(line)
+    except OSError:  # the reader is gone (head), the log's disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """Return "1 object", "2 objects"; `things` where that is no mere s."""
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
