@@ -90,9 +90,7 @@ def fill_from_files(
     waiting = iter(zip(rows, sources, strict=True))
     with np.errstate(over="ignore", invalid="ignore"):
         while some := list(itertools.islice(waiting, block)):
-            given = list(itertools.islice(contents, sum(len(source.files) for _, source in some)))
-            own = iter(given)
-            opened = [_open(batch, row, source, own, wanted) for row, source in some]
+            opened = [_open(batch, row, source, contents, wanted) for row, source in some]
             sky = _given_positions(batch, some, positions)
             for (row, _), cutout, place in zip(some, opened, sky, strict=True):
                 if cutout is not None:

@@ -32,7 +32,12 @@ from photoz_mmae.cutouts.layout import (
     find_stack,
     placing_cards,
 )
-from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
+from photoz_mmae.cutouts.lsst import (
+    butler_band,
+    filter_band,
+    is_band_in_data,
+    photo_calib_zero_point,
+)
 from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
@@ -191,7 +196,7 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
     else:
         layout = _learn(read_at, name_band, bands, cutout, content)
         headers = layout.headers
-        if headers[0].number("FILTER_ID") is None:  # else the band is no matter of headers
+        if not is_band_in_data(headers[0]):
             _LAYOUTS.remember(layout, content, key)
     if layout.stack is None:
         _add_images(layout, headers, read_at, cutout)

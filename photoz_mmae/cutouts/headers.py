@@ -13,7 +13,6 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 BLOCK = 2880
 CARD = 80
@@ -164,10 +163,13 @@ class Header:
         return bool(self.shape) and _ANCILLARY.search(names) is None
 
 
-@lru_cache(maxsize=4096)
 def _text(value: bytes) -> str:
-    quoted = _STRING.match(value)
-    text = quoted[1].replace(b"''", b"'") if quoted else value.split(b"/", 1)[0]
+    end = value.rfind(b"'")
+    if value.startswith(b"'") and value.find(b"'", 1) == end > 0:
+        text = value[1:end]
+    else:
+        quoted = _STRING.match(value)
+        text = quoted[1].replace(b"''", b"'") if quoted else value.partition(b"/")[0]
     return text.decode("utf-8", "backslashreplace").strip()
 
 

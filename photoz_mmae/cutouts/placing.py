@@ -138,11 +138,13 @@ def place(
             data = data[:, bottom : bottom + size, left : left + size]
         _scale_into(images, data, factor)
         flat = images.reshape(count, size * size)
-        lowest, highest = flat.min(axis=1).tolist(), flat.max(axis=1).tolist()
-        # NaN where a pixel is NaN, and no comparison with it holds.
-        if all(
-            -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
-        ):
+        lowest = np.minimum.reduce(flat, axis=1).tolist()
+        highest = np.maximum.reduce(flat, axis=1).tolist()
+        for low, high in zip(lowest, highest, strict=True):
+            # NaN where a pixel is NaN, and no comparison with it holds.
+            if not -MAX_FLUX <= low < high <= MAX_FLUX:
+                break
+        else:
             return Placed(False, False, False, max(highest))
         left = bottom = 0
         height = width = size

@@ -191,9 +191,14 @@ def read_projection(header: Header, x_axis: int = 1) -> Projection:
 def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
     units = all(header.text(f"CUNIT{axis}").lower() in ("", "deg", "degree") for axis in axes)
     rotated = any(header.number(f"CROTA{axis}") for axis in axes)
-    pole = header.number("LONPOLE")
-    distorted = any(key.startswith((b"PV", b"A_", b"B_")) for key in header.cards)
-    return units and not rotated and not distorted and pole in (None, 180.0)
+    # Aliases of LONPOLE and LATPOLE, as lsst/images writes them; the latter means nothing to TAN.
+    aliases = [f"PV{axes[0]}_{n}" for n in (3, 4)]
+    poles = {header.number("LONPOLE"), header.number(aliases[0])}
+    distorted = any(
+        key.startswith((b"PV", b"A_", b"B_")) and key.decode("ascii", "replace") not in aliases
+        for key in header.cards
+    )
+    return units and not rotated and not distorted and poles <= {None, 180.0}
 
 
 def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:

@@ -113,6 +113,16 @@ def test_positions_are_astropys_to_a_millionth_of_a_pixel(
     assert back == pytest.approx((x, y), abs=1e-6)
 
 
+@pytest.mark.parametrize(("pole", "is_plain"), [(180.0, True), (170.0, False)])
+def test_poles_under_their_other_names(pole: float, is_plain: bool) -> None:
+    head = tan_header(150, 2, 0.3, "pc")
+    head["PV1_3"], head["PV1_4"], head["LATPOLE"] = pole, 2.0, 2.0
+    wcs = our(head)
+    assert isinstance(wcs, TangentPlane) == is_plain
+    assert wcs is not None
+    assert wcs.to_sky(7, 9) == pytest.approx(WCS(head).all_pix2world([[7, 9]], 0)[0], abs=1e-9)
+
+
 def test_the_far_side_of_the_sky_has_no_pixel() -> None:
     wcs = our(tan_header(150, 2, 0, "cd"))
     assert wcs is not None
