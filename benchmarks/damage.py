@@ -121,7 +121,7 @@ def peak_bytes() -> int:
 def listed(folder: Path) -> tuple[list[Source], bool]:
     """Return the sources in a folder, and whether there are any for `discover`."""
     try:
-        return discover([str(folder)]).sources, True
+        return list(discover([str(folder)]).sources), True
     except InputError:  # nothing but tables: such a file is no object, unless it was one before
         files = tuple(sorted(str(path) for path in folder.iterdir()))
         return [Source(files, 0, 0)] if files else [], False

@@ -13,11 +13,20 @@ token, or the folder's name where nothing is left. Where two names say the same 
 own: nothing is lost, and it shows. Names that differ in their extension never go together.
 """
 
+import itertools
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from photoz_mmae.cutouts.ids import fits_stem
+import numpy as np
+from numpy.typing import NDArray
 
+BLUE_TO_RED = "ugrizy"
+"""Every band there is, one letter each."""
+
+_SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
+_DIGITS = re.compile("[0-9]+")
 _SURVEYS = "hsc|lsst|lsstcam|comcam|lsstcomcam|decam|des|sdss|ps1|cfht|megacam|kids|sim"
 _IN_HEADER = re.compile(
     r"(?:[a-z]{2,10}[0-9]?[-_ ])?([ugrizy])(?:[0-9]|[._][0-9]+|prime)?"
@@ -27,6 +36,9 @@ _IN_HEADER = re.compile(
 _IN_NAME = re.compile(
     rf"(?<![^-_.])(?:(?:{_SURVEYS})[-_])?([ugrizy])2?(?:[-_]?band)?(?![^-_.])", re.IGNORECASE
 )
+
+# What every such token ends with: found faster, in names that have none.
+_MAY_BE_IN_NAME = re.compile(r"[ugrizy]2?(?:[-_]?band)?(?:[-_.]|$)", re.IGNORECASE)
 
 
 def band_of(text: str) -> str | None:
@@ -47,47 +59,158 @@ def bands_in(text: str) -> list[str]:
     return [band_of(part) or part for part in parts]
 
 
-def natural_key(text: str) -> tuple[str, str]:
+def bands_in_name(stem: str) -> list[str]:
+    """Return the bands that tokens of a file's or a folder's name say."""
+    return [token[1].lower() for token in _IN_NAME.finditer(stem)]
+
+
+def natural_key(text: str) -> str:
     """Sort key under which "2-x" comes before "10-x"; equal only for equal texts."""
-    digits = re.sub(
-        "[0-9]+", lambda run: f"0{chr(len(run[0].lstrip('0')))}{run[0].lstrip('0')}", text
-    )
-    return digits, text
+    return f"{_DIGITS.sub(_padded, text)}\0{text}"
 
 
-def group_by_band(names: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
-    """Find the file names of one folder that are one object's bands, by the rule above.
+def _padded(run: re.Match[str]) -> str:
+    digits = run[0].lstrip("0")
+    return f"0{chr(len(digits))}{digits}"
+
+
+@dataclass(frozen=True)
+class BandGroups:
+    """Objects with one file per band, by their names, in the order of their first files.
+
+    Attributes
+    ----------
+    files : ndarray (f,) of int64
+        Numbers of the names, group after group, from blue to red.
+    counts : ndarray (n,) of int64
+        Names of each group, two at least.
+    bands : list of str, (n,)
+        Of each group's names, one letter each.
+    """
+
+    files: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    bands: list[str]
+
+
+def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
+    """Find the file names that are one object's bands, by the rule above.
 
     Parameters
     ----------
-    names : iterable of str
-        File names without their folder.
+    names : sequence of str, (N,)
+        File names without their folder; those of a folder each once, in natural order. There may
+        be millions; a name is in one group at most.
+    folders : sequence of int, (N,)
+        Which folder each is in.
+    """
+    # One entry per token: the name without it, as a hash, whose name it is, and where it stands.
+    stem, number, band = array("q"), array("q"), array("b")
+    start, end = array("q"), array("q")
+    for index, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        if _MAY_BE_IN_NAME.search(name) is None:
+            continue
+        for token in _IN_NAME.finditer(name):
+            stem.append(hash((folder, *_without(name, *token.span()))))
+            number.append(index)
+            band.append(BLUE_TO_RED.index(token[1].lower()))
+            start.append(token.start())
+            end.append(token.end())
+    stems, numbers, bands = (np.array(each, np.int64) for each in (stem, number, band))
+    # Of two names that say the same band the first counts.
+    order = np.lexsort((numbers, bands, stems))
+    order = order[_begins(stems[order], bands[order])]
+    size = _sizes(stems[order])
+    # A name with several tokens goes to its largest group, by its first token among equals.
+    choice = np.lexsort((order, -size, numbers[order]))
+    order = order[choice[_begins(numbers[order[choice]])]]
+    order = order[np.lexsort((bands[order], stems[order]))]
+    order = order[_sizes(stems[order]) >= 2]
+    # Equal hashes are equal names, but for very bad luck: such files stay alone.
+    same = np.ones(len(order), bool)
+    ends = np.flatnonzero(np.append(_begins(stems[order]), True)).tolist()
+    for first, last in itertools.pairwise(ends):
+        texts = {
+            (folders[number[k]], *_without(names[number[k]], start[k], end[k]))
+            for k in order[first:last].tolist()
+        }
+        same[first:last] = len(texts) == 1
+    order = order[same]
+    starts = np.flatnonzero(_begins(stems[order]))
+    counts = np.diff(np.append(starts, len(order)))
+    # From groups in the order of their hashes to groups in the order of their first files.
+    groups = np.argsort(numbers[order[starts]])
+    rank = np.empty_like(groups)
+    rank[groups] = np.arange(len(groups))
+    order = order[np.argsort(np.repeat(rank, counts), kind="stable")]
+    said = np.bitwise_or.reduceat(1 << bands[order], np.cumsum(counts[groups]) - counts[groups])
+    labels = [_letters(bits) for bits in range(1 << len(BLUE_TO_RED))]
+    return BandGroups(numbers[order], counts[groups], [labels[bits] for bits in said])
+
+
+def group_by_band(names: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+    """Find the same as `band_groups`, as a list of (stem, dict of band to name).
+
+    The stem is the name without its token; '' where nothing is left.
+    """
+    names = sorted(names, key=natural_key)
+    groups = band_groups(names, [0] * len(names))
+    ends = np.cumsum(groups.counts)
+    members = [
+        [names[k] for k in groups.files[end - count : end]]
+        for end, count in zip(ends, groups.counts, strict=True)
+    ]
+    return [
+        (group_stem(files) or "", dict(zip(bands, files, strict=True)))
+        for files, bands in zip(members, groups.bands, strict=True)
+    ]
+
+
+def group_stem(names: Sequence[str]) -> str | None:
+    """Return what the names of one object's bands have in common: a name without its token.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Two at least.
 
     Returns
     -------
-    groups : list of (stem, dict of band to name)
-        The stem is that without the token ('' where nothing is left), the bands go from blue to
-        red. Only groups of two and more; a name is in one group at most.
+    str or None
+        '' where nothing is left; None for names that are no group.
     """
-    # A name with several tokens may belong to several groups: it goes to the largest.
-    candidates: dict[tuple[str, str, str], dict[str, str]] = {}
-    keys: dict[str, list[tuple[str, str, str]]] = {}
-    for name in sorted(names, key=natural_key):
-        stem = fits_stem(name)
-        for token in _IN_NAME.finditer(stem):
-            key = (stem[: token.start()], stem[token.end() :], name[len(stem) :].lower())
-            if candidates.setdefault(key, {}).setdefault(token[1].lower(), name) == name:
-                keys.setdefault(name, []).append(key)
-    chosen: dict[tuple[str, str, str], dict[str, str]] = {}
-    for name, options in keys.items():
-        best = max(options, key=lambda key: (len(candidates[key]), key))
-        band = next(band for band, other in candidates[best].items() if other == name)
-        chosen.setdefault(best, {})[band] = name
-    return [
-        (_joined(before, after), {band: members[band] for band in "ugrizy" if band in members})
-        for (before, after, _), members in chosen.items()
-        if len(members) >= 2
-    ]
+    others = {_without(names[1], *token.span()) for token in _IN_NAME.finditer(names[1])}
+    for token in _IN_NAME.finditer(names[0]):
+        if (common := _without(names[0], *token.span())) in others:
+            before, after = common
+            return _joined(before, _SUFFIX.sub("", after))
+    return None
+
+
+def _without(name: str, start: int, end: int) -> tuple[str, str]:
+    """Return what stands before and behind a token, the file name's suffix in lower case."""
+    after = name[end:]
+    if not after.endswith(".fits"):
+        after = _SUFFIX.sub(lambda suffix: suffix[0].lower(), after)
+    return name[:start], after
+
+
+def _begins(*columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say where a run of equal rows begins, (n,)."""
+    begins = np.ones(len(columns[0]), bool)
+    begins[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return begins
+
+
+def _sizes(column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each entry, the number of neighbours that equal it, itself included, (n,)."""
+    starts = np.flatnonzero(_begins(column))
+    counts = np.diff(np.append(starts, len(column)))
+    return np.repeat(counts, counts)
+
+
+def _letters(bits: int) -> str:
+    return "".join(band for k, band in enumerate(BLUE_TO_RED) if bits >> k & 1)
 
 
 def _joined(before: str, after: str) -> str:

@@ -3,41 +3,60 @@
 `*.fits`, `*.fits.gz` and `*.fits.fz` (in any case) are objects, unless they are valid files with
 tables only; so is text of that name, or an empty file, or a link that points nowhere: each gets
 a row that says what is wrong. Everything else is ignored and counted. Files with one band each
-are put together by their names (see `photoz_mmae.cutouts.bands`).
+are put together by their names or headers (see `photoz_mmae.cutouts.grouping`).
 """
 
+import itertools
 import os
 import stat
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
-from photoz_mmae.cutouts.bands import group_by_band, natural_key
-from photoz_mmae.cutouts.headers import Damaged, open_regular, reader, walk_headers
+import numpy as np
+
+from photoz_mmae.cutouts.bands import natural_key
+from photoz_mmae.cutouts.grouping import group_files
 from photoz_mmae.cutouts.ids import is_fits_name, printable
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source_list import FileList, SourceList
 from photoz_mmae.errors import InputError
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found: sources in the natural order of their paths, and how much was passed over."""
+    """What was found: sources folder by folder in natural order, and how much was passed over."""
 
-    sources: list[Source]
+    sources: SourceList
     ignored: int
 
 
 @dataclass
 class _Found:
-    """The state of a search: (name, size, mtime) of FITS files per folder as it was given."""
+    """The state of a search. Files as they were met, in runs of one folder, as it was given."""
 
-    folders: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    size: "array[int]" = field(default_factory=lambda: array("q"))
+    mtime_ns: "array[int]" = field(default_factory=lambda: array("q"))
+    runs: list[tuple[str, int, int]] = field(default_factory=list)  # folder, first, last + 1
     visited: set[str] = field(default_factory=set)  # real paths of the folders walked
-    links: list[str] = field(default_factory=list)  # given or linked files, looked at last
+    given: list[str] = field(default_factory=list)  # files given one by one, or linked to
     ignored: int = 0
 
+    def add(self, name: str, about: os.stat_result | None) -> None:
+        self.names.append(name)
+        self.size.append(about.st_size if about else 0)
+        self.mtime_ns.append(about.st_mtime_ns if about else 0)
 
-def discover(paths: Sequence[str]) -> Discovery:
+    def add_run(self, folder: str, start: int) -> None:
+        """Say that the files from `start` on are in a folder."""
+        if self.runs and self.runs[-1][0] == folder:
+            start = self.runs.pop()[1]
+        self.runs.append((folder, start, len(self.names)))
+
+
+def discover(paths: Sequence[str], listed: Sequence[str] = ()) -> Discovery:
     """Find the cutouts under `paths`.
 
     Parameters
@@ -45,6 +64,9 @@ def discover(paths: Sequence[str]) -> Discovery:
     paths : sequence of str
         Files or folders; folders are walked to the bottom, links followed, loops survived. A
         file reached twice is one source.
+    listed : sequence of str
+        More of them, from a list that may be out of date: a cutout that is not there (any more)
+        is a source nevertheless, of size and time 0.
 
     Returns
     -------
@@ -58,17 +80,21 @@ def discover(paths: Sequence[str]) -> Discovery:
     found = _Found()
     folders: deque[tuple[str, str]] = deque()
     for path in paths:
+        _add_given(path, found, folders)
+    missing = 0
+    for path in listed:
         try:
-            is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"{printable(path)!r} cannot be read: {reason}; check the path"
-            ) from error
-        if is_folder:
-            folders.append((path, os.path.realpath(path)))
-        else:
-            found.links.append(path)
+            _add_given(path, found, folders)
+        except InputError:
+            if not is_fits_name(path) or "\0" in path:
+                raise
+            found.given.append(path)
+            missing += 1
+    if missing and missing == len(listed) + len(paths):
+        raise InputError(
+            f"none of {missing} listed files exists (the first is {printable(listed[0])!r}); "
+            "check where the paths start"
+        )
     # Linked folders wait until all others were walked, so that a file's own path names it.
     linked: deque[tuple[str, str]] = deque()
     while folders or linked:
@@ -76,18 +102,29 @@ def discover(paths: Sequence[str]) -> Discovery:
         if real not in found.visited:
             found.visited.add(real)
             _walk_folder(path, real, found, folders, linked)
-    _add_links(found)
-    sources: list[Source] = []
-    for folder in list(found.folders):
-        found.ignored += _add_sources(folder, found.folders.pop(folder), sources)
-    if not sources:
+    _add_given_files(found)
+    ignored = found.ignored
+    sources, tables = group_files(_in_order(found))
+    ignored += tables
+    if not len(sources):
         raise InputError(
             f"no FITS cutouts in {', '.join(printable(path) for path in paths) or 'no path'}: "
-            f"{found.ignored} other files ignored; give files named *.fits, *.fits.gz or "
+            f"{ignored} other files ignored; give files named *.fits, *.fits.gz or "
             "*.fits.fz, or folders with such files"
         )
-    sources.sort(key=lambda source: natural_key(source.files[0]))
-    return Discovery(sources, found.ignored)
+    return Discovery(sources, ignored)
+
+
+def _add_given(path: str, found: _Found, folders: deque[tuple[str, str]]) -> None:
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{printable(path)!r} cannot be read: {reason}; check the path") from error
+    if is_folder:
+        folders.append((path, os.path.realpath(path)))
+    else:
+        found.given.append(path)
 
 
 def _walk_folder(
@@ -97,20 +134,22 @@ def _walk_folder(
     folders: deque[tuple[str, str]],
     linked: deque[tuple[str, str]],
 ) -> None:
-    files = []
+    start = len(found.names)
+    links, inner = [], []
+    add = found.add
     try:
         with os.scandir(path) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+            for entry in entries:
                 if entry.is_symlink():
-                    if os.path.isdir(entry.path):  # noqa: PTH112
-                        linked.append((entry.path, os.path.realpath(entry.path)))
-                    else:
-                        found.links.append(entry.path)
+                    links.append(entry.name)
                 elif entry.is_dir():
-                    folders.append((entry.path, os.path.join(real, entry.name)))  # noqa: PTH118
+                    inner.append(entry.name)
                 elif is_fits_name(entry.name) and entry.is_file():
-                    about = entry.stat()
-                    files.append((entry.name, about.st_size, about.st_mtime_ns))
+                    try:
+                        about = entry.stat()
+                    except FileNotFoundError:  # gone since the folder was read
+                        continue
+                    add(entry.name, about)
                 else:
                     found.ignored += 1
     except OSError as error:
@@ -118,25 +157,39 @@ def _walk_folder(
             f"folder {printable(path)!r} cannot be read: {error.strerror}; nothing was skipped "
             "silently: make it readable or leave it out"
         ) from error
-    if files:
-        found.folders.setdefault(path, []).extend(files)
+    if len(found.names) > start:
+        found.add_run(path, start)
+    for name in sorted(inner):
+        folders.append((os.path.join(path, name), os.path.join(real, name)))  # noqa: PTH118
+    for name in sorted(links):
+        target = os.path.join(path, name)  # noqa: PTH118
+        if os.path.isdir(target):  # noqa: PTH112
+            linked.append((target, os.path.realpath(target)))
+        else:
+            found.given.append(target)
 
 
-def _add_links(found: _Found) -> None:
+def _add_given_files(found: _Found) -> None:
     """Add the files that were named one by one or linked to, where they are not in yet."""
     seen: set[str] = set()
-    for path in found.links:
-        real = os.path.realpath(path)
+    real_folder: dict[str, str] = {}
+    for path in found.given:
         folder, name = os.path.split(path)
+        about, is_link = _stat(path)
+        if is_link:
+            real = os.path.realpath(path)
+        else:
+            if folder not in real_folder:
+                real_folder[folder] = os.path.realpath(folder)
+            real = os.path.join(real_folder[folder], name)  # noqa: PTH118
         in_walk = os.path.dirname(real) in found.visited  # noqa: PTH120
         # A regular FITS file in a folder that was walked is in already; a link never is.
         if real in seen or (in_walk and is_fits_name(real) and _is_plain_file(real)):
             continue
         seen.add(real)
-        about = _stat(path)
         if is_fits_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
-            size, mtime = (about.st_size, about.st_mtime_ns) if about else (0, 0)
-            found.folders.setdefault(folder, []).append((name, size, mtime))
+            found.add(name, about)
+            found.add_run(folder, len(found.names) - 1)
         elif not in_walk or name != os.path.basename(real):  # noqa: PTH119
             found.ignored += 1
 
@@ -145,63 +198,40 @@ def _is_plain_file(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)  # noqa: PTH113, PTH114
 
 
-def _stat(path: str) -> os.stat_result | None:
+def _stat(path: str) -> tuple[os.stat_result | None, bool]:
+    """Return what the file is, None for one that is not there, and whether the path is a link."""
     try:
-        return os.stat(path)  # noqa: PTH116
+        about = os.lstat(path)
+        if stat.S_ISLNK(about.st_mode):
+            return os.stat(path), True  # noqa: PTH116
     except OSError:
-        return None
+        return None, os.path.islink(path)  # noqa: PTH114
+    return about, False
 
 
-def _add_sources(folder: str, files: list[tuple[str, int, int]], sources: list[Source]) -> int:
-    """Append the sources of one folder; return how many files are tables only."""
-    about = {name: (size, mtime) for name, size, mtime in files}
-    path_of = {name: os.path.join(folder, name) for name in about}  # noqa: PTH118
-    tables = {name for name in about if _is_table_only(path_of[name])}
-    grouped: set[str] = set()
-    for _, bands in group_by_band(about.keys() - tables):
-        kinds = {name: _is_single_image(path_of[name]) for name in bands.values()}
-        # A damaged file (None) stays with its group: the object then has one row, a READ_ERROR.
-        names = [name for name, single in kinds.items() if single is not False]
-        if len(names) >= 2 and any(kinds.values()):
-            grouped.update(names)
-            sources.append(
-                Source(
-                    files=tuple(path_of[name] for name in names),
-                    size=sum(about[name][0] for name in names),
-                    mtime_ns=max(about[name][1] for name in names),
-                )
-            )
-    for name, (size, mtime) in about.items():
-        if name not in tables and name not in grouped:
-            sources.append(Source((path_of[name],), size, mtime))
-    return len(tables)
-
-
-def _is_table_only(path: str) -> bool:
-    """Whether this is a whole FITS file with tables and no image; reads headers only."""
-    tables = 0
-    try:
-        descriptor = open_regular(path)
-        try:
-            for header in walk_headers(reader(descriptor)):
-                if header.shape:
-                    return False
-                tables += header.is_table
-        finally:
-            os.close(descriptor)
-    except (OSError, Damaged):
-        return False
-    return tables > 0
-
-
-def _is_single_image(path: str) -> bool | None:
-    """Whether the file holds the image of one band and no other; None for a damaged file."""
-    try:
-        descriptor = open_regular(path)
-        try:
-            images = [h.plain_shape for h in walk_headers(reader(descriptor)) if h.is_science]
-        finally:
-            os.close(descriptor)
-    except (OSError, Damaged):
-        return None
-    return len(images) == 1 and len(images[0]) == 2
+def _in_order(found: _Found) -> FileList:
+    """Sort the files by folder and name, both in natural order; leaves nothing in `found`."""
+    found.runs.sort(key=lambda run: (natural_key(run[0]), run[1]))
+    folders: list[str] = []
+    names: list[str] = []
+    counts: list[int] = []
+    order = array("q")
+    for folder, runs in itertools.groupby(found.runs, key=itemgetter(0)):
+        numbers = [k for _, start, end in runs for k in range(start, end)]
+        keys = {k: natural_key(found.names[k]) for k in numbers}
+        numbers.sort(key=keys.__getitem__)
+        names.extend(map(found.names.__getitem__, numbers))
+        order.extend(numbers)
+        folders.append(os.path.join(folder, ""))  # noqa: PTH118
+        counts.append(len(numbers))
+    index = np.frombuffer(order, np.int64)
+    files = FileList(
+        folders=folders,
+        folder=np.repeat(np.arange(len(folders), dtype=np.int32), counts),
+        names=names,
+        size=np.frombuffer(found.size, np.int64)[index],
+        mtime_ns=np.frombuffer(found.mtime_ns, np.int64)[index],
+    )
+    found.names.clear()
+    found.runs.clear()
+    return files

@@ -23,7 +23,7 @@ MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -100,9 +100,11 @@ def fill_from_files(
 def read_id(source: Source) -> str:
     """Return the id that an object has, from its headers alone."""
     cutout = Cutout()
+    if source.object_id is not None:
+        return source.object_id
     with suppress(Exception):  # whatever is wrong with it, it has an id
         read_cutout(source, list(read_ahead(source.files)), (), cutout)
-    return source.object_id or cutout.object_id or name_id(source)
+    return cutout.object_id or name_id(source)
 
 
 def _open(
@@ -164,6 +166,9 @@ def _fill_row(
     target = find_target(leader, wcs, sky)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
+    if sky and not target.is_on(leader.data):
+        where = f"RA {sky[0]:.5f}, Dec {sky[1]:.5f}"
+        raise Unusable(Flag.NO_FINITE_PIXELS, f"the position given, {where}, is not on its image")
     flags = 0
     if not target.off_centre(leader) <= OFF_CENTRE_PIXELS:
         flags |= _OFF_CENTRE
@@ -199,7 +204,7 @@ def _fill_row(
             complete = False
         for some_planes in planes_here:
             if some_planes.masks is not None or some_planes.variances is not None:
-                near = _around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
+                near = around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
                 flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
                 alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
                 complete = False
@@ -213,7 +218,8 @@ def _fill_row(
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
-    _require_bands(bands, cutout.planes, measured)
+    present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    require_bands(bands, present, measured)
 
 
 def _place_beside(
@@ -276,7 +282,7 @@ def _factor(planes: Planes) -> float:
     return flux_factor(planes.header, planes.primary, planes.archive)
 
 
-def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
+def around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     """Return the rows and columns of a box about a position."""
     rows, columns = (
         slice(max(0, round(at - radius)), max(0, round(at + radius) + 1)) for at in (y, x)
@@ -284,12 +290,11 @@ def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _require_bands(
-    bands: Sequence[str], planes: Sequence[Planes], measured: NDArray[np.bool_]
+def require_bands(
+    bands: Sequence[str], present: Collection[str], measured: NDArray[np.bool_]
 ) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    there = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
-    absent = [band for band in bands if band not in there]
+    absent = [band for band in bands if band not in present]
     dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")

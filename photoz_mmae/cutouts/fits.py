@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band
+from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band, group_stem
 from photoz_mmae.cutouts.companions import Companions, MaskBits, find_companions, mask_bits
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
@@ -167,8 +167,9 @@ def name_id(source: Source) -> str:
     stem = fits_stem(name)
     if len(source.files) > 1:
         names = [os.path.basename(path) for path in source.files]  # noqa: PTH119
-        groups = group_by_band(names)
-        stem = (groups[0][0] if len(groups) == 1 else "") or os.path.basename(folder) or stem  # noqa: PTH119
+        common = group_stem(names)
+        if common is not None:
+            stem = common or os.path.basename(folder) or stem  # noqa: PTH119
     return printable(stem)
 
 

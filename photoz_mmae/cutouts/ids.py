@@ -8,7 +8,7 @@ _CANONICAL = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 
 def is_fits_name(name: str) -> bool:
     """Whether `name` ends in .fits, .fits.gz or .fits.fz, in any case."""
-    return _FITS_NAME.search(name) is not None
+    return name.endswith(".fits") or _FITS_NAME.search(name) is not None
 
 
 def fits_stem(name: str) -> str:

@@ -84,6 +84,11 @@ def corner(position: float, size: int) -> int:
     return math.floor(position - (size - 1) / 2 + 0.51)
 
 
+def corners(positions: NDArray[np.float64], size: int) -> NDArray[np.intp]:
+    """Do as `corner` with n positions."""
+    return np.floor(positions - (size - 1) / 2 + 0.51).astype(np.intp)
+
+
 class Placed(NamedTuple):
     """What was found while images were put in place.
 

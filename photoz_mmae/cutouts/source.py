@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["cutout", "shard", "hdf5", "coadd"]
+Kind = Literal["cutout", "shard", "hdf5", "coadd", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +17,15 @@ class Source:
         One file, or one per band from blue to red; the given path joined with what was found
         below it. Bytes that are no UTF-8 are kept as `os.fsdecode` gives them.
     size : int
-        Bytes, summed.
+        Bytes, summed; 0, as `mtime_ns`, where something names a file that is not there.
     mtime_ns : int
         Of the newest file.
     kind : str
         `cutout`: the files hold this object alone; `shard`, `hdf5`: one file of many objects, of
-        which this is number `row`; `coadd`: images of a patch of sky with the object at (ra, dec).
+        which this is number `row`; `coadd`: images of a patch of sky with the object at (ra, dec);
+        `absent`: the file is a list that asks for the object in line `row`, and no file answers.
     row : int
-        Of a shard or an HDF5 file; -1 elsewhere.
+        Of a shard, an HDF5 file or a list; -1 elsewhere.
     bands : str
         Of the files in their order, one letter each, where their names or a list say so; else ''.
     object_id : str or None
@@ -43,3 +44,20 @@ class Source:
     object_id: str | None = None
     ra: float = math.nan
     dec: float = math.nan
+
+    @property
+    def identity(self) -> str:
+        """What tells it from the other objects in its files; '' where there are none."""
+        return identity(self.kind, self.row, self.object_id)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether something asks for it and there was no file when it was looked for."""
+        return self.size == 0 and self.mtime_ns == 0
+
+
+def identity(kind: Kind, row: int, object_id: str | None) -> str:
+    """Return what tells an object from the others in its files; '' where there are none."""
+    if kind in ("shard", "hdf5"):
+        return f"\0{row}"
+    return "" if object_id is None else f"\0{object_id}"

@@ -10,9 +10,13 @@ import math
 import warnings
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from photoz_mmae.cutouts.headers import Header
 
 Projection = Literal["TAN", "other", "none"]
+Array = NDArray[np.float64]
 
 
 class Wcs(Protocol):
@@ -27,6 +31,9 @@ class Wcs(Protocol):
 
     def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
         """Return 0-based (x, y); NaN where the position has none."""
+
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        """Do the same with n positions."""
 
 
 class TangentPlane(NamedTuple):
@@ -68,6 +75,19 @@ class TangentPlane(NamedTuple):
         y = self.crpix[1] - 1 + (a * eta - c * xi) / area
         return x, y
 
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        dec0, dec1, turn = math.radians(self.dec), np.radians(dec), np.radians(ra - self.ra)
+        north, east = np.cos(dec1) * np.cos(turn), np.cos(dec1) * np.sin(turn)
+        depth = math.sin(dec0) * np.sin(dec1) + math.cos(dec0) * north
+        depth = np.where(depth > 0, depth, np.nan)  # on the far side of the sky
+        xi = np.degrees(east / depth)
+        eta = np.degrees((math.cos(dec0) * np.sin(dec1) - math.sin(dec0) * north) / depth)
+        a, b, c, d = self.cd
+        area = a * d - b * c
+        x = self.crpix[0] - 1 + (d * xi - b * eta) / area
+        y = self.crpix[1] - 1 + (a * eta - c * xi) / area
+        return x, y
+
 
 class AstropyWcs:
     """Any other celestial projection, distortions included, through astropy."""
@@ -92,6 +112,12 @@ class AstropyWcs:
         except self._wcs_errors:
             return math.nan, math.nan
         return float(x), float(y)
+
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        if not len(ra):
+            return np.zeros(0), np.zeros(0)
+        x, y = self._wcs.all_world2pix(ra, dec, 0, quiet=True)
+        return x, y
 
     @property
     def _wcs_errors(self) -> tuple[type[Exception], ...]:

@@ -46,8 +46,8 @@ def test_what_is_a_cutout_by_its_name(tmp_path: Path) -> None:
         ("1.fits",),
         ("2.FITS.GZ",),
         ("3.Fits.fz",),
-        ("4.fits",),
         ("empty.fits",),
+        ("4.fits",),
     ]
     assert found.ignored == 6
 
@@ -220,3 +220,43 @@ def test_source_of_the_helpers_is_that_of_discover(tmp_path: Path) -> None:
     write_cube(path, galaxy(), header())
     [one] = discover([str(path)]).sources
     assert (one.files, one.size) == (source(path).files, source(path).size)
+
+
+def test_listed_files_that_are_gone_are_sources(tmp_path: Path) -> None:
+    there = touch(tmp_path / "1.fits")
+    gone = str(tmp_path / "2.fits")
+    found = discover([], [str(there), gone])
+    assert [source.files for source in found.sources] == [(str(there),), (gone,)]
+    assert [source.is_absent for source in found.sources] == [False, True]
+    batch = read_measured(found.sources, BANDS, 32)
+    assert (batch.flags == Flag.READ_ERROR).all()
+    with pytest.raises(InputError, match="none of 2 listed files"):
+        discover([], [gone, str(tmp_path / "3.fits")])
+    # What is no name of a cutout is a mistake.
+    with pytest.raises(InputError, match="no folder"):
+        discover([str(there)], [str(tmp_path / "no folder")])
+
+
+def test_hard_links_are_objects_of_their_own(tmp_path: Path) -> None:
+    path = touch(tmp_path / "1.fits")
+    for n in range(2, 5):
+        (tmp_path / f"{n}.fits").hardlink_to(path)
+    assert len(discover([str(tmp_path)]).sources) == 4
+
+
+def test_a_file_that_vanishes_while_its_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        touch(tmp_path / f"{n}.fits")
+    scandir = os.scandir
+
+    def scan_and_remove(path: str) -> object:
+        entries = list(scandir(path))
+        (tmp_path / "1.fits").unlink()
+        from contextlib import nullcontext
+
+        return nullcontext(iter(entries))
+
+    monkeypatch.setattr(os, "scandir", scan_and_remove)
+    assert names(discover([str(tmp_path)])) == [("0.fits",), ("2.fits",)]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photoz_mmae.cutouts.source import Source
+from photoz_mmae.errors import OutputError
 from photoz_mmae.survey_run.plan import read_sources, update_plan
 
 
@@ -109,3 +110,99 @@ def test_any_name(tmp_path, name):
     parts = update_plan(tmp_path / "plan", [source(name)], 1)
     assert planned(tmp_path / "plan", parts) == [[(name,)]]
     assert update_plan(tmp_path / "plan", [source(name)], 1) == parts
+
+
+kinds = st.one_of(
+    st.builds(lambda bands: {"bands": bands}, st.sampled_from(["", "gr", "grizy"])),
+    st.builds(lambda row: {"kind": "shard", "row": row}, st.integers(0, 9)),
+    st.builds(
+        lambda name, ra: {"kind": "coadd", "bands": "g", "object_id": name, "ra": ra, "dec": 1.5},
+        st.sampled_from("abc"),
+        st.floats(0, 360),
+    ),
+    st.builds(
+        lambda name, ra: {"object_id": name, "ra": ra, "dec": -0.25},
+        st.text(min_size=1, max_size=3),
+        st.floats(0, 360),
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), kinds)), st.integers(1, 4))
+def test_whatever_is_known_of_an_object_is_in_the_plan(things, size):
+    sources = [Source((f"/none/{n}.fits",), 10 + n, 5, **known) for n, known in things]
+    # One on a coadd is known by its id, whichever coadd it is.
+    once = {(s.kind == "coadd" or s.files, s.identity): s for s in reversed(sources)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan"
+        parts = update_plan(path, sources, size)
+        rows = [s for p in parts for s in read_sources(path, p.offset, p.length)[0]]
+        assert sorted(rows, key=repr) == sorted(once.values(), key=repr)
+        # Nothing changed: nothing is written.
+        before = path.stat().st_size if parts else 0
+        assert update_plan(path, sources, size) == parts
+        assert (path.stat().st_size if parts else 0) == before
+
+
+def test_objects_of_one_file_do_not_repeat_its_name(tmp_path):
+    shard = tmp_path / ("long-name" * 10 + ".fits")
+    shard.touch()
+    sources = [Source((str(shard),), 7, 7, "shard", row) for row in range(500)]
+    path = tmp_path / "plan"
+    (part,) = update_plan(path, sources, 8192)
+    assert part.length < 500 * 40
+    # Rewritten: the part changes, and every row stays where it is.
+    changed = [Source((str(shard),), 8, 9, "shard", row) for row in range(600)]
+    (again, more) = update_plan(path, changed, 8192)
+    assert (again.rows, more.rows) == (500, 100)
+    assert again.sources != part.sources
+    assert read_sources(path, again.offset, again.length)[0] == changed[:500]
+    # Shorter: the rows that are not in it any more are not asked for.
+    (again, more) = update_plan(path, changed[:400], 8192)
+    assert (again.unasked, more.unasked) == (100, 100)
+
+
+def test_what_a_list_asks_for_gets_its_file_later_and_loses_it(tmp_path):
+    asked = tmp_path / "request.txt"
+    asked.touch()
+    file = tmp_path / "3-cutout-HSC-I-1-x.fits"
+    known = {"object_id": "17", "ra": 10.0, "dec": 2.0}
+    absent = Source((str(asked),), 0, 0, "absent", 3, **known)
+    there = Source((str(file),), 9, 9, bands="i", **known)
+    path = tmp_path / "plan"
+    (first,) = update_plan(path, [absent], 10)
+    file.touch()
+    (second,) = update_plan(path, [there], 10)
+    assert (second.rows, second.gone, second.unasked) == (1, (), 0)
+    assert read_sources(path, second.offset, second.length)[0] == [there]
+    assert second.sources != first.sources
+    # The file is gone: its row stays, and no second one comes.
+    file.unlink()
+    (third,) = update_plan(path, [absent], 10)
+    assert (third.rows, third.gone, third.sources) == (1, (0,), second.sources)
+
+
+def test_a_listed_file_that_is_gone_keeps_its_row(tmp_path):
+    path = tmp_path / "plan"
+    files = [str(tmp_path / f"{n}.fits") for n in range(2)]
+    (first,) = update_plan(path, [source(file) for file in files], 10)
+    (second,) = update_plan(path, [source(files[0]), Source((files[1],), 0, 0)], 10)
+    assert second.gone == (1,)
+    assert second.sources == first.sources
+
+
+def test_a_plan_of_before_is_read(tmp_path):
+    path = tmp_path / "plan"
+    file = tmp_path / "a.fits"
+    file.touch()
+    path.write_text(f'{{"part":0,"base":"{tmp_path}","sources":[[10,1,"a.fits"]]}}\n')
+    (part,) = update_plan(path, [source(str(file))], 10)
+    assert (part.rows, part.gone, part.offset) == (1, (), 0)
+
+
+def test_a_plan_that_makes_no_sense_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "plan"
+    path.write_text('{"part":0,"base":"/none","sources":[[10,1,"a",{"colour":"red"}]]}\n')
+    with pytest.raises(OutputError, match="part 0 cannot be understood") as caught:
+        update_plan(path, [source("/none/a")], 10)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,208 @@
+"""Millions of sources in little memory: names and folders once, everything else in arrays."""
+
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoz_mmae.cutouts.source import Kind, Source, identity
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Files, folder by folder, names in natural order.
+
+    Attributes
+    ----------
+    folders : list of str
+        Each with a slash at its end, unless it is ''.
+    folder : array of int32, (F,)
+        Number of each file's folder.
+    names : list of str, (F,)
+    size, mtime_ns : array of int64, (F,)
+    """
+
+    folders: list[str]
+    folder: NDArray[np.int32]
+    names: list[str]
+    size: NDArray[np.int64]
+    mtime_ns: NDArray[np.int64]
+
+    def path(self, file: int) -> str:
+        """Return the path of the file of that number."""
+        return self.folders[int(self.folder[file])] + self.names[file]
+
+
+class SourceList(Sequence[Source]):
+    """A sequence of N sources with F files, made one by one when they are asked for.
+
+    A million objects of one file each take some 170 MB, most of it their names.
+
+    Attributes
+    ----------
+    folders : list of str
+        Each with a slash at its end, unless it is ''.
+    names : list of str, (F,)
+        File names without their folder, object after object.
+    folder : array of int, (F,)
+        Number of each file's folder.
+    first : array of int, (N + 1,)
+        Object k has the files `first[k]` to `first[k + 1]`.
+    """
+
+    def __init__(self, sources: Iterable[Source] = ()) -> None:
+        self.folders: list[str] = []
+        self.names: list[str] = []
+        self.folder = array("i")
+        self.first = array("q", [0])
+        self._numbers: dict[str, int] = {}
+        self._files: tuple[str, ...] | None = None
+        self._size = array("q")
+        self._mtime_ns = array("q")
+        self._kind: list[Kind] = []
+        self._row = array("q")
+        self._bands: list[str] = []
+        self._object_id: list[str | None] = []
+        self._ra = array("d")
+        self._dec = array("d")
+        for source in sources:
+            self.append(source)
+
+    def append(self, source: Source) -> None:
+        """Add one source."""
+        if source.files == self._files:  # objects of one coadd or shard: their names once
+            first, last = self.first[-2], self.first[-1]
+            self.names.extend(self.names[first:last])
+            self.folder.extend(self.folder[first:last])
+        else:
+            self._files = source.files
+            for file in source.files:
+                folder, slash, name = file.rpartition("/")
+                self.names.append(name)
+                self.folder.append(self._number(folder + slash))
+        self.first.append(len(self.names))
+        self._size.append(source.size)
+        self._mtime_ns.append(source.mtime_ns)
+        self._kind.append(source.kind)
+        self._row.append(source.row)
+        self._bands.append(source.bands)
+        self._object_id.append(source.object_id)
+        self._ra.append(source.ra)
+        self._dec.append(source.dec)
+
+    @classmethod
+    def of_files(
+        cls,
+        files: FileList,
+        members: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        bands: Sequence[str],
+        rows: NDArray[np.int64],
+        kind: Mapping[int, Kind],
+    ) -> "SourceList":
+        """Make objects out of files.
+
+        Parameters
+        ----------
+        files : FileList
+        members : array of int, (F,)
+            Numbers of the files, object after object.
+        counts : array of int, (N,)
+            Files of each object.
+        bands : sequence of str, (N,)
+        rows : array of int, (N,)
+        kind : mapping of int to str
+            Of the files that are no cutouts.
+        """
+        made = cls()
+        n, starts = len(counts), np.cumsum(counts) - counts
+        made.folders = list(files.folders)
+        made._numbers = {folder: number for number, folder in enumerate(files.folders)}
+        made.names = [files.names[k] for k in members.tolist()]
+        made.folder = array("i", files.folder[members].astype(np.int32).tobytes())
+        made.first.frombytes(np.cumsum(counts, dtype=np.int64).tobytes())
+        if n:
+            made._size.frombytes(np.add.reduceat(files.size[members], starts).tobytes())
+            newest = np.maximum.reduceat(files.mtime_ns[members], starts)
+            made._mtime_ns.frombytes(newest.tobytes())
+        made._kind = ["cutout"] * n
+        for index in np.flatnonzero(rows >= 0).tolist():
+            made._kind[index] = kind[int(members[starts[index]])]
+        made._row.frombytes(np.ascontiguousarray(rows, np.int64).tobytes())
+        made._bands = list(bands)
+        made._object_id = [None] * n
+        made._ra = array("d", [math.nan]) * n
+        made._dec = array("d", [math.nan]) * n
+        return made
+
+    def __len__(self) -> int:
+        return len(self._size)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Source]: ...
+    def __getitem__(self, index: int | slice) -> Source | list[Source]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        first, last = self.first[index], self.first[index + 1]
+        ra, dec = self._ra[index], self._dec[index]
+        return Source(
+            files=tuple([self.path(file) for file in range(first, last)]),
+            size=self._size[index],
+            mtime_ns=self._mtime_ns[index],
+            kind=self._kind[index],
+            row=self._row[index],
+            bands=self._bands[index],
+            object_id=self._object_id[index],
+            # The very NaN of the class, so that equal sources are equal.
+            ra=math.nan if math.isnan(ra) else ra,
+            dec=math.nan if math.isnan(dec) else dec,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(
+            one == two for one, two in zip(self, other, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SourceList({list(self)!r})"
+
+    def identities(self) -> Iterator[str]:
+        """Yield `Source.identity` of each object."""
+        return map(identity, self._kind, self._row, self._object_id)
+
+    def named(self) -> Iterator[tuple[int, str, float, float]]:
+        """Yield number, id, right ascension, declination of objects that were given an id.
+
+        Those in files that hold many objects are left out: their id is their identity.
+        """
+        for index, object_id in enumerate(self._object_id):
+            if object_id is not None and self._kind[index] in ("cutout", "absent"):
+                yield index, object_id, self._ra[index], self._dec[index]
+
+    def on_coadds(self) -> Iterator[tuple[int, str]]:
+        """Yield number and id of the objects on coadds."""
+        for index, kind in enumerate(self._kind):
+            if kind == "coadd":
+                yield index, self._object_id[index] or ""
+
+    def path(self, file: int) -> str:
+        """Return the path of the file of that number, 0 to F - 1."""
+        return self.folders[int(self.folder[file])] + self.names[file]
+
+    def _number(self, folder: str) -> int:
+        number = self._numbers.setdefault(folder, len(self.folders))
+        if number == len(self.folders):
+            self.folders.append(folder)
+        return number
