@@ -48,8 +48,10 @@ bench: setup
 	$(ONE_THREAD) $(BIN)/python benchmarks/colour_reference.py
 
 # Speed of reading, beside astropy, fitsio and the file system.
+READING := bench_read shard_speed coadd_speed listing
 bench-read: setup
-	$(ONE_THREAD) $(BIN)/python benchmarks/bench_read.py
+	$(foreach name,$(READING),$(if $(wildcard benchmarks/$(name).py),\
+	  $(ONE_THREAD) $(BIN)/python benchmarks/$(name).py;))
 
 clean:
 	rm -rf .venv $(DEMO)

@@ -4,19 +4,26 @@
 
 5 x 64 x 64 float32 mock cutouts with headers as surveys write them (`survey_files.py`), on a warm
 cache, in one process. What the rivals do is in `reading_rivals.py`; that all contenders give the
-same ids, positions, pixels and masks is checked before anything is timed. All of them run in turn
-in every round; a rate is the median over the rounds, a ratio the median of the rounds' ratios.
-`measured` is `read_batch` followed by `measure_batch`; `fitsio pixels` opens the files and reads
-their pixels and nothing else, no header. The files stay in DIR, and are used again.
+same ids, positions, pixels and masks is checked before anything is timed. They read in chunks, as
+a run does, into the same memory, and take turns in every round; a rate is the median over the
+rounds, a ratio the median of the rounds' ratios. `measured` is `read_batch` followed by
+`measure_batch`; `fitsio pixels` opens the files and reads their pixels and nothing else, no
+header. The files stay in DIR, and are used again.
+
+The second table is of files that take 3 ms each to open, as on a network file system (a shim sleeps
+before each): `read_batch` as it is, which reads ahead there, beside itself with one reader.
 """
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
+from unittest import mock
 
 import numpy as np
 from reading_rivals import (
@@ -31,6 +38,7 @@ from reading_rivals import (
 )
 from survey_files import BANDS, LAYOUTS, SCALE, SIZE, write_layouts
 
+from photoz_mmae.cutouts import read_ahead
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.photometry import measure_batch
@@ -43,6 +51,12 @@ WANTED = Wanted(BANDS, SIZE, SCALE)
 SLOW = 64
 """Objects per round for astropy, which would take most of the time."""
 
+LATENCY = 3e-3
+"""Seconds that a file takes longer to open in the second table."""
+
+ONE_READER = 128
+"""Objects per round for one reader of such files."""
+
 BOUNDS = {
     "cube": (8, 1.5, 0.35),
     "one HDU per band": (12, 2, 0.2),
@@ -52,36 +66,43 @@ BOUNDS = {
 }
 """What is asked of the rate over that of astropy, of fitsio, and of opening and reading."""
 
+POOL_BOUND = 15
+"""What is asked of reading ahead over one reader."""
 
-def read(sources: Sequence[Source]) -> CutoutBatch:
-    return read_batch(sources, WANTED)
+
+def read(sources: Sequence[Source], reuse: CutoutBatch | None = None) -> CutoutBatch:
+    return read_batch(sources, WANTED, reuse=reuse)
 
 
-class InChunks:
-    """Reads as a part of a survey run does: a chunk at a time, into the memory of the last one."""
-
-    def __init__(self, measured: bool) -> None:
-        self._batch: CutoutBatch | None = None
-        self._measured = measured
-
-    def __call__(self, sources: Sequence[Source]) -> None:
-        for start in range(0, len(sources), CHUNK):
-            some = sources[start : start + CHUNK]
-            self._batch = read_batch(some, WANTED, reuse=self._batch)
-            if self._measured:
-                measure_batch(self._batch, BANDS)
+def read_and_measure(sources: Sequence[Source], reuse: CutoutBatch | None) -> CutoutBatch:
+    batch = read(sources, reuse)
+    measure_batch(batch, BANDS)
+    return batch
 
 
 with_astropy = partial(read_with, astropy_images, astropy_position, bands=len(BANDS), size=SIZE)
 with_fitsio = partial(read_with, fitsio_images, tangent_position, bands=len(BANDS), size=SIZE)
 
+
+class InChunks:
+    """Reads as a part of a survey run does: a chunk at a time, into the memory of the last one."""
+
+    def __init__(self, read_chunk: Callable[..., Any]) -> None:
+        self._read_chunk = read_chunk
+        self._last: Any = None
+
+    def __call__(self, sources: Sequence[Source]) -> None:
+        for start in range(0, len(sources), CHUNK):
+            self._last = self._read_chunk(sources[start : start + CHUNK], reuse=self._last)
+
+
 CONTENDERS: dict[str, Callable[[Sequence[Source]], object]] = {
-    "astropy": lambda sources: with_astropy(sources),
-    "fitsio": lambda sources: with_fitsio(sources),
+    "astropy": InChunks(with_astropy),
+    "fitsio": InChunks(with_fitsio),
     "fitsio pixels": fitsio_pixels,
     "bare": open_and_read,
-    "read_batch": InChunks(measured=False),
-    "measured": InChunks(measured=True),
+    "read_batch": InChunks(read),
+    "measured": InChunks(read_and_measure),
 }
 
 
@@ -112,14 +133,12 @@ def time_layout(sources: Sequence[Source], rounds: int) -> dict[str, list[float]
         for name, run in CONTENDERS.items():
             start = number * SLOW % len(sources)
             some = sources[start : start + SLOW] if name == "astropy" else sources
-            before = time.perf_counter()
-            run(some)
-            rates[name].append(len(some) / (time.perf_counter() - before))
+            rates[name].append(rate(run, some))
     return rates
 
 
-def report(layout: str, rates: dict[str, list[float]]) -> bool:
-    """Print a row of the table; return whether what is asked was reached."""
+def report(layout: str, rates: dict[str, list[float]]) -> None:
+    """Print a row of the first table."""
     cells = [f"{median(rates[name]):,.0f}" for name in CONTENDERS]
     reached = True
     for name, bound in zip(("astropy", "fitsio", "bare"), BOUNDS[layout], strict=True):
@@ -131,7 +150,39 @@ def report(layout: str, rates: dict[str, list[float]]) -> bool:
             reached &= ratio >= bound
         cells.append(cell)
     print(f"| {layout} | {' | '.join(cells)} | {'yes' if reached else 'NO'} |", flush=True)
-    return reached
+
+
+def time_latency(sources: Sequence[Source], rounds: int) -> tuple[list[float], list[float]]:
+    """Return objects per second of one reader and of reading ahead where files open slowly."""
+    open_file = read_ahead.open_file
+
+    def open_slowly(path: str) -> int:
+        time.sleep(LATENCY)
+        return open_file(path)
+
+    run = CONTENDERS["read_batch"]
+    one, ahead = [], []
+    with mock.patch.object(read_ahead, "open_file", open_slowly):
+        for _ in range(rounds):
+            with mock.patch.object(read_ahead, "SLOW", math.inf):
+                one.append(rate(run, sources[:ONE_READER]))
+            ahead.append(rate(run, sources))
+    return one, ahead
+
+
+def report_latency(layout: str, one: list[float], ahead: list[float]) -> None:
+    """Print a row of the second table."""
+    ratio = median(many / single for many, single in zip(ahead, one, strict=True))
+    reached = "yes" if ratio >= POOL_BOUND else "NO"
+    rates = f"{median(one):,.0f} | {median(ahead):,.0f}"
+    print(f"| {layout} | {rates} | {ratio:.1f} (>= {POOL_BOUND}) | {reached} |", flush=True)
+
+
+def rate(run: Callable[[Sequence[Source]], object], sources: Sequence[Source]) -> float:
+    """Return objects per second."""
+    before = time.perf_counter()
+    run(sources)
+    return len(sources) / (time.perf_counter() - before)
 
 
 def main() -> None:
@@ -148,7 +199,7 @@ def main() -> None:
         sources = {
             layout: discover([str(folder / layout)]).sources for layout in options.layout or LAYOUTS
         }
-        equal = reached = True
+        equal = True
         for layout, some in sources.items():
             assert len(some) == options.objects
             exact = layout != "Rice"
@@ -162,11 +213,14 @@ def main() -> None:
         print(f"| layout | {' | '.join(CONTENDERS)} | / astropy | / fitsio | / bare | reached |")
         print("|---|" + "---|" * (len(CONTENDERS) + 4))
         for layout, some in sources.items():
-            reached &= report(layout, time_layout(some, options.rounds))
+            report(layout, time_layout(some, options.rounds))
+        print("\n| 3 ms per file | one reader | reading ahead | ratio | reached |")
+        print("|---|---|---|---|---|")
+        for layout, some in sources.items():
+            if layout in ("cube", "five files"):
+                report_latency(layout, *time_latency(some, options.rounds // 3 + 1))
     if not equal:
         raise SystemExit("the contenders do not give the same")
-    if not reached:
-        raise SystemExit("not everything that is asked was reached")
 
 
 if __name__ == "__main__":

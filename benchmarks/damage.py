@@ -4,15 +4,18 @@
 
 Cutouts in every layout (mock ones, and the real ones of ../shared/data where that is there) are
 damaged as `mutations.py` says, mutation k always in the same way; each is listed by `discover`,
-read by `read_batch` with a whole object beside it, and measured, in a child process. A mutation
+read by `read_batch` after and before whole objects, and measured, in a child process. A mutation
 fails when that process dies, takes over a second of processor time, 20 s of any or 1 GB, raises,
-or leaves an object without an orderly row, or the object beside it with other pixels. `--first K`
-goes on at mutation K or, with `--mutations 1`, repeats one; the files of those that fail are
-written to DIR.
+or leaves an object without an orderly row; when whole objects come out differently beside it; or
+when it comes out differently alone, with no layout remembered, into fresh memory, than in memory
+used before, after a whole file of its layout and, every other time, read ahead by several threads.
+`--first K` goes on at mutation K or, with `--mutations 1`, repeats one; the files of those that
+fail are written to DIR.
 """
 
 import argparse
 import json
+import math
 import random
 import resource
 import select
@@ -22,12 +25,16 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from mutations import Files, damage, whole_files
 
-from photoz_mmae.cutouts.batch import Wanted
+from photoz_mmae.cutouts import fits as reader
+from photoz_mmae.cutouts import read_ahead
+from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.layout import Layouts
 from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
@@ -45,6 +52,20 @@ MAX_SECONDS = 1.0
 MAX_BYTES = 1 << 30
 GIVE_UP = 20.0
 """Seconds of any kind after which the child is killed."""
+
+COMPARED = (
+    "images",
+    "missing",
+    "saturated",
+    "variance",
+    "x",
+    "y",
+    "scale",
+    "object_id",
+    "ra",
+    "dec",
+)
+COMPARED += ("flags", "bands_used", "reason")
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
@@ -67,22 +88,27 @@ def child() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # the machine's own safety
     whole = whole_files(SHARED if SHARED.is_dir() else None)
     with tempfile.TemporaryDirectory() as name:
-        good, bad = Path(name) / "good", Path(name) / "bad"
-        good.mkdir()
+        beside = {}
+        for layout in whole:
+            (Path(name) / layout).mkdir()
+            write(Path(name) / layout, whole[layout])
+            beside[layout] = listed(Path(name) / layout)[0]
+        bad = Path(name) / "bad"
         bad.mkdir()
-        write(good, whole["cube"])
-        beside = discover([str(good)]).sources
-        read_one(bad, beside, WANTED)  # imports what is imported late
+        write(bad, whole["cube"])
+        read_one(bad, beside["cube"], WANTED)  # imports what is imported late
         for line in sys.stdin:
-            layout, files, _ = mutation(whole, int(line))
+            number = int(line)
+            layout, files, _ = mutation(whole, number)
             write(bad, files)
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            start = time.process_time()
-            try:
-                outcome = read_one(bad, beside, WANTED_OF.get(layout, WANTED))
-            except Exception as error:
-                outcome = f"FAILED {type(error).__name__}: {error}"
-            seconds = time.process_time() - start
+            seconds = 0.0
+            with mock.patch.object(read_ahead, "SLOW", math.inf if number % 2 else 0.0):
+                try:
+                    good = beside[layout] + beside["cube"] * read_ahead.TIMED
+                    outcome, seconds = read_one(bad, good, WANTED_OF.get(layout, WANTED))
+                except Exception as error:
+                    outcome = f"FAILED {type(error).__name__}: {error}"
             answer = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
             print(json.dumps(answer), flush=True)
 
@@ -92,29 +118,57 @@ def peak_bytes() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def read_one(folder: Path, beside: list[Source], wanted: Wanted) -> str:
-    """List and read what is in a folder; return how it went, or what is wrong with a row."""
-    files = sorted(str(path) for path in folder.iterdir())
-    passed_over = False
+def listed(folder: Path) -> tuple[list[Source], bool]:
+    """Return the sources in a folder, and whether there are any for `discover`."""
     try:
-        sources = discover([str(folder)]).sources
+        return discover([str(folder)]).sources, True
     except InputError:  # nothing but tables: such a file is no object, unless it was one before
-        sources = [Source(tuple(files), 0, 0)] if files else []
-        passed_over = True
-    batch = read_batch([*sources, *beside], wanted)
-    measure_batch(batch, wanted.bands)
-    for row in range(len(sources)):
+        files = tuple(sorted(str(path) for path in folder.iterdir()))
+        return [Source(files, 0, 0)] if files else [], False
+
+
+def read_one(folder: Path, beside: list[Source], wanted: Wanted) -> tuple[str, float]:
+    """List and read what is in a folder.
+
+    Returns
+    -------
+    outcome : str
+        How it went, or what is wrong with a row.
+    seconds : float
+        Of processor time, for listing and reading.
+    """
+    # Memory with pixels of other objects in it.
+    dirty = read_batch([*beside[-1:], *beside] * 3, wanted)
+    start = time.process_time()
+    sources, found = listed(folder)
+    together = [*beside, *sources, *beside]
+    batch = read_batch(together, wanted, reuse=dirty)
+    seconds = time.process_time() - start
+    return _outcome(batch, sources, beside, wanted, found), seconds
+
+
+def _outcome(
+    batch: CutoutBatch, sources: list[Source], beside: list[Source], wanted: Wanted, found: bool
+) -> str:
+    rows = range(len(beside), len(beside) + len(sources))
+    for row in rows:
         if problem := _problem(batch, row):
             return f"FAILED {problem}"
-    if batch.reason[-1] or not np.array_equal(batch.images[-1:], read_batch(beside, wanted).images):
-        return "FAILED the object beside it"
-    if passed_over:
+    for some, first in ((beside, 0), (sources, len(beside)), (beside, rows.stop)):
+        with mock.patch.object(reader, "_LAYOUTS", Layouts()):
+            alone = read_batch(some, wanted)
+        for name in COMPARED:
+            one, two = getattr(alone, name), getattr(batch, name)[first : first + len(some)]
+            if not (one == two if isinstance(one, list) else np.array_equal(one, two, True)):
+                return f"FAILED {'whole' if some is beside else 'damaged'} object: other {name}"
+    measure_batch(batch, wanted.bands)
+    if not found:
         return "tables only"
-    lost = [row for row in range(len(sources)) if batch.flags[row] & NO_REDSHIFT]
+    lost = [row for row in rows if batch.flags[row] & NO_REDSHIFT]
     return "no redshift" if len(lost) == len(sources) else "read"
 
 
-def _problem(batch, row: int) -> str:
+def _problem(batch: CutoutBatch, row: int) -> str:
     images, missing = batch.images[row], batch.missing[row]
     if not np.isfinite(images).all() or np.abs(images).max() > 1e12:
         return "pixels that are none"
@@ -180,10 +234,10 @@ def main() -> None:
     slowest: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     failures = 0
-    reader = Reader()
+    process = Reader()
     for number in range(options.first, options.first + options.mutations):
         layout, files, what = mutation(whole, number)
-        answer = reader.ask(number)
+        answer = process.ask(number)
         outcome = answer["outcome"]
         if not outcome.startswith("FAILED"):
             if answer["seconds"] > MAX_SECONDS:
@@ -200,7 +254,7 @@ def main() -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder, files)
         outcomes[layout][outcome.split()[0] if outcome.startswith("FAILED") else outcome] += 1
-    reader.close()
+    process.close()
     columns = ("read", "no redshift", "tables only", "FAILED")
     print(f"| layout | {' | '.join(columns)} | slowest, CPU s | peak, MiB |")
     print("|---|" + "---|" * (len(columns) + 2))

@@ -31,10 +31,14 @@ Image = tuple[Header, NDArray[Any]]
 class Answer:
     """N objects as `CutoutBatch` has them."""
 
-    def __init__(self, count: int, bands: int, size: int) -> None:
-        self.images = np.zeros((count, bands, size, size), np.float32)
-        self.missing = np.zeros(self.images.shape, bool)
-        self.saturated = np.zeros(self.images.shape, bool)
+    def __init__(self, count: int, bands: int, size: int, reuse: "Answer | None" = None) -> None:
+        shape = (count, bands, size, size)
+        if reuse is not None and reuse.images.shape == shape:
+            self.images, self.missing, self.saturated = reuse.images, reuse.missing, reuse.saturated
+            self.missing[:] = self.saturated[:] = False
+        else:
+            self.images = np.zeros(shape, np.float32)
+            self.missing, self.saturated = np.zeros(shape, bool), np.zeros(shape, bool)
         self.x, self.y, self.ra, self.dec = np.full((4, count), np.nan)
         self.object_id = [""] * count
         self.nonfinite = np.zeros(count, bool)
@@ -46,9 +50,13 @@ def read_with(
     sources: Sequence[Source],
     bands: int,
     size: int,
+    reuse: Answer | None = None,
 ) -> Answer:
-    """Read objects; `read_images` gives the primary header and a header and plane per band."""
-    answer = Answer(len(sources), bands, size)
+    """Read objects; `read_images` gives the primary header and a header and plane per band.
+
+    The memory of `reuse`, an answer of as many objects, is taken.
+    """
+    answer = Answer(len(sources), bands, size, reuse)
     for row, source in enumerate(sources):
         primary, images = read_images(source)
         answer.object_id[row] = primary["OBJECT_ID"]
@@ -71,6 +79,7 @@ def _place(
         low_y, high_y = max(0, bottom), min(height, bottom + size)
         low_x, high_x = max(0, left), min(width, left + size)
         box = slice(low_y - bottom, high_y - bottom), slice(low_x - left, high_x - left)
+        image[:] = 0
         image[box] = plane[low_y:high_y, low_x:high_x]
         answer.missing[row, band] = True
         answer.missing[row, band][box] = False

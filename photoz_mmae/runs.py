@@ -106,8 +106,8 @@ class InspectRun:
         return (files,) if isinstance(files, str) else files
 
 
-CATALOG_COLUMNS = {"id": "object_id", "ebv": "ebv"}
-"""What `predict --catalog` takes from a table, and the usual names of these columns."""
+CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
+"""What `predict --catalog` takes from a table."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -115,14 +115,17 @@ class PredictRun:
     """`photoz-mmae predict`: cutouts in, one catalogue out.
 
     `columns` names columns of the tables `catalog` and `list`; those not in it have their usual
-    names. `-` among the `cutouts` stands for paths on standard input.
+    names. Objects are those of `cutouts`, or of the table where it names files or `coadds` are
+    given. `-` among the `cutouts` stands for paths on standard input.
     """
 
-    cutouts: tuple[str, ...]
     output: Path
     catalog: Path | None = None
+    coadds: Path | None = None
     list: Path | None = None
-    columns: dict[str, str] = Field(default_factory=CATALOG_COLUMNS.copy)
+    columns: dict[str, str] = Field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    cutouts: tuple[str, ...] = Field(default=(), validate_default=True)
     model: str = "small"
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -139,6 +142,28 @@ class PredictRun:
     def _one_is_enough(cls, cutouts: Any) -> Any:
         return (cutouts,) if isinstance(cutouts, str) else cutouts
 
+    @field_validator("cutouts")
+    @classmethod
+    def _objects_are_somewhere(cls, cutouts: Any, given: ValidationInfo) -> Any:
+        coadds = given.data.get("coadds") is not None
+        named = "file" in given.data.get("columns", ()) and given.data.get("catalog") is not None
+        if coadds and (cutouts or named):
+            raise ValueError("give either CUTOUTS or --coadds DIR")
+        if (coadds or named) and given.data.get("list") is not None:
+            raise ValueError("the table says which objects there are; --list has no use for it")
+        if named and len(cutouts) > 1:
+            raise ValueError("the table names the files (file=NAME); give one folder they are in")
+        if not (cutouts or coadds or named):
+            raise ValueError(f"{_MISSING}, or give --coadds DIR --catalog TABLE")
+        return cutouts
+
+    @field_validator("coadds")
+    @classmethod
+    def _coadds_need_objects(cls, coadds: Path | None, given: ValidationInfo) -> Path | None:
+        if coadds is not None and given.data.get("catalog") is None:
+            raise ValueError("needs a table of objects with id, ra and dec as --catalog TABLE")
+        return coadds
+
     @field_validator("columns", mode="before")
     @classmethod
     def _columns_are_known(cls, columns: Any, given: ValidationInfo) -> Any:
@@ -147,12 +172,26 @@ class PredictRun:
         if not isinstance(columns, dict) or not all(columns.values()):
             raise ValueError("give names as in id=objectId,ebv=ebv_sfd")
         for role in columns:
-            if role not in (*CATALOG_COLUMNS, "ra", "dec"):
-                known = ", ".join([*CATALOG_COLUMNS, "ra", "dec"])
+            if role not in CATALOG_COLUMNS:
+                known = ", ".join(CATALOG_COLUMNS)
                 raise ValueError(f"unknown {role!r}; names can be given for {known}")
+        if ("ra" in columns) != ("dec" in columns):
+            raise ValueError("ra and dec are named together")
         if given.data.get("catalog") is None and given.data.get("list") is None:
             raise ValueError("names columns of a table; give it as --catalog TABLE")
-        return CATALOG_COLUMNS | columns
+        return columns
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _keep_is_a_list(cls, keep: Any, given: ValidationInfo) -> Any:
+        names = [name.strip() for name in keep.split(",")] if isinstance(keep, str) else list(keep)
+        if not all(names):
+            raise ValueError("give names as in tract,patch")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        if names and given.data.get("catalog") is None:
+            raise ValueError("names columns of a table; give it as --catalog TABLE")
+        return names
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -1,39 +1,32 @@
-"""Tables as people have them (CSV, Parquet, FITS) -> columns as arrays."""
+"""Tables as people have them (CSV, Parquet, FITS, VOTable, ECSV) -> columns as arrays."""
 
 import difflib
-import gzip
 import json
-import warnings
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError
+from photoz_mmae.table_formats import (
+    UNREADABLE,
+    About,
+    first_line,
+    kind_of_table,
+    parquet_about,
+    read_whole,
+)
 
 Array = NDArray[np.float64]
 
 ID_COLUMN = "object_id"
 _SHOWN_COLUMNS = 30
-
-# What the libraries below raise for a damaged file.
-_UNREADABLE = (
-    pa.ArrowException,
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    TypeError,
-    IndexError,
-)
 
 
 class TableFile:
@@ -42,8 +35,8 @@ class TableFile:
     Parameters
     ----------
     path : Path
-        CSV (comma or tab, with a header line, `.gz` too), Parquet, or FITS (first table in it);
-        told apart by content, not by name.
+        CSV (comma or tab, with a header line, `.gz` too), ECSV, Parquet, FITS or VOTable (first
+        table in it); told apart by content, not by name.
     id_column, id_option : str
         The column of the ids, and the option that names another, for the messages.
 
@@ -51,7 +44,7 @@ class TableFile:
     ----------
     names : list of str
     unread : list of str
-        Columns of more than one dimension of a FITS table.
+        Columns of more than one dimension of a FITS or VOTable table.
     metadata : dict of str to str
         Key-value metadata of a Parquet file; empty for the others.
 
@@ -69,7 +62,8 @@ class TableFile:
         self.unread: list[str] = []
         self._parquet: Any = None
         self._table: Any = None
-        kind = _kind(path)
+        self._about: dict[str, About] = {}
+        kind = kind_of_table(path)
         try:
             if kind == "parquet":
                 # An open file, not its name: pyarrow refuses names that are not UTF-8.
@@ -79,14 +73,12 @@ class TableFile:
                     key.decode(errors="replace"): value.decode(errors="replace")
                     for key, value in (schema.metadata or {}).items()
                 }
-            elif kind == "CSV":
-                self._table = _read_csv(path, id_column)
-                schema = self._table.schema
+                self._about = parquet_about(schema, self.metadata)
             else:
-                self._table, self.unread = _read_fits(path)
+                self._table, self.unread, self._about = read_whole(path, kind, id_column)
                 schema = self._table.schema
-        except _UNREADABLE as error:
-            raise InputError(f"{path}: not readable as {kind} ({_first_line(error)})") from error
+        except UNREADABLE as error:
+            raise InputError(f"{path}: not readable as {kind} ({first_line(error)})") from error
         self.names: list[str] = list(schema.names)
         if len(self) == 0:
             raise InputError(f"{path}: the table has no rows")
@@ -105,12 +97,46 @@ class TableFile:
         InputError
             No such column, or it does not hold numbers.
         """
-        column = self._column(name, option)
+        column = self.column(name, option)
         try:
             return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())
         except (pa.ArrowException, TypeError) as error:
             raise InputError(
-                f"{self.path}: column {name!r} does not hold numbers ({_first_line(error)})"
+                f"{self.path}: column {name!r} does not hold numbers ({first_line(error)})"
+            ) from error
+
+    def about(self, name: str) -> About:
+        """Return unit, UCD and description of a column, as far as the file tells them."""
+        return self._about.get(name, About())
+
+    def angles(self, name: str, option: str = "") -> Array:
+        """Read a column of angles as `numbers` does, in deg where its unit is radian, (N,)."""
+        angles = self.numbers(name, option)
+        return np.degrees(angles) if self.about(name).unit in ("rad", "radian") else angles
+
+    def texts(self, name: str, option: str = "") -> Any:
+        """Read a column of whole numbers or text as text without spaces around it, null as null.
+
+        Returns
+        -------
+        pyarrow.ChunkedArray of large_string, (N,)
+
+        Raises
+        ------
+        InputError
+            No such column, or it holds neither integers nor text.
+        """
+        column = self.column(name, option)
+        kind = column.type
+        try:
+            if pa.types.is_floating(kind):  # what pandas makes of integers beside a null
+                column = pc.cast(column, pa.int64())
+            elif not (pa.types.is_integer(kind) or _is_text(kind)):
+                raise pa.ArrowInvalid(f"type {kind}")
+            return pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{self.path}: {name} is neither integer nor text ({first_line(error)})"
             ) from error
 
     @cached_property
@@ -127,18 +153,7 @@ class TableFile:
         InputError
             No such column, or it holds neither integers nor text.
         """
-        column = self._column(self._id_column, self._id_option)
-        kind = column.type
-        try:
-            if pa.types.is_floating(kind):  # what pandas makes of integers beside a null
-                column = pc.cast(column, pa.int64())
-            elif not (pa.types.is_integer(kind) or _is_text(kind)):
-                raise pa.ArrowInvalid(f"type {kind}")
-            return pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
-        except pa.ArrowException as error:
-            raise InputError(
-                f"{self.path}: {self._id_column} is neither integer nor text ({_first_line(error)})"
-            ) from error
+        return self.texts(self._id_column, self._id_option)
 
     def increasing_numbers(self, key: str) -> list[float]:
         """Read a list of increasing numbers from the file's metadata.
@@ -176,7 +191,14 @@ class TableFile:
             yield slice(start, start + len(lists)), values
             start += len(lists)
 
-    def _column(self, name: str, option: str = "") -> Any:
+    def column(self, name: str, option: str = "") -> Any:
+        """Read a column as it is, dictionaries written out; an arrow ChunkedArray (N,).
+
+        Raises
+        ------
+        InputError
+            No such column, several of that name, or it is damaged.
+        """
         if self.names.count(name) != 1:
             other = f"; {option} names another" if option else ""
             raise InputError(f"{self.path}: {self._missing(name)}{other}")
@@ -187,7 +209,7 @@ class TableFile:
                 column = self._table.column(name)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
-                f"{self.path}: column {name!r} is damaged ({_first_line(error)})"
+                f"{self.path}: column {name!r} is damaged ({first_line(error)})"
             ) from error
         return pc.cast(column, column.type.value_type) if _is_dictionary(column) else column
 
@@ -205,78 +227,6 @@ class TableFile:
         return f"no column {name!r}{hint} (columns: {shown}{rest})"
 
 
-def _kind(path: Path) -> str:
-    """`parquet`, `FITS` or `CSV`, from the first bytes."""
-    try:
-        with _open(path) as file:
-            head = file.read(4096)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({_first_line(error)})") from error
-    if not head.strip():
-        raise InputError(f"{path}: the file is empty")
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith(b"SIMPLE  ="):
-        return "FITS"
-    if b"\0" in head:
-        raise InputError(f"{path}: neither CSV, Parquet nor FITS; convert it to one of them")
-    return "CSV"
-
-
-def _open(path: Path) -> IO[bytes]:
-    """Open for reading, through gzip where the first bytes say so."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
-
-
-def _read_csv(path: Path, id_column: str) -> Any:
-    with _open(path) as file:
-        header = file.readline(65536)
-    tabs = b"\t" in header and b"," not in header
-    # Ids stay text, so that 0017 is not 17 and no digit is lost. Some archives write "# name".
-    as_text = {prefix + id_column: pa.string() for prefix in ("", "#", "# ")}
-    with _open(path) as file:
-        table = pyarrow.csv.read_csv(
-            file,
-            # Its threads, alive when the program ends with an error, would abort it.
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
-            ),
-        )
-    return table.rename_columns([n.lstrip("# ").strip() for n in table.column_names])
-
-
-def _read_fits(path: Path) -> tuple[Any, list[str]]:
-    from astropy.io.fits.verify import VerifyError
-    from astropy.table import Table
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # several tables in the file, odd units: not our matter
-        try:
-            table = Table.read(path, format="fits", memmap=False)
-        except VerifyError as error:
-            raise ValueError(_first_line(error)) from error
-        # Columns of more than one dimension are no redshifts and no ids.
-        flat = [name for name in table.colnames if table[name].ndim == 1]
-        columns = pa.table({name: _from_astropy(table[name]) for name in flat})
-        return columns, [name for name in table.colnames if name not in flat]
-
-
-def _from_astropy(column: Any) -> Any:
-    values = np.ma.asarray(column)
-    data = np.asarray(values.data)
-    if data.dtype.kind == "S":
-        data = np.char.decode(data, "utf-8", "replace")
-    elif data.dtype.kind != "U":
-        data = data.astype(data.dtype.newbyteorder("="))
-    return pa.array(data, mask=np.ma.getmaskarray(values))
-
-
 def _is_text(kind: Any) -> bool:
     return any(
         is_kind(kind)
@@ -292,7 +242,3 @@ def _is_text(kind: Any) -> bool:
 
 def _is_dictionary(column: Any) -> bool:
     return bool(pa.types.is_dictionary(column.type))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

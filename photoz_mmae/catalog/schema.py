@@ -22,7 +22,10 @@ Z_EDGES_KEY = "photoz_mmae.z_pdf_edges"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type, unit (VOUnits, None where there is none), UCD, description."""
+    """One column: its Arrow type, unit (VOUnits, None where there is none), UCD, description.
+
+    The UCD is empty where nobody said one, of a column passed through (`predict --keep`).
+    """
 
     name: str
     type: pa.DataType
@@ -33,9 +36,8 @@ class Column:
     @property
     def field(self) -> pa.Field:
         """The Arrow field, with unit, UCD and description as its metadata."""
-        metadata = {"description": self.description, "ucd": self.ucd}
-        if self.unit:
-            metadata["unit"] = self.unit
+        said = {"description": self.description, "ucd": self.ucd, "unit": self.unit}
+        metadata = {key: text for key, text in said.items() if text}
         return pa.field(self.name, self.type, metadata=metadata)
 
 

@@ -15,6 +15,7 @@ _NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 
 _DATATYPES = {
     pa.uint8(): "unsignedByte",
+    pa.int16(): "short",
     pa.int32(): "int",
     pa.int64(): "long",
     pa.float32(): "float",
@@ -43,9 +44,9 @@ def votable_metadata(
     table = ElementTree.SubElement(resource, "TABLE", name="catalogue", nrows=str(rows))
     ElementTree.SubElement(table, "DESCRIPTION").text = description
     for column in columns:
-        attributes = {"name": column.name, "ucd": column.ucd, **_type(column, lengths)}
-        if column.unit:
-            attributes["unit"] = column.unit
+        attributes = {"name": column.name, **_type(column, lengths)}
+        attributes |= {"ucd": column.ucd} if column.ucd else {}
+        attributes |= {"unit": column.unit} if column.unit else {}
         field = ElementTree.SubElement(table, "FIELD", attributes)
         ElementTree.SubElement(field, "DESCRIPTION").text = column.description
     return {

@@ -17,8 +17,8 @@ from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
 if TYPE_CHECKING:
     from photoz_mmae.model.info import ModelInfo
-    from photoz_mmae.survey_run.find import Found
-    from photoz_mmae.survey_run.object_table import ObjectTable
+    from photoz_mmae.survey_run.object_table import CatalogRows
+    from photoz_mmae.survey_run.objects import Objects
     from photoz_mmae.survey_run.plan import Part
     from photoz_mmae.survey_run.survey import Summary
 
@@ -41,7 +41,8 @@ PLAIN_INTERVAL = 10.0
     "--catalog",
     type=click.Path(path_type=Path),
     metavar="TABLE",
-    help="A table (Parquet, CSV, FITS) with columns object_id and ebv: the objects' E(B-V).",
+    help="A table of objects (Parquet, CSV, FITS, VOTable) with column object_id: their E(B-V) "
+    "(ebv), positions (ra, dec), what --keep names.",
 )
 @run_option(
     PredictRun,
@@ -54,8 +55,22 @@ PLAIN_INTERVAL = 10.0
 @run_option(
     PredictRun,
     "--columns",
-    metavar="id=NAME,ebv=NAME",
-    help="The columns of TABLE, where they have other names.",
+    metavar="ROLE=NAME,...",
+    help="The columns of TABLE, where they have other names: id, ra, dec, ebv; file, which makes "
+    "the table's rows the objects; tract, patch.",
+)
+@run_option(
+    PredictRun,
+    "--keep",
+    metavar="NAME,...",
+    help="Columns of TABLE that are passed through to the catalogue.",
+)
+@run_option(
+    PredictRun,
+    "--coadds",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Instead of CUTOUTS: coadded images; the objects are those of TABLE, by their positions.",
 )
 @run_option(PredictRun, "--model", metavar="NAME", help="A shipped model, or a model's folder.")
 @device_option
@@ -123,21 +138,39 @@ class _Report:
         self._total = 0
         self._start = self._last = time.monotonic()
 
-    def catalog(self, path: Path, table: "ObjectTable", repeated: int) -> None:
+    def catalog(self, path: Path, rows: "CatalogRows") -> None:
         from numpy import isfinite
 
-        known = int(isfinite(table.ebv).sum())
-        twice = f"; {_count(repeated, 'row')} with the id of an earlier one passed over"
-        _say(
-            f"catalog   {path}: {_count(len(table.ids), 'object')}, {known} with E(B-V)"
-            f"{twice if repeated else ''}"
-        )
+        table = rows.objects
+        said = [_count(len(table.ids), "object")]
+        if table.ebv is not None:
+            said.append(f"{int(isfinite(table.ebv).sum())} with E(B-V)")
+        if table.ra is not None and table.dec is not None:
+            said.append(f"{int((isfinite(table.ra) & isfinite(table.dec)).sum())} with a position")
+        passed = [
+            f"{_count(number, 'row')} {what} passed over"
+            for number, what in (
+                (rows.repeated, "with the id of an earlier one"),
+                (rows.without_id, "without id"),
+            )
+            if number
+        ]
+        _say(f"catalog   {path}: {'; '.join([', '.join(said), *passed])}")
 
-    def found(self, found: "Found") -> None:
-        objects, ignored = len(found.sources), found.ignored
-        others = f"; {_count(ignored, 'other file')} ignored" if ignored else ""
-        _say(f"found     {_count(objects, 'object')}{others}")
-        if (joined := found.joined) is not None:
+    def found(self, objects: "Objects") -> None:
+        said = [_count(len(objects.sources), "object")]
+        if objects.coadds is not None:
+            said[0] += f" for {_count(len(objects.coadds.patches), 'patch', 'patches')} of coadds"
+            if objects.absent:
+                said.append(f"{objects.absent} on none of them")
+        elif objects.absent:
+            said.append(f"{objects.absent} whose files are not there")
+        if objects.ignored:
+            said.append(f"{_count(objects.ignored, 'other file')} ignored")
+        _say(f"found     {'; '.join(said)}")
+        for problem in objects.coadds.damaged if objects.coadds else ():
+            _say(f"          passed over: {problem}")
+        if (joined := objects.joined) is not None:
             said = [f"{_count(joined.answers, 'cutout')} answer it"]
             if joined.unanswered:
                 absent = f" ({_count(joined.absent, 'object')} without any)" * bool(joined.absent)
@@ -213,6 +246,10 @@ def _print_summary(summary: "Summary", catalog: Path | None) -> None:
         _say(f"others    {_count(summary.unasked, 'cutout')} of earlier runs, not given this time")
     if summary.repeated:
         _say(f"repeated  {_count(summary.repeated, 'row')} share their id (DUPLICATE_ID)")
+    if summary.same_sky:
+        _say(
+            f'same sky  {_count(summary.same_sky, "row")} within 0.5" of another id (DUPLICATE_SKY)'
+        )
     if summary.without_ebv and catalog is not None:
         _say(f"no ebv    {_count(summary.without_ebv, 'row')} (NO_EBV): no E(B-V) in {catalog}")
     if summary.ids_became_text:
@@ -236,5 +273,5 @@ def _say(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"
+def _count(number: int, thing: str, things: str = "") -> str:
+    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -59,6 +59,11 @@ def bands_in(text: str) -> list[str]:
     return [band_of(part) or part for part in parts]
 
 
+def bands_in_name(stem: str) -> list[str]:
+    """Return the bands that tokens of a file's or a folder's name say."""
+    return [token[1].lower() for token in _IN_NAME.finditer(stem)]
+
+
 def natural_key(text: str) -> str:
     """Sort key under which "2-x" comes before "10-x"; equal only for equal texts."""
     return f"{_DIGITS.sub(_padded, text)}\0{text}"

@@ -99,7 +99,7 @@ def find_companions(headers: Sequence[Header]) -> dict[int, Companions]:
             kinds[header.index] = kind
         elif header.is_science:
             images.append(header)
-    if not kinds:
+    if not kinds or not images:
         return {image.index: Companions() for image in images}
     keys = {index: _key(headers[index]) for index in kinds}
     found = {}

@@ -23,7 +23,7 @@ MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,7 +45,7 @@ from photoz_mmae.cutouts.placing import (
 from photoz_mmae.cutouts.read_ahead import Content, read_ahead
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.units import flux_factor, saturation
-from photoz_mmae.cutouts.wcs import Wcs, read_wcs
+from photoz_mmae.cutouts.wcs import Wcs
 from photoz_mmae.flags import Flag
 
 OFF_CENTRE_PIXELS = 1.5
@@ -162,7 +162,7 @@ def _fill_row(
     if not planes:
         raise Unusable(Flag.MISSING_BAND, f"no image says that it is of a band {', '.join(bands)}")
     leader = _leader(planes, bands)
-    wcs = read_wcs(leader.header, leader.x_axis, leader.projection)
+    wcs = leader.wcs()
     target = find_target(leader, wcs, sky)
     if target.sky:
         batch.ra[row], batch.dec[row] = target.sky
@@ -179,7 +179,7 @@ def _fill_row(
     arcsec = scale or wanted.pixel_scale
 
     complete = True
-    count = sum(len(plane.data) for plane in planes)
+    count = sum([len(plane.data) for plane in planes])
     if count < len(bands):
         found = {plane.first + k for plane in planes for k in range(len(plane.data))}
         absent = [k for k in range(len(bands)) if k not in found]
@@ -204,7 +204,7 @@ def _fill_row(
             complete = False
         for some_planes in planes_here:
             if some_planes.masks is not None or some_planes.variances is not None:
-                near = _around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
+                near = around(there.x - left, there.y - bottom, CAUTION_RADIUS / arcsec)
                 flags |= _place_beside(batch, row, some_planes, left, bottom, factor, near)
                 alive &= not batch.missing[row, some].all(axis=(1, 2)).any()
                 complete = False
@@ -218,7 +218,8 @@ def _fill_row(
         return
     measured = ~batch.missing[row].all(axis=(1, 2))
     batch.bands_used[row] = sum(1 << k for k in np.flatnonzero(measured))
-    _require_bands(bands, cutout.planes, measured)
+    present = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
+    require_bands(bands, present, measured)
 
 
 def _place_beside(
@@ -245,7 +246,7 @@ def _place_beside(
 
 def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
     """Return the image that tells where the target is: that of i, else the first."""
-    if "i" in bands:
+    if len(planes) > 1 and "i" in bands:
         number = bands.index("i")
         for plane in planes:
             if plane.first <= number < plane.first + len(plane.data):
@@ -281,7 +282,7 @@ def _factor(planes: Planes) -> float:
     return flux_factor(planes.header, planes.primary, planes.archive)
 
 
-def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
+def around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     """Return the rows and columns of a box about a position."""
     rows, columns = (
         slice(max(0, round(at - radius)), max(0, round(at + radius) + 1)) for at in (y, x)
@@ -289,12 +290,11 @@ def _around(x: float, y: float, radius: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _require_bands(
-    bands: Sequence[str], planes: Sequence[Planes], measured: NDArray[np.bool_]
+def require_bands(
+    bands: Sequence[str], present: Collection[str], measured: NDArray[np.bool_]
 ) -> None:
     """Raise Unusable unless every band of the model is there and alive."""
-    there = {bands[plane.first + k] for plane in planes for k in range(len(plane.data))}
-    absent = [band for band in bands if band not in there]
+    absent = [band for band in bands if band not in present]
     dead = [band for band, is_alive in zip(bands, measured, strict=True) if not is_alive]
     if absent:
         raise Unusable(Flag.MISSING_BAND, f"no band {', '.join(absent)}")

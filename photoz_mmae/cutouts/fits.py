@@ -32,12 +32,17 @@ from photoz_mmae.cutouts.layout import (
     find_stack,
     placing_cards,
 )
-from photoz_mmae.cutouts.lsst import butler_band, filter_band, photo_calib_zero_point
+from photoz_mmae.cutouts.lsst import (
+    butler_band,
+    filter_band,
+    is_band_in_data,
+    photo_calib_zero_point,
+)
 from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.units import zero_point
-from photoz_mmae.cutouts.wcs import Projection, read_projection
+from photoz_mmae.cutouts.wcs import Wcs, read_projection, read_wcs, tangent_numbers
 from photoz_mmae.flags import Flag
 
 MIN_SIDE = 8
@@ -80,15 +85,10 @@ class Planes:
     variances: list[NDArray[Any]] | None = None
     archive: float | None = None
 
-    @property
-    def x_axis(self) -> int:
-        """FITS number of the axis along W."""
-        return self.places[0].x_axis
-
-    @property
-    def projection(self) -> Projection:
-        """Of the WCS, as `photoz_mmae.cutouts.wcs.read_projection` says it."""
-        return self.places[0].projection
+    def wcs(self) -> Wcs | None:
+        """Return the WCS, or None where there is none that works."""
+        place = self.places[0]
+        return read_wcs(self.header, place.x_axis, place.projection, place.linear)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -153,7 +153,7 @@ def read_cutout(
             if content is None:
                 with open_large(path) as read_at:
                     layout = _learn(read_at, name_band, bands, cutout)
-                    _add_images(layout, read_at, cutout)
+                    _add_images(layout, layout.headers, read_at, cutout)
             else:
                 _read_small(content, name_band, bands, cutout)
         except (OSError, Damaged) as error:
@@ -189,26 +189,29 @@ def _read_small(content: bytes, name_band: str, bands: Sequence[str], cutout: Cu
         return content[offset : offset + length]
 
     key = (name_band, tuple(bands))
-    layout = _LAYOUTS.find(content, key)
-    if layout is None:
+    found = _LAYOUTS.find(content, key)
+    if found:
+        layout, headers = found
+        if not cutout.planes:
+            cutout.object_id = _header_id(headers)
+    else:
         layout = _learn(read_at, name_band, bands, cutout, content)
-        if layout.headers[0].number("FILTER_ID") is None:  # else the band is no matter of headers
+        headers = layout.headers
+        if not is_band_in_data(headers[0]):
             _LAYOUTS.remember(layout, content, key)
-    elif not cutout.planes:
-        cutout.object_id = _header_id(layout.headers)
     if layout.stack is None:
-        _add_images(layout, read_at, cutout)
+        _add_images(layout, headers, read_at, cutout)
         return
     offset, shape, strides, dtype = layout.stack
     stack: NDArray[Any] = np.ndarray(shape, dtype, content, offset, strides)
     if len(stack) == len(bands):
         cutout.stack = stack
     for run in layout.runs:
-        planes = _planes(layout, run, stack[run.start : run.start + run.length], cutout)
+        planes = _planes(layout, headers, run, stack[run.start : run.start + run.length], cutout)
         cards = planes.places[0].cards
         planes.cards = tuple([content[start:stop] for start, stop in cards])
     if layout.has_companions:
-        _add_companions(layout, read_at, cutout)
+        _add_companions(layout, headers, read_at, cutout)
 
 
 def _learn(
@@ -261,10 +264,12 @@ def _complete(
         raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
     own = companions[place.unit]
     bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
+    projection = read_projection(header, place.x_axis)
     return replace(
         place,
-        projection=read_projection(header, place.x_axis),
+        projection=projection,
         cards=placing_cards(header, headers[0]),
+        linear=tangent_numbers(header, place.x_axis) if projection == "TAN" else (),
         mask=own.mask if bits != MaskBits() else None,
         variance=own.variance,
         bits=bits,
@@ -272,9 +277,9 @@ def _complete(
     )
 
 
-def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+def _add_images(layout: Layout, headers: Sequence[Header], read_at: ReadAt, cutout: Cutout) -> None:
     """Add the planes of a file that are decoded or scaled, or too large to be in memory."""
-    images = _read_units(layout, [place.unit for place in layout.places], read_at)
+    images = _read_units(headers, [place.unit for place in layout.places], read_at)
     for run in layout.runs:
         places = layout.places[run.start : run.start + run.length]
         image, axis = images[places[0].unit], places[0].axis
@@ -282,23 +287,31 @@ def _add_images(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
             data = image[None]
         else:
             data = np.moveaxis(image, axis, 0)[[place.plane for place in places]]
-        _planes(layout, run, data, cutout)
+        _planes(layout, headers, run, data, cutout)
     if layout.has_companions:
-        _add_companions(layout, read_at, cutout)
+        _add_companions(layout, headers, read_at, cutout)
 
 
-def _planes(layout: Layout, run: Run, data: NDArray[Any], cutout: Cutout) -> Planes:
+def _planes(
+    layout: Layout,
+    headers: Sequence[Header],
+    run: Run,
+    data: NDArray[Any],
+    cutout: Cutout,
+) -> Planes:
     places = layout.places[run.start : run.start + run.length]
-    planes = Planes(run.band, data, layout.headers[places[0].unit], layout.headers[0], places)
+    planes = Planes(run.band, data, headers[places[0].unit], headers[0], places)
     cutout.planes.append(planes)
     return planes
 
 
-def _add_companions(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
+def _add_companions(
+    layout: Layout, headers: Sequence[Header], read_at: ReadAt, cutout: Cutout
+) -> None:
     """Add masks and variances to the planes of this file, and the zero point of its archive."""
-    has_archive = layout.headers[0].number("PHOTOCALIB_ID") is not None
+    has_archive = headers[0].number("PHOTOCALIB_ID") is not None
     units = [unit for place in layout.places for unit in (place.mask, place.variance)]
-    beside = _read_units(layout, [unit for unit in units if unit is not None], read_at)
+    beside = _read_units(headers, [unit for unit in units if unit is not None], read_at)
     for planes in cutout.planes[-len(layout.runs) :]:
         first = planes.places[0]
         if first.mask is not None:
@@ -307,14 +320,16 @@ def _add_companions(layout: Layout, read_at: ReadAt, cutout: Cutout) -> None:
             variances = beside[first.variance]
             planes.variances = [_plane_of(variances, place) for place in planes.places]
         if has_archive and zero_point(planes.header, planes.primary) is None:
-            planes.archive = photo_calib_zero_point(layout.headers, read_at)
+            planes.archive = photo_calib_zero_point(headers, read_at)
 
 
-def _read_units(layout: Layout, units: Sequence[int], read_at: ReadAt) -> dict[int, NDArray[Any]]:
-    headers = [layout.headers[unit] for unit in sorted(set(units))]
+def _read_units(
+    headers: Sequence[Header], units: Sequence[int], read_at: ReadAt
+) -> dict[int, NDArray[Any]]:
+    some = [headers[unit] for unit in sorted(set(units))]
     return {
         header.index: image.reshape(header.plain_shape)
-        for header, image in zip(headers, read_images(headers, read_at), strict=True)
+        for header, image in zip(some, read_images(some, read_at), strict=True)
     }
 
 

@@ -13,7 +13,6 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 BLOCK = 2880
 CARD = 80
@@ -114,6 +113,12 @@ class Header:
             )
         return int(value)
 
+    def number_span(self, name: bytes) -> tuple[int, int]:
+        """Return where in `raw` the value of a card is that is there, without a comment."""
+        start, stop = self.cards[name]
+        end = self.raw.find(b" /", start, stop)
+        return start, stop if end < 0 else end
+
     @property
     def all_cards(self) -> bytes:
         """All cards before END as they are, for readers that need the whole header."""
@@ -158,20 +163,22 @@ class Header:
         return bool(self.shape) and _ANCILLARY.search(names) is None
 
 
-@lru_cache(maxsize=4096)
 def _text(value: bytes) -> str:
-    quoted = _STRING.match(value)
-    text = quoted[1].replace(b"''", b"'") if quoted else value.split(b"/", 1)[0]
+    end = value.rfind(b"'")
+    if value.startswith(b"'") and value.find(b"'", 1) == end > 0:
+        text = value[1:end]
+    else:
+        quoted = _STRING.match(value)
+        text = quoted[1].replace(b"''", b"'") if quoted else value.partition(b"/")[0]
     return text.decode("utf-8", "backslashreplace").strip()
 
 
 def _number(value: bytes) -> float | None:
     try:
-        # Nearly always a number ends in column 30 of its card, and a blank follows.
-        number = float(value[:20] if value[20:21] == b" " else value.split(b"/", 1)[0])
+        number = float(value.partition(b"/")[0])
     except ValueError:
         try:
-            number = float(value.split(b"/", 1)[0].replace(b"D", b"E"))
+            number = float(value.partition(b"/")[0].replace(b"D", b"E"))
         except ValueError:
             return None
     return number if math.isfinite(number) else None

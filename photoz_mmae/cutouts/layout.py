@@ -59,6 +59,8 @@ class Place:
         Of its WCS, as `read_projection` says it.
     cards : tuple of (int, int)
         Where in the file are the cards that tell position and flux of its pixels.
+    linear : tuple of (int, int)
+        Where in the file the numbers of a TAN projection are, as `tangent_numbers` says it.
     """
 
     unit: int
@@ -66,6 +68,7 @@ class Place:
     plane: int = 0
     projection: Projection = "none"
     cards: tuple[tuple[int, int], ...] = ()
+    linear: tuple[tuple[int, int], ...] = ()
     mask: int | None = None
     variance: int | None = None
     bits: MaskBits = field(default_factory=MaskBits)
@@ -114,11 +117,6 @@ class Layout:
     runs: list[Run]
     stack: Stack | None
     has_companions: bool
-
-    def of(self, file: bytes) -> "Layout":
-        """Return the layout of another file that is laid out alike."""
-        headers = [header.of(file) for header in self.headers]
-        return Layout(headers, self.places, self.runs, self.stack, self.has_companions)
 
 
 def find_runs(numbers: Sequence[int], places: Sequence[Place]) -> list[Run]:
@@ -180,15 +178,15 @@ class Layouts:
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, list[tuple[Layout, list[_Fixed]]]] = OrderedDict()
 
-    def find(self, file: bytes, key: Hashable) -> Layout | None:
-        """Return the layout of a file like one that was remembered under the same `key`."""
+    def find(self, file: bytes, key: Hashable) -> tuple[Layout, list[Header]] | None:
+        """Return the layout of a file like one remembered under the same `key`, and its headers."""
         for layout, fixed in self._known.get((len(file), key), ()):
             for start, mask, text in fixed:
                 header = np.frombuffer(file, np.uint8, len(text), start)
                 if (header & mask).tobytes() != text:
                     break
             else:
-                return layout.of(file)
+                return layout, [header.of(file) for header in layout.headers]
         return None
 
     def remember(self, layout: Layout, file: bytes, key: Hashable) -> None:
@@ -222,8 +220,12 @@ def _fixed(header: Header) -> _Fixed:
         if header.raw.startswith(b"HIERARCH ", card):
             equals = header.raw.find(b"=", card, card + CARD)
             mask[card - begin : (equals + 1 if equals >= 0 else card + CARD) - begin] = 0xFF
-    for key in header.cards.keys() & (header.asked or ()):
-        one, two = header.cards[key]
-        mask[one - begin : two - begin] = 0xFF
+    mask[-CARD:] = 0xFF  # END is nothing but that
+    for key, (one, two) in header.cards.items():
+        if key in (header.asked or ()):
+            mask[one - begin : two - begin] = 0xFF
+        elif _PLACING.fullmatch(key):
+            comment = header.number_span(key)[1]
+            mask[comment - begin : min(comment + 2, two) - begin] = 0xFF
     text = np.frombuffer(header.raw, np.uint8, end - begin, begin) & mask
     return begin, mask, text.tobytes()

@@ -12,8 +12,12 @@ class, the table (AR_HDU + cat.archive) and its first row. Of a PhotoCalib the c
 calibrationMean counts, nJy per unit of the image (PhotoCalib.cc; in the tables without a column
 `version`, of 2018 and before, it is in maggies); a calibration that varies over the image is
 taken at its mean. Of a FilterLabel the column `band` counts.
+
+Cell coadds of Data Preview 2 (lsst/images): DATAMODL in the primary header names the kind, and the
+table `JSON` holds one text with all that is not an image; its `band` counts.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +29,7 @@ from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt
 from photoz_mmae.cutouts.wcs import read_position
 
 _MAX_INDEX = 100_000
+_MAX_TREE = 16 << 20
 _NJY_ZERO_POINT = 31.4
 
 
@@ -91,13 +96,37 @@ def photo_calib_zero_point(headers: Sequence[Header], read_at: ReadAt) -> float 
     return zero_point - 2.5 * math.log10(mean)
 
 
+def is_band_in_data(primary: Header) -> bool:
+    """Whether files with the same headers may be of different bands: their tables say it."""
+    return primary.number("FILTER_ID") is not None or bool(primary.text("DATAMODL"))
+
+
 def filter_band(headers: Sequence[Header], read_at: ReadAt) -> str:
-    """Return the band of an exposure's FilterLabel, as it is written, or '' where it has none."""
+    """Return the band that the tables of an exposure or a cell coadd name, or ''."""
     try:
+        if headers[0].text("DATAMODL"):
+            return _tree_band(headers, read_at)
         row = _archived(headers, read_at, "FILTER", "FilterLabel")
     except Damaged:
         return ""  # a cutout may keep the header of its coadd without the archive
     return "" if row is None else bytes(row["band"]).rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _tree_band(headers: Sequence[Header], read_at: ReadAt) -> str:
+    for header in headers:
+        if header.is_table and header.text("EXTNAME") == "JSON":
+            length, place = (int(number) for number in read_rows(header, read_at)[0]["JSON"])
+            rows = header.integer("NAXIS1") * header.integer("NAXIS2")
+            if not (0 <= length <= _MAX_TREE and 0 <= place <= header.data_size):
+                break
+            start = header.data_start + header.integer("THEAP", rows) + place
+            try:
+                tree = json.loads(read_at(start, length))
+            except (ValueError, RecursionError):
+                break
+            band = tree.get("band") if isinstance(tree, dict) else None
+            return band if isinstance(band, str) else ""
+    return ""
 
 
 def _archived(headers: Sequence[Header], read_at: ReadAt, component: str, kind: str) -> Any:
@@ -109,6 +138,8 @@ def _archived(headers: Sequence[Header], read_at: ReadAt, component: str, kind: 
     if not 0 < place < len(headers) or headers[place].text("EXTTYPE") != "ARCHIVE_INDEX":
         raise Damaged(f"its {kind} is not in the file: the archive is missing")
     rows = headers[place].integer("NAXIS2")
+    if not {"id", "name", "cat.archive", "row0"} <= set(row_type(headers[place]).names or ()):
+        raise Damaged("the index of its archive has not the columns of one")
     for entry in read_rows(headers[place], read_at, 0, min(rows, _MAX_INDEX)):
         if entry["id"] == number and bytes(entry["name"]).rstrip(b"\0 ") == kind.encode():
             table = place + int(entry["cat.archive"])

@@ -1,5 +1,6 @@
 """Pixels of one file: decoded, and checked against what the headers promise."""
 
+import dataclasses
 import math
 import os
 import re
@@ -98,6 +99,28 @@ def read_images(headers: Sequence[Header], read_at: ReadAt) -> list[NDArray[Any]
     ]
 
 
+def read_rows(header: Header, rows: slice, read_at: ReadAt) -> NDArray[Any]:
+    """Read some rows of an image of two axes, and no others; else as `read_images`.
+
+    Parameters
+    ----------
+    header : Header
+    rows : slice
+        Inside the image.
+    read_at : callable
+    """
+    height, width = rows.stop - rows.start, header.plain_shape[1]
+    if height * width * 8 > MAX_BYTES or header.is_compressed * header.data_size > MAX_BYTES:
+        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {header.shape} is too large")
+    if header.is_compressed:
+        return _physical(next(_decoded([header], read_at, rows)), header)
+    row = width * stored_dtype(header).itemsize
+    strip = dataclasses.replace(
+        header, shape=(height, width), data_start=header.data_start + rows.start * row
+    )
+    return _physical(_plain(strip, read_at), header)
+
+
 def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     dtype = stored_dtype(header)
     count = math.prod(header.shape)
@@ -107,8 +130,10 @@ def _plain(header: Header, read_at: ReadAt) -> NDArray[Any]:
     return np.frombuffer(raw, dtype).reshape(header.shape)
 
 
-def _decoded(headers: Sequence[Header], read_at: ReadAt) -> Iterator[NDArray[Any]]:
-    """Yield the images of tile-compressed units, decoded by cfitsio."""
+def _decoded(
+    headers: Sequence[Header], read_at: ReadAt, rows: slice | None = None
+) -> Iterator[NDArray[Any]]:
+    """Yield the images of tile-compressed units, or some rows of each, decoded by cfitsio."""
     if not headers:
         return
     alone = os.memfd_create("images", os.MFD_CLOEXEC)
@@ -121,7 +146,8 @@ def _decoded(headers: Sequence[Header], read_at: ReadAt) -> Iterator[NDArray[Any
             os.write(alone, b"".join((_structure(header), content, padding)))
         try:
             with fitsio.FITS(f"/proc/self/fd/{alone}") as file:
-                images = [file[number].read() for number in range(1, len(headers) + 1)]
+                units = [file[number] for number in range(1, len(headers) + 1)]
+                images = [_rows(unit, rows) if rows else unit.read() for unit in units]
         except Exception as error:  # fitsio raises many kinds: all mean that it cannot
             # The last status is this one's; cfitsio repeats what went wrong before.
             status = [line for line in str(error).splitlines() if "status" in line]
@@ -130,9 +156,17 @@ def _decoded(headers: Sequence[Header], read_at: ReadAt) -> Iterator[NDArray[Any
     finally:
         os.close(alone)
     for header, image in zip(headers, images, strict=True):
-        if image.shape != header.shape or image.dtype.kind not in "iuf":
+        shape = (rows.stop - rows.start, header.plain_shape[1]) if rows else header.shape
+        if image.shape != shape or image.dtype.kind not in "iuf":
             raise Damaged(f"HDU {header.index} is not the image that its header promises")
         yield image
+
+
+def _rows(image: Any, rows: slice) -> NDArray[Any]:
+    """Decode the tiles of some rows of an image of two axes, with axes of length one before."""
+    axes = len(image.get_dims())
+    data: NDArray[Any] = image[(*[slice(0, 1)] * (axes - 2), rows, slice(None))]
+    return data.reshape(rows.stop - rows.start, -1)
 
 
 def _structure(header: Header) -> bytes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.companions import variance_of, where
 from photoz_mmae.cutouts.fits import Planes
 from photoz_mmae.cutouts.lsst import stencil_centre
-from photoz_mmae.cutouts.wcs import Wcs, read_position, read_wcs
+from photoz_mmae.cutouts.wcs import Wcs, read_position
 
 MAX_FLUX = 1e12
 """A pixel beyond this, at zero point 27, is no measurement: AB magnitude -3."""
@@ -42,19 +42,20 @@ def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None 
     """
     if sky:
         return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
-    for ra_key, dec_key in (("RA_TARG", "DEC_TARG"), ("RA", "DEC")):
-        for header in (plane.header, plane.primary):
-            sky = read_position(header, ra_key, dec_key)
-            if sky and wcs is None:
-                return Target(*_centre(plane), sky)
-            if sky and wcs is not None:
-                target = Target(*wcs.to_pixel(*sky), sky)
-                if ra_key == "RA_TARG" or target.is_on(plane.data):
-                    return target
-            if plane.header is plane.primary:
-                break
-        if sky := stencil_centre(plane.primary):
+    header, primary = plane.header, plane.primary
+    headers = (header,) if header is primary else (header, primary)
+    for each in headers:
+        sky = read_position(each, "RA_TARG", "DEC_TARG")
+        if sky:
             return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
+    if sky := stencil_centre(primary):
+        return Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
+    for each in headers:
+        sky = read_position(each, "RA", "DEC")
+        if sky:
+            target = Target(*(wcs.to_pixel(*sky) if wcs else _centre(plane)), sky)
+            if target.is_on(plane.data):
+                return target
     x, y = _centre(plane)
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
@@ -64,7 +65,7 @@ def same_target(plane: Planes, target: Target, leader: Planes, leader_wcs: Wcs |
     if plane.header is leader.header:
         return target
     if target.sky:
-        wcs = read_wcs(plane.header, plane.x_axis, plane.projection)
+        wcs = plane.wcs()
         if wcs and not (wcs == leader_wcs and plane.size == leader.size):
             return Target(*wcs.to_pixel(*target.sky), target.sky)
         if wcs:
@@ -81,6 +82,11 @@ def corner(position: float, size: int) -> int:
     two are as near. The small margin keeps coordinates that differ by rounding together.
     """
     return math.floor(position - (size - 1) / 2 + 0.51)
+
+
+def corners(positions: NDArray[np.float64], size: int) -> NDArray[np.intp]:
+    """Do as `corner` with n positions."""
+    return np.floor(positions - (size - 1) / 2 + 0.51).astype(np.intp)
 
 
 class Placed(NamedTuple):
@@ -130,18 +136,23 @@ def place(
     -------
     Placed
     """
-    size = images.shape[-1]
-    height, width = data.shape[-2:]
+    count, size, _ = images.shape
+    _, height, width = data.shape
     if left >= 0 and bottom >= 0 and left + size <= width and bottom + size <= height:
-        pixels = data[:, bottom : bottom + size, left : left + size]
-        _scale_into(images, pixels, factor)
-        flat = images.reshape(len(images), -1)
-        lowest, highest = flat.min(axis=1).tolist(), flat.max(axis=1).tolist()
-        # NaN where a pixel is NaN, and no comparison with it holds.
-        if all(
-            -MAX_FLUX <= low < high <= MAX_FLUX for low, high in zip(lowest, highest, strict=True)
-        ):
+        if size != width or size != height:
+            data = data[:, bottom : bottom + size, left : left + size]
+        _scale_into(images, data, factor)
+        flat = images.reshape(count, size * size)
+        lowest = np.minimum.reduce(flat, axis=1).tolist()
+        highest = np.maximum.reduce(flat, axis=1).tolist()
+        for low, high in zip(lowest, highest, strict=True):
+            # NaN where a pixel is NaN, and no comparison with it holds.
+            if not -MAX_FLUX <= low < high <= MAX_FLUX:
+                break
+        else:
             return Placed(False, False, False, max(highest))
+        left = bottom = 0
+        height = width = size
     images[...] = 0
     missing[...] = True
     rows = slice(max(0, bottom), max(0, min(height, bottom + size)))

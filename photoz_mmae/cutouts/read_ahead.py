@@ -28,6 +28,9 @@ SMALL = 4 << 20
 INFLATED = 32 << 20
 """Bytes: gzip files that inflate to more are inflated when their turn comes, one at a time."""
 
+MEMBERS = 1000
+"""A gzip file of more pieces counts as large, too: each costs a copy of what is behind it."""
+
 THREADS = 64
 """At most as many files are read at once, and wait to be used."""
 
@@ -144,7 +147,7 @@ def _inflated(content: bytes) -> bytes | None:
         except zlib.error as error:
             raise Damaged(f"gzip: {error}") from error
         total += len(pieces[-1])
-        if total > INFLATED:
+        if total > INFLATED or len(pieces) > MEMBERS:
             return None
         if not stream.eof:
             raise Damaged("gzip: the file ends before its data do")

@@ -60,6 +60,7 @@ class SourceList(Sequence[Source]):
         self.folder = array("i")
         self.first = array("q", [0])
         self._numbers: dict[str, int] = {}
+        self._files: tuple[str, ...] | None = None
         self._size = array("q")
         self._mtime_ns = array("q")
         self._kind: list[Kind] = []
@@ -73,10 +74,16 @@ class SourceList(Sequence[Source]):
 
     def append(self, source: Source) -> None:
         """Add one source."""
-        for file in source.files:
-            folder, slash, name = file.rpartition("/")
-            self.names.append(name)
-            self.folder.append(self._number(folder + slash))
+        if source.files == self._files:  # objects of one coadd or shard: their names once
+            first, last = self.first[-2], self.first[-1]
+            self.names.extend(self.names[first:last])
+            self.folder.extend(self.folder[first:last])
+        else:
+            self._files = source.files
+            for file in source.files:
+                folder, slash, name = file.rpartition("/")
+                self.names.append(name)
+                self.folder.append(self._number(folder + slash))
         self.first.append(len(self.names))
         self._size.append(source.size)
         self._mtime_ns.append(source.mtime_ns)
@@ -183,6 +190,12 @@ class SourceList(Sequence[Source]):
         for index, object_id in enumerate(self._object_id):
             if object_id is not None and self._kind[index] in ("cutout", "absent"):
                 yield index, object_id, self._ra[index], self._dec[index]
+
+    def on_coadds(self) -> Iterator[tuple[int, str]]:
+        """Yield number and id of the objects on coadds."""
+        for index, kind in enumerate(self._kind):
+            if kind == "coadd":
+                yield index, self._object_id[index] or ""
 
     def path(self, file: int) -> str:
         """Return the path of the file of that number, 0 to F - 1."""

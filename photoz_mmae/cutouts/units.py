@@ -47,23 +47,32 @@ def zero_point(header: Header, primary: Header) -> float | None:
     Damaged
         Its unit is no flux.
     """
-    return next((value for value, _ in stated_zero_points(header, primary)), None)
+    for source in (header,) if header is primary else (header, primary):
+        for key in (*ZERO_POINT_KEYS, "BUNIT"):
+            value = _stated(source, key)
+            if value is not None:
+                return value
+    return None
 
 
 def stated_zero_points(header: Header, primary: Header) -> Iterator[tuple[float, str]]:
     """Yield each zero point that is stated, and the keyword; the first is the one that counts."""
     for source in (header,) if header is primary else (header, primary):
-        for key in ZERO_POINT_KEYS:
-            value = source.number(key)
-            if value is not None and key == "FLUXMAG0":
-                value = 2.5 * math.log10(value) if value > 0 else None
-            # Zero and the like mean that nobody filled it in.
-            if value is not None and 5 < value < 50:
-                yield value, key
-        if unit := source.text("BUNIT"):
-            value = unit_zero_point(unit)
+        for key in (*ZERO_POINT_KEYS, "BUNIT"):
+            value = _stated(source, key)
             if value is not None:
-                yield value, f"BUNIT {unit}"
+                yield value, f"BUNIT {source.text(key)}" if key == "BUNIT" else key
+
+
+def _stated(header: Header, key: str) -> float | None:
+    if key == "BUNIT":
+        unit = header.text(key)
+        return unit_zero_point(unit) if unit else None
+    value = header.number(key)
+    if value is not None and key == "FLUXMAG0":
+        value = 2.5 * math.log10(value) if value > 0 else None
+    # Zero and the like mean that nobody filled it in.
+    return value if value is not None and 5 < value < 50 else None
 
 
 def unit_zero_point(unit: str) -> float | None:
@@ -118,7 +127,9 @@ def flux_factor(header: Header, primary: Header, archive: float | None = None) -
     value = zero_point(header, primary)
     if value is None:
         value = archive
-    return 1.0 if value is None else float(10 ** (0.4 * (ZERO_POINT - value)))
+    return (
+        1.0 if value is None or value == ZERO_POINT else float(10 ** (0.4 * (ZERO_POINT - value)))
+    )
 
 
 def saturation(header: Header, primary: Header) -> float | None:

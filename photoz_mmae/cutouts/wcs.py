@@ -10,9 +10,13 @@ import math
 import warnings
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from photoz_mmae.cutouts.headers import Header
 
 Projection = Literal["TAN", "other", "none"]
+Array = NDArray[np.float64]
 
 
 class Wcs(Protocol):
@@ -27,6 +31,9 @@ class Wcs(Protocol):
 
     def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
         """Return 0-based (x, y); NaN where the position has none."""
+
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        """Do the same with n positions."""
 
 
 class TangentPlane(NamedTuple):
@@ -68,6 +75,19 @@ class TangentPlane(NamedTuple):
         y = self.crpix[1] - 1 + (a * eta - c * xi) / area
         return x, y
 
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        dec0, dec1, turn = math.radians(self.dec), np.radians(dec), np.radians(ra - self.ra)
+        north, east = np.cos(dec1) * np.cos(turn), np.cos(dec1) * np.sin(turn)
+        depth = math.sin(dec0) * np.sin(dec1) + math.cos(dec0) * north
+        depth = np.where(depth > 0, depth, np.nan)  # on the far side of the sky
+        xi = np.degrees(east / depth)
+        eta = np.degrees((math.cos(dec0) * np.sin(dec1) - math.sin(dec0) * north) / depth)
+        a, b, c, d = self.cd
+        area = a * d - b * c
+        x = self.crpix[0] - 1 + (d * xi - b * eta) / area
+        y = self.crpix[1] - 1 + (a * eta - c * xi) / area
+        return x, y
+
 
 class AstropyWcs:
     """Any other celestial projection, distortions included, through astropy."""
@@ -92,6 +112,12 @@ class AstropyWcs:
         except self._wcs_errors:
             return math.nan, math.nan
         return float(x), float(y)
+
+    def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
+        if not len(ra):
+            return np.zeros(0), np.zeros(0)
+        x, y = self._wcs.all_world2pix(ra, dec, 0, quiet=True)
+        return x, y
 
     @property
     def _wcs_errors(self) -> tuple[type[Exception], ...]:
@@ -130,7 +156,26 @@ def read_position(header: Header, ra_key: str, dec_key: str) -> tuple[float, flo
     return ra % 360.0, dec
 
 
-def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = None) -> Wcs | None:
+def tangent_numbers(header: Header, x_axis: int) -> tuple[tuple[int, int], ...]:
+    """Return where in `header.raw` the numbers of a TAN projection with a CD matrix are.
+
+    Those are CRVAL, CRPIX and CD, in the order of `TangentPlane`; (0, 0) for one of CD that is not
+    there. Empty where one of the others is not there, or no CD.
+    """
+    keys = _TAN_KEYS[x_axis]
+    names = [key.encode() for key in (*keys.point, *keys.cd)]
+    there = [name in header.cards for name in names]
+    if not all(there[:4]) or not any(there[4:]):
+        return ()
+    return tuple(header.number_span(name) if name in header.cards else (0, 0) for name in names)
+
+
+def read_wcs(
+    header: Header,
+    x_axis: int = 1,
+    projection: Projection | None = None,
+    linear: tuple[tuple[int, int], ...] = (),
+) -> Wcs | None:
     """Return the equatorial WCS of an image, or None where its header has none that works.
 
     Parameters
@@ -140,7 +185,20 @@ def read_wcs(header: Header, x_axis: int = 1, projection: Projection | None = No
         FITS number of the image's x axis, y being the next: 1, or 2 for a cube with bands fastest.
     projection : str, optional
         What `read_projection` says of it, where that is known.
+    linear : tuple of (int, int)
+        What `tangent_numbers` says of it, where that is known.
     """
+    if linear:
+        raw = header.raw
+        try:
+            ra, dec, x, y, a, b, c, d = [
+                float(raw[start:stop]) if stop else 0.0 for start, stop in linear
+            ]
+        except ValueError:
+            pass  # other spellings of a number are read below
+        else:
+            if -90 <= dec <= 90 and 0 < abs(a * d - b * c) < 1 and math.isfinite(ra + x + y):
+                return TangentPlane(ra, dec, (x, y), (a, b, c, d))
     kind = read_projection(header, x_axis) if projection is None else projection
     if kind == "TAN":
         return _tangent_plane(header, x_axis)
@@ -159,9 +217,14 @@ def read_projection(header: Header, x_axis: int = 1) -> Projection:
 def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
     units = all(header.text(f"CUNIT{axis}").lower() in ("", "deg", "degree") for axis in axes)
     rotated = any(header.number(f"CROTA{axis}") for axis in axes)
-    pole = header.number("LONPOLE")
-    distorted = any(key.startswith((b"PV", b"A_", b"B_")) for key in header.cards)
-    return units and not rotated and not distorted and pole in (None, 180.0)
+    # Aliases of LONPOLE and LATPOLE, as lsst/images writes them; the latter means nothing to TAN.
+    aliases = [f"PV{axes[0]}_{n}" for n in (3, 4)]
+    poles = {header.number("LONPOLE"), header.number(aliases[0])}
+    distorted = any(
+        key.startswith((b"PV", b"A_", b"B_")) and key.decode("ascii", "replace") not in aliases
+        for key in header.cards
+    )
+    return units and not rotated and not distorted and poles <= {None, 180.0}
 
 
 def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:
@@ -183,6 +246,8 @@ def _tangent_plane(header: Header, x_axis: int) -> TangentPlane | None:
         a, b, c, d = step_x * a, step_x * b, step_y * c, step_y * d
     if not 0 < abs(a * d - b * c) < 1:  # singular, or pixels larger than a degree: not filled in
         return None
+    if dec == 90 and number("LONPOLE") is None:  # where its default is 0, and 180 elsewhere
+        a, b, c, d = -a, -b, -c, -d
     return TangentPlane(ra, dec, (x, y), (a, b, c, d))
 
 

@@ -1,7 +1,7 @@
 """From part files to the catalogue: streamed in order, one row group in memory at a time.
 
-Of all rows only the ids are held at once: they decide whether `object_id` is int64, and which
-ids occur more than once.
+Of all rows only ids and positions are held at once: they decide whether `object_id` is int64,
+which ids occur more than once, and which lie at the same place of the sky.
 """
 
 import json
@@ -15,20 +15,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Column, arrow_schema
 from photoz_mmae.catalog.votable import votable_metadata
 from photoz_mmae.catalog.writer import atomic_parquet, row_groups
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
+from photoz_mmae.survey_run.kept_columns import KeptColumns
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.run_folder import atomic_text
+from photoz_mmae.survey_run.same_sky import same_sky
 
 EXAMPLES = 5
 """Rows without redshift that a summary shows."""
 
 ID_TYPE_KEY = "photoz_mmae.object_id_type"
 REPEATED_KEY = "photoz_mmae.rows_with_repeated_id"
+SAME_SKY_KEY = "photoz_mmae.rows_with_same_sky"
 NO_EBV_KEY = "photoz_mmae.rows_without_ebv"
 """Keys of the catalogue's metadata."""
 
@@ -64,11 +68,12 @@ class Problems:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What the ids, sources and flags of all rows say before any row is written."""
+    """What ids, positions, sources and flags of all rows say before any row is written."""
 
     id_type: pa.DataType
     repeated_ids: pa.Array
     repeated_rows: int
+    same_sky: NDArray[np.bool_]
     without_ebv: int
     lengths: dict[str, int]
 
@@ -80,10 +85,12 @@ def merge(
     description: str,
     output: Path,
     problems: Path,
+    kept: KeptColumns | None = None,
 ) -> None:
     """Write the catalogue, and the list of its rows without redshift.
 
-    Sets DUPLICATE_ID on all rows whose id occurs more than once, and SOURCE_GONE.
+    Sets DUPLICATE_ID on all rows whose id occurs more than once, DUPLICATE_SKY on those within
+    0.5" of another id, and SOURCE_GONE.
 
     Parameters
     ----------
@@ -98,6 +105,8 @@ def merge(
     output, problems : Path
         The catalogue, and one JSON line for each row without redshift. Both are replaced
         atomically.
+    kept : KeptColumns, optional
+        Columns to be joined by id, behind those of `columns`.
 
     Raises
     ------
@@ -110,11 +119,15 @@ def merge(
         replace(column, type=texts.id_type) if column.name == "object_id" else column
         for column in columns
     ]
+    if kept is not None:
+        columns = [*columns, *kept.columns]
+        texts.lengths.update(kept.lengths)
     schema = arrow_schema(columns).with_metadata(
         {
             **metadata,
             ID_TYPE_KEY: str(texts.id_type),
             REPEATED_KEY: str(texts.repeated_rows),
+            SAME_SKY_KEY: str(np.count_nonzero(texts.same_sky)),
             NO_EBV_KEY: str(texts.without_ebv),
             **votable_metadata(columns, rows, texts.lengths, description),
         }
@@ -122,7 +135,7 @@ def merge(
     try:
         # The catalogue appears last: it says that the list is current.
         with atomic_parquet(output, schema) as file, atomic_text(problems) as list_of_bad:
-            tables = _final_rows(parts, texts, schema, list_of_bad)
+            tables = _final_rows(parts, texts, kept, schema, list_of_bad)
             for table in row_groups(tables):
                 file.write(table)
             if file.rows != rows:
@@ -163,16 +176,17 @@ def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
-    ids = []
+    ids, places = [], []
     lengths = {"object_id": 0, "source": 0}
     without_ebv = 0
     for part in parts:
-        table = pq.read_table(part.file, columns=[*lengths, "flags"])
+        table = pq.read_table(part.file, columns=[*lengths, "ra", "dec", "flags"])
         without_ebv += int(np.count_nonzero(table["flags"].to_numpy() & Flag.NO_EBV))
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()
             lengths[name] = max(lengths[name], longest or 0)
         ids.extend(table["object_id"].chunks)
+        places.append(np.stack([table[name].to_numpy() for name in ("ra", "dec")]))
     all_ids = pa.chunked_array(ids, pa.string())
     integers = integer_ids(all_ids)
     if integers is not None:
@@ -181,21 +195,32 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     counts = pc.value_counts(all_ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     rows = pc.sum(repeated.field("counts"), min_count=0).as_py()
-    return _Texts(all_ids.type, repeated.field("values"), rows, without_ebv, lengths)
+    ra, dec = np.concatenate(places, axis=1) if places else np.empty((2, 0))
+    numbers = all_ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    same = same_sky(ra, dec, numbers)
+    return _Texts(all_ids.type, repeated.field("values"), rows, same, without_ebv, lengths)
 
 
 def _final_rows(
     parts: Sequence[FinishedPart],
     texts: _Texts,
+    kept: KeptColumns | None,
     schema: pa.Schema,
     list_of_bad: TextIO,
 ) -> Iterator[pa.Table]:
+    start = 0
     for part in parts:
         table = pq.read_table(part.file)
+        if kept is not None:
+            joined = kept.of(table["object_id"].to_pylist())
+            for column, values in zip(kept.columns, joined, strict=True):
+                table = table.append_column(column.name, values)
         ids = table["object_id"].cast(texts.id_type)
         flags = table["flags"].to_numpy().copy()
         flags[pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()] |= Flag.DUPLICATE_ID
+        flags[texts.same_sky[start : start + len(flags)]] |= Flag.DUPLICATE_SKY
         flags[list(part.gone)] |= Flag.SOURCE_GONE
+        start += len(flags)
         table = table.set_column(table.schema.get_field_index("object_id"), "object_id", ids)
         table = table.set_column(table.schema.get_field_index("flags"), "flags", [flags])
         _note_bad_rows(table, list_of_bad)

@@ -1,7 +1,8 @@
 """The table of objects given as `--catalog`: read once, sorted by id, looked up by all workers.
 
-In the run folder it becomes a folder of two arrays, `ids.npy` (bytes, increasing) and `ebv.npy`.
-Workers map them into memory: a task carries a path, and the processes of a machine share the pages.
+In the run folder it becomes a folder of arrays, `ids.npy` (bytes, increasing) and, where the
+table has such columns, `ebv.npy`, `ra.npy` and `dec.npy`. Workers map them into memory: a task
+carries a path, and the processes of a machine share the pages.
 """
 
 import os
@@ -23,13 +24,16 @@ from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.runs import PredictRun
-from photoz_mmae.tables import TableFile
+from photoz_mmae.tables import ID_COLUMN, TableFile
 
 LONGEST_ID = 40
 """Bytes: of a longer id its checksum is kept."""
 
 LOOKED_AT = 1000
 """Cutouts that are looked at, about, before a table is refused for having none of them."""
+
+_POSITION_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"), ("ra", "decl"))
+"""Usual names, in any case."""
 
 _CHUNK = 1 << 20
 
@@ -41,28 +45,34 @@ class ObjectTable:
     Attributes
     ----------
     ids : array of bytes, (N,)
-    ebv : array of float32, (N,)
-        E(B-V), mag; NaN where missing.
+    ebv : array of float32, (N,), or None
+        E(B-V), mag; NaN where missing. None where the table has no such column.
+    ra, dec : array of float64, (N,), or None
+        Position, deg; NaN where missing. None where the table has no such columns.
     """
 
     ids: NDArray[np.bytes_]
-    ebv: NDArray[np.float32]
+    ebv: NDArray[np.float32] | None = None
+    ra: NDArray[np.float64] | None = None
+    dec: NDArray[np.float64] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map what `save` wrote into memory; raises OutputError."""
+        names = ("ids", *(name for name in _VALUES if (folder / f"{name}.npy").exists()))
         try:
-            ids, ebv = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "ebv"))
+            return cls(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
         except (OSError, ValueError) as error:
             raise OutputError(f"{folder}: damaged or gone ({error}); remove it") from error
-        return cls(ids, ebv)
 
     @property
     def sha256(self) -> str:
         """Checksum of the content."""
         digest = sha256(str(self.ids.dtype).encode())
-        digest.update(np.ascontiguousarray(self.ids).data)
-        digest.update(np.ascontiguousarray(self.ebv).data)
+        for name, values in self._arrays.items():
+            # Without a name: the checksum of ids and E(B-V) alone.
+            digest.update(name.encode() if name in ("ra", "dec") else b"")
+            digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -70,7 +80,7 @@ class ObjectTable:
         temporary = temporary_path(folder)
         try:
             temporary.mkdir()
-            for name, values in (("ids", self.ids), ("ebv", self.ebv)):
+            for name, values in self._arrays.items():
                 with (temporary / f"{name}.npy").open("xb") as file:
                     np.save(file, values)
                     file.flush()
@@ -94,40 +104,131 @@ class ObjectTable:
 
     def ebv_of(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """E(B-V) of objects, mag; NaN for those that are not here, (N,)."""
+        if self.ebv is None:
+            return np.full(len(ids), np.nan, np.float32)
         rows, found = self.find(ids)
         return np.where(found, self.ebv[rows], np.float32(np.nan))
 
+    def positions_of(self, ids: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Right ascension and declination of objects, deg; NaN where they are not known, (N,)."""
+        if self.ra is None or self.dec is None:
+            return np.full(len(ids), np.nan), np.full(len(ids), np.nan)
+        rows, found = self.find(ids)
+        return np.where(found, self.ra[rows], np.nan), np.where(found, self.dec[rows], np.nan)
 
-def read_object_table(path: Path, columns: Mapping[str, str]) -> tuple[ObjectTable, int]:
-    """Read and sort a table; returns it, and how many rows repeat the id of an earlier one.
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        values = {name: getattr(self, name) for name in ("ids", *_VALUES)}
+        return {name: array for name, array in values.items() if array is not None}
 
-    An id that occurs twice has the values of its first row. Rows without id are left out.
+
+_VALUES = ("ebv", "ra", "dec")
+
+
+class CatalogFile:
+    """The table of objects as it was given, opened: its columns by their roles.
 
     Parameters
     ----------
-    path : Path
-        CSV, Parquet or FITS.
-    columns : mapping of str to str
-        Names of the columns `id` and `ebv` in it.
+    run : PredictRun
+        With `catalog`.
+
+    Attributes
+    ----------
+    table : TableFile
+    columns : dict of str to str
+        Name of the column of each role that the table has.
 
     Raises
     ------
     InputError
-        It is missing, damaged, without these columns, or without an id.
+        It is missing, damaged, or has nothing that was asked for.
     """
-    table = TableFile(path, columns["id"], "--columns id=NAME")
+
+    def __init__(self, run: PredictRun) -> None:
+        assert run.catalog is not None
+        self.table = TableFile(run.catalog, run.columns.get("id", ID_COLUMN), "--columns id=NAME")
+        named: Mapping[str, str] = run.columns
+        if run.list is not None:  # some may be names in the list
+            names = {*self.table.names, named.get("id", ID_COLUMN)}
+            named = {role: name for role, name in named.items() if name in names}
+        self.columns = {"id": ID_COLUMN, **named}
+        for roles in (("ebv",), ("ra", "dec"), ("tract",), ("patch",)):
+            if not set(roles) & named.keys():
+                self.columns |= zip(roles, self._usual(roles), strict=False)
+        if not ({"ebv", "ra", "file"} & self.columns.keys() or run.keep):
+            self.columns["ebv"] = "ebv"  # nothing there to be taken: the message says what
+        if run.coadds is not None and "ra" not in self.columns:
+            raise InputError(
+                f"{run.catalog}: no columns ra and dec, where the objects are; "
+                "--columns ra=NAME,dec=NAME names others"
+            )
+
+    def option(self, role: str) -> str:
+        """Return the option that names the column of a role, for messages."""
+        return f"--columns {role}=NAME"
+
+    def _usual(self, roles: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the table's columns with usual names of these roles; none where one is missing."""
+        for usual in _POSITION_COLUMNS if roles == ("ra", "dec") else (roles,):
+            names = [[n for n in self.table.names if n.lower() == name] for name in usual]
+            if all(len(found) == 1 for found in names):
+                return tuple(found[0] for found in names)
+        return ()
+
+
+@dataclass(frozen=True)
+class CatalogRows:
+    """What was read of a table.
+
+    Attributes
+    ----------
+    objects : ObjectTable
+        Of N objects.
+    rows : array of int, (N,)
+        The file's row of each.
+    repeated, without_id : int
+        Rows that repeat the id of an earlier one, and rows without id; neither is among the N.
+    """
+
+    objects: ObjectTable
+    rows: NDArray[np.int64]
+    repeated: int
+    without_id: int
+
+
+def read_objects(file: CatalogFile) -> CatalogRows:
+    """Read and sort a table.
+
+    An id that occurs twice has the values of its first row. Rows without id are left out.
+
+    Raises
+    ------
+    InputError
+        It is damaged, without a column that was named, or without an id.
+    """
+    table, columns = file.table, file.columns
     ids = _keys(table.ids)
-    ebv = usable_ebv(table.numbers(columns["ebv"], "--columns ebv=NAME"))
     order = np.argsort(ids, kind="stable")
-    order = order[np.searchsorted(ids, b"", side="right", sorter=order) :]
+    without_id = int(np.searchsorted(ids, b"", side="right", sorter=order))
+    order = order[without_id:]
     if not len(order):
-        raise InputError(f"{path}: column {columns['id']!r} holds no id")
+        raise InputError(f"{table.path}: column {columns['id']!r} holds no id")
     ids = ids[order]
     first = np.append(True, ids[1:] != ids[:-1])
-    return ObjectTable(ids[first], ebv[order[first]]), int(np.sum(~first))
+    rows = order[first]
+    values: dict[str, Any] = {}
+    if "ebv" in columns:
+        values["ebv"] = usable_ebv(table.numbers(columns["ebv"], file.option("ebv")))[rows]
+    if "ra" in columns:
+        ra, dec = (table.angles(columns[role], file.option(role))[rows] for role in ("ra", "dec"))
+        usable = (np.abs(ra) <= 360) & (np.abs(dec) <= 90)  # not those that say "unknown"
+        values["ra"] = np.where(usable, ra % 360.0, np.nan)
+        values["dec"] = np.where(usable, dec, np.nan)
+    return CatalogRows(ObjectTable(ids[first], **values), rows, int(np.sum(~first)), without_id)
 
 
-def check_ids(table: ObjectTable, run: PredictRun, sources: Sequence[Source]) -> None:
+def check_ids(table: ObjectTable, file: CatalogFile, sources: Sequence[Source]) -> None:
     """Raise InputError when none of the cutouts, or of some of very many, is in the table."""
     step = max(len(sources) // LOOKED_AT, 1)
     ids = []
@@ -136,9 +237,9 @@ def check_ids(table: ObjectTable, run: PredictRun, sources: Sequence[Source]) ->
         if table.find(ids[-1:])[1].any():
             return
     raise InputError(
-        f"{run.catalog}: column {run.columns['id']!r} has the id of none of {len(ids)} cutouts "
-        f"looked at (cutouts: {ids[0]!r}, ...; table: {table.ids[0].decode(errors='replace')!r}, "
-        "...); --columns id=NAME names another column"
+        f"{file.table.path}: column {file.columns['id']!r} has the id of none of {len(ids)} "
+        f"cutouts looked at (cutouts: {ids[0]!r}, ...; table: "
+        f"{table.ids[0].decode(errors='replace')!r}, ...); {file.option('id')} names another column"
     )
 
 

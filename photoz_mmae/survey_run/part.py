@@ -37,6 +37,9 @@ CHUNK = 128
 PROBLEM = "problem"
 """Column of the part files alone: why a row has no redshift, in words."""
 
+GIVEN = ("given_ra", "given_dec")
+"""Columns of the part files alone: the position that the table of objects gave, deg."""
+
 
 @dataclass(frozen=True)
 class PartSettings:
@@ -112,7 +115,11 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     model = engine.model.info
     objects = _object_table(settings.table) if settings.table else None
     columns = catalogue_schema(
-        model, settings.masks, settings.pdf, APERTURE_DIAMETER, ebv=objects is not None
+        model,
+        settings.masks,
+        settings.pdf,
+        APERTURE_DIAMETER,
+        ebv=objects is not None and objects.ebv is not None,
     )
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
@@ -150,12 +157,13 @@ def _rows(
     model = engine.model.info
     wanted = Wanted(model.bands, model.image_size, model.pixel_scale)
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
+    positions = objects.positions_of if objects and objects.ra is not None else None
     tables = []
     batch: CutoutBatch | None = None
     # At least one chunk, so that a part without rows to compute has its columns.
     for start in range(0, max(len(sources), 1), chunk):
         given = sources[start : start + chunk]
-        batch = read_batch([_absolute(source, base) for source in given], wanted, reuse=batch)
+        batch = read_batch([_absolute(source, base) for source in given], wanted, positions, batch)
         measure_batch(batch, model.bands)
         batch = dataclasses.replace(batch, source=[printable(source.files[0]) for source in given])
         if objects is None:
@@ -164,6 +172,9 @@ def _rows(
             ebv = objects.ebv_of(batch.object_id)
         prediction = engine.predict(batch.images, ebv)
         rows = catalogue_rows(batch, prediction, model, columns, ebv)
+        if positions is not None:
+            for name, values in zip(GIVEN, positions(batch.object_id), strict=True):
+                rows = rows.append_column(name, pa.array(values, from_pandas=True))
         tables.append(rows.append_column(PROBLEM, _problems(batch.reason, rows["z_best"])))
     return pa.concat_tables(tables)
 

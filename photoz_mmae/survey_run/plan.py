@@ -63,7 +63,8 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
     """Bring the plan up to date with what was found, and return its parts in order.
 
     An object is known by its files' absolute paths; one of several in the same files by its row
-    or id as well; one that a list asks for, and that has no file (yet), by its id. One whose
+    or id as well; one that a list asks for, and that has no file (yet), by its id, and so is one
+    on a coadd, whose files may become others. One whose
     files, sizes or times changed changes its part's fingerprint; one that is not there any more
     is listed in its part's `gone` (a file that is there, but was not asked for this time, is not
     gone).
@@ -118,7 +119,12 @@ class _Known:
         self._folders = [_absolute_folder(base, folder) for folder in sources.folders]
         hashes, owners = array("q"), array("q")
         identities = list(sources.identities())
+        on_coadds = dict(sources.on_coadds())
         for index, (first, last) in enumerate(itertools.pairwise(sources.first)):
+            if index in on_coadds:
+                hashes.append(hash(_on_coadds(on_coadds[index])))
+                owners.append(index)
+                continue
             for file in range(first, last):
                 hashes.append(hash(self._path(file) + identities[index]))
                 owners.append(index)
@@ -135,7 +141,7 @@ class _Known:
         # What is given twice is one object.
         twice = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
         for index in np.unique(self._owners[twice]).tolist():
-            key = self._path(sources.first[index]) + identities[index]
+            key = _key(sources[index], self._path(sources.first[index]))
             self.new[index] = self.find([key]) == [index]
 
     def find(self, keys: Sequence[str]) -> list[int | None]:
@@ -164,6 +170,11 @@ class _Known:
 
     def _verified(self, key: str, start: int, end: int) -> int | None:
         for index in self._owners[start:end].tolist():
+            if key.startswith("\0coadd\0"):
+                source = self.sources[index]
+                if source.kind == "coadd" and key == _key(source, ""):
+                    return int(index)
+                continue
             which = self._identities[index]
             if any(key in (path + which, path) for path in self.absolute(index)):
                 return int(index)
@@ -195,7 +206,9 @@ def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tup
             continue
         known.new[index] = 0
         source = known.sources[index]
-        if source.is_absent and not before.is_absent:
+        came_to_nothing = source.is_absent and not before.is_absent
+        # An object may have moved off coadds that are still there.
+        if came_to_nothing and (source.kind != "coadd" or not any(map(_exists, paths[row]))):
             gone.append(row)
             continue
         # Paths stay as they were first given, unless the files are others now.
@@ -218,7 +231,7 @@ def _find(
     """
     keys, ends = [], [0]
     for source, some in zip(planned, paths, strict=True):
-        keys += [path + source.identity for path in some]
+        keys += [_key(source, path) for path in (some[:1] if source.kind == "coadd" else some)]
         ends.append(len(keys))
     found = known.find(keys)
     for source, some, bounds in zip(planned, paths, itertools.pairwise(ends), strict=True):
@@ -265,6 +278,17 @@ def _encode(sources: Iterable[Source]) -> list[Any]:
             rows.append([*files, more] if more else list(files))
         before = files
     return rows
+
+
+def _key(source: Source, path: str) -> str:
+    """Return what an object in a file is known by."""
+    if source.kind == "coadd":
+        return _on_coadds(source.object_id or "")
+    return path + source.identity
+
+
+def _on_coadds(object_id: str) -> str:
+    return f"\0coadd\0{object_id}"
 
 
 def _by_id(object_id: str, ra: float, dec: float) -> str:

@@ -7,7 +7,8 @@
         run.json         the settings that decide the values
         plan.jsonl       which object is in which part
         journal.jsonl    which parts are finished
-        table-SHA/       ids and E(B-V) of the table given as --catalog
+        table-SHA/       ids, E(B-V) and positions of the table given as --catalog
+        kept/            its columns that --keep passes through
         parts/           one Parquet file per part
         problems.jsonl   what could not be read, and why
         failures/        tracebacks of parts that failed
@@ -49,6 +50,7 @@ class RunFolder:
         self.plan = self.path / "plan.jsonl"
         self.journal = self.path / "journal.jsonl"
         self.parts = self.path / "parts"
+        self.kept = self.path / "kept"
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
 
@@ -115,9 +117,7 @@ class RunFolder:
                 )
             return
         differences = [
-            f"made {'with' if stored.get(name) else 'without'} --{name}"
-            if name in ("catalog", "list")
-            else f"{name} was {stored.get(name)}, is {settings.get(name)}"
+            _difference(name, stored.get(name), settings.get(name))
             for name in sorted(stored.keys() | settings.keys())
             if stored.get(name) != settings.get(name)
         ]
@@ -160,6 +160,11 @@ class RunFolder:
             if _TABLE.fullmatch(folder.name) and folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def remove_kept(self) -> None:
+        """Remove the columns that an earlier run passed through."""
+        for file in self.kept.glob("*.arrow"):
+            file.unlink(missing_ok=True)
+
     def output_metadata(self) -> dict[str, str]:
         """Return the metadata of the output; empty when there is none or it is no Parquet file."""
         try:
@@ -199,6 +204,7 @@ class RunFolder:
             for file in folder.glob(pattern):
                 file.unlink()
         self.remove_tables()
+        self.remove_kept()
         for file in (self.journal, self.plan, self.problems, self.settings_file):
             file.unlink(missing_ok=True)
 
@@ -216,3 +222,13 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name in ("catalog", "list") and (before is None or now is None):
+        return f"made {'with' if before else 'without'} --{name}"
+    if name == "catalog":
+        return f"the table given as --catalog had {before}, has {now}"
+    if name == "objects":
+        return f"objects were those of {before or 'CUTOUTS'}, are those of {now or 'CUTOUTS'}"
+    return f"{name} was {before}, is {now}"

@@ -13,7 +13,13 @@ import pyarrow.parquet as pq
 import torch
 
 from photoz_mmae import __version__
-from photoz_mmae.catalog.schema import SCHEMA_VERSION, Z_EDGES_KEY, Z_LEVELS_KEY, catalogue_schema
+from photoz_mmae.catalog.schema import (
+    SCHEMA_VERSION,
+    Z_EDGES_KEY,
+    Z_LEVELS_KEY,
+    Column,
+    catalogue_schema,
+)
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -23,7 +29,6 @@ from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.redshift.pdf import LEVELS
 from photoz_mmae.runs import PredictRun
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
-from photoz_mmae.survey_run.find import Found, find_cutouts
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
@@ -31,17 +36,25 @@ from photoz_mmae.survey_run.journal import (
     read_journal,
     remove_strays,
 )
+from photoz_mmae.survey_run.kept_columns import KeptColumns, keep_columns, stored_types
 from photoz_mmae.survey_run.merge import (
     ID_TYPE_KEY,
     NO_EBV_KEY,
     REPEATED_KEY,
+    SAME_SKY_KEY,
     FinishedPart,
     Problems,
     merge,
     read_problems,
 )
-from photoz_mmae.survey_run.object_table import ObjectTable, check_ids, read_object_table
-from photoz_mmae.survey_run.part import PartJob, PartSettings
+from photoz_mmae.survey_run.object_table import (
+    CatalogFile,
+    CatalogRows,
+    ObjectTable,
+    read_objects,
+)
+from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_objects
+from photoz_mmae.survey_run.part import GIVEN, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 
@@ -52,11 +65,11 @@ STATE_KEY = "photoz_mmae.parts_sha256"
 class Report(Protocol):
     """What a run tells while it goes on."""
 
-    def catalog(self, path: Path, table: ObjectTable, repeated: int) -> None:
-        """Tell what the table of objects has, and how many of its rows repeat an id."""
+    def catalog(self, path: Path, rows: CatalogRows) -> None:
+        """Tell what the table of objects has."""
 
-    def found(self, found: Found) -> None:
-        """Tell what was found under the paths given."""
+    def found(self, objects: Objects) -> None:
+        """Tell what objects there are."""
 
     def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
         """Tell how many parts there are, and which of them will be computed now."""
@@ -80,8 +93,8 @@ class Summary:
         The list of them.
     gone, unasked : int
         Rows whose cutouts are not there any more, and of those that were not given this time.
-    repeated : int
-        Rows that share their id with another.
+    repeated, same_sky : int
+        Rows that share their id with another, and rows at the place of another id.
     without_ebv : int
         Rows without E(B-V), where the model wants it.
     ids_became_text : bool
@@ -101,6 +114,7 @@ class Summary:
     gone: int
     unasked: int
     repeated: int
+    same_sky: int
     without_ebv: int
     ids_became_text: bool
     computed: int
@@ -144,34 +158,44 @@ class _Survey:
             "masks": run.masks,
             "pdf": run.pdf,
         }
-        if run.catalog is not None:
-            self.settings["catalog"] = "ebv"
+        if kind := kind_of_objects(run):
+            self.settings["objects"] = kind
         if run.list is not None:
             self.settings["list"] = "ids and positions"
         self.table: ObjectTable | None = None
         self.table_folder: Path | None = None
-        self.made_with = settings_sha256(self.settings)
+        self.kept: KeptColumns | None = None
+        self.has_ebv = False
+        self.made_with = ""
 
     def go(self, report: Report) -> Summary:
         run, folder = self.run, self.folder
+        file = CatalogFile(run) if run.catalog is not None else None
+        if file is not None:
+            self.has_ebv = "ebv" in file.columns
+            self.settings["catalog"] = "ebv" if self.has_ebv else "no ebv"
+        self.made_with = settings_sha256(self.settings)
         if not run.overwrite:
             folder.check_ours(self.settings)
-        table = None
-        if run.catalog is not None:
-            table, repeated = read_object_table(run.catalog, run.columns)
-            report.catalog(run.catalog, table, repeated)
-        found = find_cutouts(run)
-        report.found(found)
-        if table is not None:
-            check_ids(table, run, found.sources)
+        rows = None
+        if file is not None:
+            kinds = stored_types(file.table, run.keep, self._own_columns())
+            rows = read_objects(file)
+            report.catalog(file.table.path, rows)
+        objects = find_objects(run, self.model.bands, file, rows)
+        report.found(objects)
         folder.begin(self.settings, run.overwrite)
-        if table is not None:
-            self._keep_table(table)
-        del table
+        folder.remove_kept()
+        if file is not None and rows is not None:
+            self._keep_table(rows.objects)
+            if run.keep:
+                assert self.table is not None
+                self.kept = keep_columns(file.table, kinds, self.table, rows.rows, folder.kept)
+        del file, rows
 
-        size = part_size(run.part_size, len(found.sources), run.scheduler, run.workers)
-        parts = update_plan(folder.plan, found.sources, size)
-        del found
+        size = part_size(run.part_size, len(objects.sources), run.scheduler, run.workers)
+        parts = update_plan(folder.plan, objects.sources, size)
+        del objects
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
         sound = {n for n, record in journal.items() if checks_out(record, folder.parts)}
@@ -188,7 +212,8 @@ class _Survey:
             remove_strays(folder.parts, journal.values())
         records = [journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
-        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts)])
+        kept = [self.kept.sha256] if self.kept else []
+        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts), *kept])
         before = folder.output_metadata()
         problems = read_problems(folder.problems)
         changed = before.get(STATE_KEY) != state or problems is None
@@ -206,6 +231,7 @@ class _Survey:
             gone=gone,
             unasked=sum(part.unasked for part in parts),
             repeated=int(metadata[REPEATED_KEY]),
+            same_sky=int(metadata.get(SAME_SKY_KEY, "0")),
             without_ebv=int(metadata.get(NO_EBV_KEY, "0")),
             ids_became_text=before.get(ID_TYPE_KEY, "") not in ("", metadata[ID_TYPE_KEY])
             and metadata[ID_TYPE_KEY] == "string",
@@ -227,8 +253,8 @@ class _Survey:
     def _is_current(self, part: Part, record: PartRecord, journal: dict[int, PartRecord]) -> bool:
         """Whether the part was made from these files, with this model and these settings.
 
-        A part made with another table is current when that gave its objects the same E(B-V); its
-        record is then brought up to date.
+        A part made with another table is current when that gave its objects the same E(B-V) and
+        positions; its record is then brought up to date.
         """
         if record.sources != part.sources:
             return False
@@ -236,16 +262,26 @@ class _Survey:
             return True
         if self.table is None or record.settings.split(":")[0] != self.made_with.split(":")[0]:
             return False
-        rows = pq.read_table(self.folder.parts / record.file, columns=["object_id", "ebv"])
-        before = rows["ebv"].to_numpy()
-        now = self.table.ebv_of(rows["object_id"].to_pylist())
-        gone = list(part.gone)
-        now[gone] = before[gone]  # these rows cannot be made again
-        if not np.array_equal(now, before, equal_nan=True):
-            return False
+        path = self.folder.parts / record.file
+        # A part made without any positions has no columns of them.
+        there = [name for name in ("ebv", *GIVEN) if name in pq.read_schema(path).names]
+        rows = pq.read_table(path, columns=["object_id", *there])
+        ids = rows["object_id"].to_pylist()
+        given: dict[str, Any] = dict(zip(GIVEN, self.table.positions_of(ids), strict=True))
+        if self.has_ebv:
+            given["ebv"] = self.table.ebv_of(ids)
+        rest = np.delete(np.arange(len(ids)), part.gone)  # gone ones cannot be made again
+        for name, values in given.items():
+            before = rows[name].to_numpy() if name in there else np.full(len(ids), np.nan)
+            if not np.array_equal(values[rest], before[rest], equal_nan=True):
+                return False
         journal[part.number] = dataclasses.replace(record, settings=self.made_with)
         append_record(self.folder.journal, journal[part.number])
         return True
+
+    def _own_columns(self) -> tuple[Column, ...]:
+        run = self.run
+        return catalogue_schema(self.model, run.masks, run.pdf, APERTURE_DIAMETER, self.has_ebv)
 
     def _compute(
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
@@ -302,13 +338,12 @@ class _Survey:
                 FinishedPart(folder.parts / record.file, record.rows, part.gone)
                 for part, record in zip(parts, records, strict=True)
             ],
-            catalogue_schema(
-                model, self.run.masks, self.run.pdf, APERTURE_DIAMETER, ebv=self.table is not None
-            ),
+            self._own_columns(),
             metadata,
             f"Photometric redshifts by photoz-mmae {__version__}, model {model.name}",
             folder.output,
             folder.problems,
+            self.kept,
         )
 
 

@@ -1,7 +1,9 @@
 """FITS cutouts written by astropy, the reference, for the tests of this folder."""
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,24 @@ def header_of(**cards: Any) -> Header:
     """The header of a primary unit with these cards."""
     content = fits.PrimaryHDU(header=fits.Header(cards)).header.tostring().encode()
     return next(walk_headers(lambda start, length: content[start : start + length]))
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Give a folder that every user may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Be nobody for a while where this is root, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -61,6 +61,7 @@ def units(path: Path, *extensions: tuple[str, str] | fits.ImageHDU) -> list[Head
         (["HSC-G", "HSC-R", "MASK-G", "R-MASK"], {1: (3, None, 1), 2: (4, None, 1)}),
         (["G", "MASK", "VARIANCE", "R", "MASK", "VARIANCE"], {1: (2, 3, 1), 4: (5, 6, 1)}),
         (["IMAGE", "MASK", "IMAGE", "MASK"], {1: (2, None, 1), 3: (4, None, 1)}),
+        (["MASK", "VARIANCE"], {}),
         (["g", "r", "i_MASK"], {1: (None, None, 1), 2: (None, None, 1)}),
         (["IMAGE", "MASK_FRACTIONS/REJECTED", "NOISE_REALIZATIONS/0", "PSF"], {1: (None, None, 1)}),
     ],

@@ -56,6 +56,73 @@ def test_tangent_plane_agrees_with_astropy_and_returns(
     assert wcs.pixel_scale == pytest.approx(0.168)
 
 
+@settings(max_examples=200)
+@given(
+    ra=st.sampled_from([0.0, 1e-7, 359.9999999, 360.0, -0.001, 180.0]) | st.floats(-180, 360),
+    dec=st.sampled_from([90.0, -90.0, 89.99999, -89.99999, 0.0]) | st.floats(-90, 90),
+    angle=st.floats(0, 6.28),
+    style=st.sampled_from(["cd", "pc", "cdelt"]),
+    step=st.floats(0.03, 3.0),
+    stretch=st.floats(0.5, 2.0),
+    skew=st.floats(-0.4, 0.4),
+    flip=st.sampled_from([-1.0, 1.0]),
+    pole=st.sampled_from([None, 180.0]),
+    crpix=st.tuples(st.floats(-40_000, 40_000), st.floats(-40_000, 40_000)),
+    x=st.floats(-0.5, 200),
+    y=st.floats(-0.5, 200),
+)
+def test_positions_are_astropys_to_a_millionth_of_a_pixel(
+    ra: float,
+    dec: float,
+    angle: float,
+    style: str,
+    step: float,
+    stretch: float,
+    skew: float,
+    flip: float,
+    pole: float | None,
+    crpix: tuple[float, float],
+    x: float,
+    y: float,
+) -> None:
+    head = fits.Header()
+    head["CTYPE1"], head["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    head["CRVAL1"], head["CRVAL2"], head["CRPIX1"], head["CRPIX2"] = ra, dec, *crpix
+    head["LATPOLE"] = dec
+    if pole is not None:
+        head["LONPOLE"] = pole
+    steps = np.diag([flip * step, step * stretch]) / 3600
+    c, s = math.cos(angle), math.sin(angle)
+    turn = np.array([[c, -s], [s, c + skew]]) if abs(c + skew * c) > 0.1 else np.eye(2)
+    matrix = np.eye(2) if style == "cdelt" else turn
+    if style != "cd":
+        head["CDELT1"], head["CDELT2"] = steps.diagonal()
+    for i in (1, 2):
+        for j in (1, 2):
+            if style == "pc":
+                head[f"PC{i}_{j}"] = matrix[i - 1, j - 1]
+            elif style == "cd":
+                head[f"CD{i}_{j}"] = (steps @ matrix)[i - 1, j - 1]
+    wcs = our(head)
+    assert isinstance(wcs, TangentPlane)
+    expected = WCS(head)
+    sky = expected.wcs_pix2world([[x, y]], 0)[0]
+    # Both ways: a sky position through both, and ours there and back again.
+    assert wcs.to_pixel(*sky) == pytest.approx(expected.wcs_world2pix([sky], 0)[0], abs=1e-6)
+    back = expected.wcs_world2pix([wcs.to_sky(x, y)], 0)[0]
+    assert back == pytest.approx((x, y), abs=1e-6)
+
+
+@pytest.mark.parametrize(("pole", "is_plain"), [(180.0, True), (170.0, False)])
+def test_poles_under_their_other_names(pole: float, is_plain: bool) -> None:
+    head = tan_header(150, 2, 0.3, "pc")
+    head["PV1_3"], head["PV1_4"], head["LATPOLE"] = pole, 2.0, 2.0
+    wcs = our(head)
+    assert isinstance(wcs, TangentPlane) == is_plain
+    assert wcs is not None
+    assert wcs.to_sky(7, 9) == pytest.approx(WCS(head).all_pix2world([[7, 9]], 0)[0], abs=1e-9)
+
+
 def test_the_far_side_of_the_sky_has_no_pixel() -> None:
     wcs = our(tan_header(150, 2, 0, "cd"))
     assert wcs is not None

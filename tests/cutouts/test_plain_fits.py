@@ -176,14 +176,20 @@ def test_scaled_and_blank_pixels_are_astropys(content: bytes) -> None:
             if header.shape:
                 expected = one.data.astype(float)  # float32 so far, where integers are short
                 precise = one.data.dtype.itemsize == 8
-                pixels = read_pixels(header, read_at)
                 largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+                if not precise:  # what is too large for it
+                    expected = np.clip(expected, -3e38, 3e38)
                 np.testing.assert_allclose(
-                    pixels,
+                    read_pixels(header, read_at) if precise else short(header, read_at),
                     expected,
                     rtol=1e-15 if precise else 1e-6,
                     atol=0 if precise else 1e-6 * min(largest, 1e6),
                 )
+
+
+def short(header: Header, read_at: ReadAt) -> NDArray[Any]:
+    """Return pixels as far as float32 can tell them."""
+    return np.clip(read_pixels(header, read_at), -3e38, 3e38)
 
 
 def big_endian(pixels: NDArray[Any]) -> bytes:

@@ -248,7 +248,9 @@ def test_an_exposure_cut_off_in_its_archive(tmp_path: Path) -> None:
         assert batch.reason[0]
 
 
-@pytest.mark.parametrize("damage", [b"PhotoCalib", b"calibrationMean", b"ARCHIVE_INDEX"])
+@pytest.mark.parametrize(
+    "damage", [b"PhotoCalib", b"calibrationMean", b"ARCHIVE_INDEX", b"cat.archive"]
+)
 def test_an_archive_that_lost_its_calibration(tmp_path: Path, damage: bytes) -> None:
     one = exposure(tmp_path / "9.fits", galaxy()[0], NJY, version=1)
     path = Path(one.files[0])
@@ -258,7 +260,9 @@ def test_an_archive_that_lost_its_calibration(tmp_path: Path, damage: bytes) -> 
     assert batch.reason[0]
 
 
-def cell_coadd(path: Path, image: NDArray[np.float32], **primary: object) -> Source:
+def cell_coadd(
+    path: Path, image: NDArray[np.float32], tree: bytes = b'{"band":"i"}', **primary: object
+) -> Source:
     """A CellCoadd of lsst/images as Data Preview 2 serves it, GZIP_2 in tiles of 32 pixels."""
     mask = np.zeros(image.shape, np.int32)
     mask[0, 0], mask[1, 1], mask[12, 12] = 1, 8, 2
@@ -288,15 +292,11 @@ def cell_coadd(path: Path, image: NDArray[np.float32], **primary: object) -> Sou
             )
         )
     about = {"FMTVER": 1, "DATAMODL": "https://images.lsst.io/schemas/cell_coadd-1.0.0"}
-    tree = fits.BinTableHDU.from_columns(
-        [
-            fits.Column(
-                "JSON", "PB()", array=np.array([np.frombuffer(b'{"band":"i"}', "u1")], object)
-            )
-        ]
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column("JSON", "PB()", array=np.array([np.frombuffer(tree, "u1")], object))]
     )
-    tree.header["EXTNAME"] = "JSON"
-    return write(path, about | primary, *units, tree)
+    table.header["EXTNAME"] = "JSON"
+    return write(path, about | primary, *units, table)
 
 
 def test_a_cell_coadd_of_lsst(tmp_path: Path) -> None:
@@ -310,6 +310,20 @@ def test_a_cell_coadd_of_lsst(tmp_path: Path) -> None:
     expected[0, 0] = 0
     np.testing.assert_allclose(batch.images[0, 0], expected, rtol=1e-4)
     assert batch.variance[0, 0, 5, 5] == pytest.approx(9 / NJY**2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tree", "used"),
+    [
+        (b'{"schema_version":"1.0.0","band":"r"}', 2),
+        (b'{"band":null}', 0),
+        (b"[" * 100_000, 0),
+        (b"", 0),
+    ],
+)
+def test_a_cell_coadd_says_its_band_itself(tmp_path: Path, tree: bytes, used: int) -> None:
+    one = cell_coadd(tmp_path / "9.fits", galaxy((40, 40))[0], tree)
+    assert read(one, ("g", "r", "i")).bands_used.tolist() == [used]
 
 
 @pytest.mark.parametrize("method", ["RICE_1", "GZIP_2"])

@@ -180,11 +180,11 @@ def test_a_network_that_is_told(predict, train, cutouts, table, tmp_path):
     [
         (None, "no such file"),
         (b"", "the file is empty"),
-        (b"\0\1\2\3", "neither CSV, Parquet nor FITS"),
+        (b"\0\1\2\3", "neither CSV, Parquet, FITS nor VOTable"),
         (b"PAR1 torn", "not readable as parquet"),
         (b"object_id,ebv\n", "no rows"),
         (b"objectId,ebv\n1000,0.1\n", "did you mean 'objectId'?"),
-        (b"object_id,EBV\n1000,0.1\n", "did you mean 'EBV'?"),
+        (b"object_id,ebw\n1000,0.1\n", "did you mean 'ebw'?"),
         (b"object_id,ebv\n1000,much\n", "does not hold numbers"),
         (b"object_id,ebv\n1,0.1\n2,0.1\n", "none of 12 cutouts"),
         (b"object_id,ebv\n ,0.1\n", "no id"),

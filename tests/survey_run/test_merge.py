@@ -41,6 +41,7 @@ def write_part(tmp_path, columns):
         values = {
             "object_id": pa.array(ids, pa.string()),
             "source": pa.array([f"/in/{i}.fits" for i in ids], pa.string()),
+            **dict.fromkeys(("ra", "dec"), pa.nulls(n, pa.float64())),
             "z_best": pa.array(np.full(n, 0.5, np.float32), mask=is_bad),
             "flags": pa.array(np.where(is_bad, Flag.READ_ERROR, 0), pa.int32()),
         }

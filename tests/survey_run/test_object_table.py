@@ -8,14 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photoz_mmae.errors import InputError, OutputError
-from photoz_mmae.survey_run.object_table import LONGEST_ID, ObjectTable, read_object_table
+from photoz_mmae.runs import PredictRun
+from photoz_mmae.survey_run.object_table import (
+    LONGEST_ID,
+    CatalogFile,
+    ObjectTable,
+    read_objects,
+)
 
-COLUMNS = {"id": "object_id", "ebv": "ebv"}
 
-
-def read(folder, ids, ebv):
-    pq.write_table(pa.table({"object_id": ids, "ebv": ebv}), folder / "t.parquet")
-    return read_object_table(folder / "t.parquet", COLUMNS)
+def read(folder, ids, ebv, **columns):
+    path = folder / "t.parquet"
+    pq.write_table(pa.table({"object_id": ids, "ebv": ebv, **columns}), path)
+    rows = read_objects(CatalogFile(PredictRun(output=path, catalog=path, cutouts=("in",))))
+    return rows.objects, rows.repeated
 
 
 # Ids that begin alike, are of any length and alphabet, or are numbers.
@@ -79,3 +85,16 @@ def test_a_damaged_copy_is_told(tmp_path):
     (tmp_path / "saved/ids.npy").write_bytes(b"torn")
     with pytest.raises(OutputError, match="damaged"):
         ObjectTable.open(tmp_path / "saved")
+
+
+def test_positions_are_part_of_the_content(tmp_path):
+    ra, dec = [-10.0, 10.0, 999.0], [1.0, -91.0, 2.0]
+    table, _ = read(tmp_path, ["c", "a", "b"], [0.1] * 3, coord_ra=ra, coord_dec=dec)
+    table.save(tmp_path / "saved")
+    for each in (table, ObjectTable.open(tmp_path / "saved")):
+        found_ra, found_dec = each.positions_of(["a", "b", "c", "d"])
+        np.testing.assert_array_equal(found_ra, [np.nan, np.nan, 350.0, np.nan])
+        np.testing.assert_array_equal(found_dec, [np.nan, np.nan, 1.0, np.nan])
+    without, _ = read(tmp_path, ["c", "a", "b"], [0.1] * 3)
+    assert table.sha256 != without.sha256
+    assert np.isnan(without.positions_of(["a"])[0]).all()
