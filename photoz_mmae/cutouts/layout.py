@@ -216,11 +216,12 @@ def _fixed(header: Header) -> _Fixed:
     mask = np.zeros(end - begin, np.uint8)
     for card in range(begin, end, CARD):
         name = 8 if header.raw.startswith(_COMMENTS, card) else 10
+        if header.raw.startswith(b"END     ", card):
+            name = CARD  # the end, or not, by all of it
         mask[card - begin : card - begin + name] = 0xFF
         if header.raw.startswith(b"HIERARCH ", card):
             equals = header.raw.find(b"=", card, card + CARD)
             mask[card - begin : (equals + 1 if equals >= 0 else card + CARD) - begin] = 0xFF
-    mask[-CARD:] = 0xFF  # END is nothing but that
     for key, (one, two) in header.cards.items():
         if key in (header.asked or ()):
             mask[one - begin : two - begin] = 0xFF
