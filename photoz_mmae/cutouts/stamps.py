@@ -128,7 +128,7 @@ def put_stamps(
                 missing[block][:, :, *cut.box] = False
             if not is_float32:
                 target[...] = values
-    batch.written[rows] = ~(alive & there).all(axis=1) | (not cut.plain)
+    batch.written[rows] = ~(alive & whole & there).all(axis=1) | (not cut.plain)
     return alive & there, ~whole & there
 
 
