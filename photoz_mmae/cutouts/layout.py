@@ -12,7 +12,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,7 +202,9 @@ class Layouts:
             return  # no two are of the same length
         fixed = [_fixed(header) for header in layout.headers]
         known = self._known.setdefault((len(file), key), [])
-        known.insert(0, (layout, fixed))
+        # The file itself is let go.
+        headers = [replace(header, raw=b"", asked=None) for header in layout.headers]
+        known.insert(0, (replace(layout, headers=headers), fixed))
         del known[ALIKE:]
         self._known.move_to_end((len(file), key))
         while len(self._known) > REMEMBERED:

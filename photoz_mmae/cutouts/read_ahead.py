@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median
 
@@ -35,7 +36,7 @@ THREADS = 64
 """At most as many files are read at once, and wait to be used."""
 
 TIMED = 4
-"""Files that are timed before it is decided whether to read ahead."""
+"""Files that are timed before it is decided whether to read ahead; one where the last were slow."""
 
 SLOW = 5e-4
 """Seconds per file from which on reading ahead is worth its cost."""
@@ -44,16 +45,27 @@ Content = bytes | None | Exception
 """A whole file, inflated; None for one that is larger than is read whole; or why it cannot be."""
 
 
+@dataclass
+class _Pace:
+    """What the files of the last call were like."""
+
+    slow: bool = False
+
+
+_PACE = _Pace()
+
+
 def read_ahead(paths: Iterable[str]) -> Iterator[Content]:
     """Yield the content of each file, in order, inflated where it is gzip."""
     waiting = iter(paths)
     seconds = []
-    for path in itertools.islice(waiting, TIMED):
+    for path in itertools.islice(waiting, 1 if _PACE.slow else TIMED):
         start = time.perf_counter()
         content = _fetch(path)
         seconds.append(time.perf_counter() - start)
         yield content
-    if len(seconds) < TIMED or median(seconds) < SLOW:
+    _PACE.slow = bool(seconds) and median(seconds) >= SLOW
+    if not _PACE.slow:
         yield from map(_fetch, waiting)
         return
     pool = _pool()

@@ -379,7 +379,7 @@ BAD = {
     "words.csv": (b"object_id,z_best\n1,high\n", "does not hold numbers"),
     "twice.csv": (b"object_id,z_best,z_best\n1,2,3\n", "more than one column"),
     "noid.csv": (b"id,z_best\n1,0.5\n", "no column 'object_id'"),
-    "binary.csv": (bytes(range(256)) * 8, "neither CSV, Parquet nor FITS"),
+    "binary.csv": (bytes(range(256)) * 8, "neither CSV, Parquet, FITS nor VOTable"),
     "cut.parquet": (b"PAR1" + bytes(range(200)), "not readable as parquet"),
     "cut.csv.gz": (b"\x1f\x8b\x08\x00\x00", "cannot be read"),
     "bad.csv.gz": (gzip.compress(b"object_id,z_best\n" * 99)[:20] + b"\xff" * 40, "read"),
