@@ -143,7 +143,10 @@ def _key(header: Header) -> str:
 
 def mask_planes(header: Header) -> dict[str, int]:
     """Return the value of the bit of each plane that a mask's header names; empty without names."""
-    planes = {}
+    planes: dict[str, int] = {}
+    names = header.raw[slice(*header.span)]
+    if b"MP_" not in names and b"MSKN" not in names:
+        return planes
     for key in header.cards:
         if key.startswith(b"MP_"):
             bit = header.number(key.decode("ascii", "replace"))

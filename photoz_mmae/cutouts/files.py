@@ -235,9 +235,11 @@ def _fill_row(
             canvas.resample_into(own, range(first, last), x, y, ratio)
             flags |= _PADDED * reaches_beyond(data.shape[1:], there.x, there.y, ratio, size)
     batch.flags[row] = flags
-    if target.is_on(leader.data):
-        batch.x[row] = target.x - corner(target.x, size) if ratio == 1 else (size - 1) / 2
-        batch.y[row] = target.y - corner(target.y, size) if ratio == 1 else (size - 1) / 2
+    if ratio == 1 and target.is_on(leader.data):
+        batch.x[row] = target.x - corner(target.x, size)
+        batch.y[row] = target.y - corner(target.y, size)
+    elif target.is_on(leader.data):
+        batch.x[row] = batch.y[row] = (size - 1) / 2
     if alive and count == len(bands) and ratio == 1:
         batch.bands_used[row] = (1 << len(bands)) - 1
         batch.written[row] = not complete or flags & (_PADDED | _NONFINITE_PIXELS) != 0

@@ -229,7 +229,7 @@ def _learn(
         if headers and not cutout.planes:
             # The id decides nothing about the layout: it is asked for without being noted.
             cutout.object_id = _header_id([header.of(header.raw) for header in headers])
-    if content is not None:
+    if content is not None and any(header.shape and not header.is_compressed for header in headers):
         headers = [header.within(content) for header in headers]
     companions = find_companions(headers)
     images = [headers[unit] for unit in companions]
@@ -268,7 +268,7 @@ def _complete(
     return replace(
         place,
         projection=projection,
-        cards=placing_cards(header, headers[0]),
+        cards=() if header.is_compressed else placing_cards(header, headers[0]),
         linear=tangent_numbers(header, place.x_axis) if projection == "TAN" else (),
         mask=own.mask if bits != MaskBits() else None,
         variance=own.variance,

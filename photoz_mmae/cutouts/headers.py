@@ -273,9 +273,12 @@ def _read_cards(read_at: ReadAt, start: int, index: int) -> tuple[bytes, int]:
 def _checked(raw: bytes, index: int, start: int, data_start: int) -> Header:
     cards: dict[bytes, tuple[int, int]] = {}
     for place in range(0, len(raw), CARD):
-        if raw[place + 8 : place + 10] == b"= ":
-            cards.setdefault(raw[place : place + 8].rstrip(), (place + 10, place + CARD))
-        elif raw.startswith(b"HIERARCH ", place):
+        name = raw[place : place + 10]
+        if name[8:] == b"= ":
+            name = name[:8].rstrip()
+            if name not in cards:
+                cards[name] = place + 10, place + CARD
+        elif name[:9] == b"HIERARCH ":
             # A keyword of more than eight letters, OBJECT_ID for one.
             key, _, value = raw[place + 9 : place + CARD].partition(b"=")
             cards.setdefault(key.strip(), (place + CARD - len(value), place + CARD))

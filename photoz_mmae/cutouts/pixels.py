@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import fitsio
@@ -171,9 +172,14 @@ def _rows(image: Any, rows: slice) -> NDArray[Any]:
 
 def _structure(header: Header) -> bytes:
     """Return of a header what the decoder needs, as it was checked: no second card of a name."""
-    keys = [key for key in header.cards if _STRUCTURE.fullmatch(key)]
+    keys = [key for key in header.cards if _is_structure(key)]
     keys.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
     return _filled([key.ljust(8) + b"= " + header.raw[slice(*header.cards[key])] for key in keys])
+
+
+@lru_cache(maxsize=4096)
+def _is_structure(key: bytes) -> bool:
+    return _STRUCTURE.fullmatch(key) is not None
 
 
 def _filled(cards: list[bytes]) -> bytes:

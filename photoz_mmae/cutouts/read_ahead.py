@@ -36,7 +36,10 @@ THREADS = 64
 """At most as many files are read at once, and wait to be used."""
 
 TIMED = 4
-"""Files that are timed before it is decided whether to read ahead; one where the last were slow."""
+"""Files that are timed before it is decided whether to read ahead."""
+
+BELIEVED = 16
+"""Calls after which files that were slow are timed again."""
 
 SLOW = 5e-4
 """Seconds per file from which on reading ahead is worth its cost."""
@@ -47,9 +50,10 @@ Content = bytes | None | Exception
 
 @dataclass
 class _Pace:
-    """What the files of the last call were like."""
+    """What the files of the last calls were like, and for how many more that is believed."""
 
     slow: bool = False
+    believed: int = 0
 
 
 _PACE = _Pace()
@@ -58,13 +62,17 @@ _PACE = _Pace()
 def read_ahead(paths: Iterable[str]) -> Iterator[Content]:
     """Yield the content of each file, in order, inflated where it is gzip."""
     waiting = iter(paths)
-    seconds = []
-    for path in itertools.islice(waiting, 1 if _PACE.slow else TIMED):
-        start = time.perf_counter()
-        content = _fetch(path)
-        seconds.append(time.perf_counter() - start)
-        yield content
-    _PACE.slow = bool(seconds) and median(seconds) >= SLOW
+    if _PACE.believed:
+        _PACE.believed -= 1
+    else:
+        seconds = []
+        for path in itertools.islice(waiting, TIMED):
+            start = time.perf_counter()
+            content = _fetch(path)
+            seconds.append(time.perf_counter() - start)
+            yield content
+        _PACE.slow = bool(seconds) and median(seconds) >= SLOW
+        _PACE.believed = BELIEVED if _PACE.slow else 0
     if not _PACE.slow:
         yield from map(_fetch, waiting)
         return
@@ -119,29 +127,24 @@ def _pool() -> ThreadPoolExecutor:
 
 def _fetch(path: str) -> Content:
     try:
-        content = _read_whole(path)
-        return _inflated(content) if content and content.startswith(b"\x1f\x8b") else content
+        descriptor = open_file(path)
+        try:
+            about = os.fstat(descriptor)
+            _require_regular(about)
+            if about.st_size > SMALL:
+                return None
+            content = os.read(descriptor, about.st_size)
+            while len(content) < about.st_size:
+                # A signal or a network file system cut it short, or the file shrank.
+                piece = os.read(descriptor, about.st_size - len(content))
+                if not piece:
+                    break
+                content += piece
+        finally:
+            os.close(descriptor)
+        return _inflated(content) if content.startswith(b"\x1f\x8b") else content
     except Exception as error:  # for whoever wants this file
         return error
-
-
-def _read_whole(path: str) -> bytes | None:
-    descriptor = open_file(path)
-    try:
-        about = os.fstat(descriptor)
-        _require_regular(about)
-        if about.st_size > SMALL:
-            return None
-        content = os.read(descriptor, about.st_size)
-        while len(content) < about.st_size:
-            # A signal or a network file system cut it short, or the file shrank.
-            piece = os.read(descriptor, about.st_size - len(content))
-            if not piece:
-                break
-            content += piece
-        return content
-    finally:
-        os.close(descriptor)
 
 
 def _require_regular(about: os.stat_result) -> None:

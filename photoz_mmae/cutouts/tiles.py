@@ -70,7 +70,7 @@ def _check_rice(header: Header) -> None:
     options = {
         header.text(f"ZNAME{n}"): header.integer(f"ZVAL{n}")
         for n in range(1, 10)
-        if header.text(f"ZNAME{n}") in ("BLOCKSIZE", "BYTEPIX")
+        if b"ZNAME%d" % n in header.cards and header.text(f"ZNAME{n}") in ("BLOCKSIZE", "BYTEPIX")
     }
     expected = _RICE_BYTES.get(header.integer("ZBITPIX"))
     if options.get("BLOCKSIZE", 32) not in (16, 32) or options.get("BYTEPIX", 4) != expected:

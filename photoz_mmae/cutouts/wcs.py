@@ -220,10 +220,8 @@ def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
     # Aliases of LONPOLE and LATPOLE, as lsst/images writes them; the latter means nothing to TAN.
     aliases = [f"PV{axes[0]}_{n}" for n in (3, 4)]
     poles = {header.number("LONPOLE"), header.number(aliases[0])}
-    distorted = any(
-        key.startswith((b"PV", b"A_", b"B_")) and key.decode("ascii", "replace") not in aliases
-        for key in header.cards
-    )
+    special = [key for key in header.cards if key[:2] in (b"PV", b"A_", b"B_")]
+    distorted = any(key.decode("ascii", "replace") not in aliases for key in special)
     return units and not rotated and not distorted and poles <= {None, 180.0}
 
 

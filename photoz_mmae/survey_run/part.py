@@ -30,8 +30,8 @@ from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
 from photoz_mmae.survey_run.rows import catalogue_rows
 
-CHUNK = 128
-"""Objects in memory at once (some 10 MB of images), rounded up to whole batches."""
+CHUNK = 256
+"""Objects in memory at once (some 20 MB of images), rounded up to whole batches."""
 
 PROBLEM = "problem"
 """Column of the part files alone: why a row has no redshift, in words."""
