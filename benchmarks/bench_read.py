@@ -164,6 +164,7 @@ def time_latency(sources: Sequence[Source], rounds: int) -> tuple[list[float], l
     one, ahead = [], []
     with mock.patch.object(read_ahead, "open_file", open_slowly):
         for _ in range(rounds):
+            read_ahead.forget()
             with mock.patch.object(read_ahead, "SLOW", math.inf):
                 one.append(rate(run, sources[:ONE_READER]))
             ahead.append(rate(run, sources))

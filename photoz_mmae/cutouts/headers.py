@@ -106,7 +106,9 @@ class Header:
         card = self.value(key)
         if card is None and default is not None:
             return default
-        value = b"" if card is None else card.split(b"/", 1)[0].strip()
+        value = b"" if card is None else card.partition(b"/")[0].strip()
+        if value.isdigit() and len(value) <= 20:
+            return int(value)
         if not _INTEGER.fullmatch(value) or len(value) > 20:
             raise Damaged(
                 f"HDU {self.index}: {key} is {'missing' if card is None else 'no integer'}"

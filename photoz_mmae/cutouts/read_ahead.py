@@ -23,7 +23,7 @@ from photoz_mmae.cutouts.headers import Damaged, ReadAt, is_gzip
 from photoz_mmae.cutouts.pixels import MAX_BYTES, Unusable
 from photoz_mmae.flags import Flag
 
-SMALL = 4 << 20
+SMALL = 2 << 20
 """Bytes: files up to this size are read whole."""
 
 INFLATED = 32 << 20
@@ -33,7 +33,10 @@ MEMBERS = 1000
 """A gzip file of more pieces counts as large, too: each costs a copy of what is behind it."""
 
 THREADS = 64
-"""At most as many files are read at once, and wait to be used."""
+"""At most as many files are read at once."""
+
+PER_TASK = 4
+"""Files that one thread reads after the other: to hand over each takes as long as to read it."""
 
 TIMED = 4
 """Files that are timed before it is decided whether to read ahead."""
@@ -77,13 +80,19 @@ def read_ahead(paths: Iterable[str]) -> Iterator[Content]:
         yield from map(_fetch, waiting)
         return
     pool = _pool()
-    window: deque[Future[Content]] = deque(
-        pool.submit(_fetch, path) for path in itertools.islice(waiting, THREADS)
+    tasks = iter(lambda: list(itertools.islice(waiting, PER_TASK)), [])
+    window: deque[Future[list[Content]]] = deque(
+        pool.submit(_fetch_all, some) for some in itertools.islice(tasks, THREADS)
     )
     while window:
-        content = window.popleft().result()
-        window.extend(pool.submit(_fetch, path) for path in itertools.islice(waiting, 1))
-        yield content
+        contents = window.popleft().result()
+        window.extend(pool.submit(_fetch_all, some) for some in itertools.islice(tasks, 1))
+        yield from contents
+
+
+def forget() -> None:
+    """Time the next files again, whatever the last ones were like."""
+    _PACE.believed, _PACE.slow = 0, False
 
 
 @contextmanager
@@ -123,6 +132,10 @@ def open_file(path: str) -> int:
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="read-ahead")
+
+
+def _fetch_all(paths: list[str]) -> list[Content]:
+    return [_fetch(path) for path in paths]
 
 
 def _fetch(path: str) -> Content:
