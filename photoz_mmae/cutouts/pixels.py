@@ -172,14 +172,17 @@ def _rows(image: Any, rows: slice) -> NDArray[Any]:
 
 def _structure(header: Header) -> bytes:
     """Return of a header what the decoder needs, as it was checked: no second card of a name."""
-    keys = [key for key in header.cards if _is_structure(key)]
+    raw, cards = header.raw, header.cards
+    keys = _structure_keys(tuple(cards))
+    return _filled([name + raw[slice(*cards[key])] for key, name in keys])
+
+
+@lru_cache(maxsize=256)
+def _structure_keys(names: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
+    """Return the keywords among `names` that the decoder needs, in order, and as cards begin."""
+    keys = [key for key in names if _STRUCTURE.fullmatch(key)]
     keys.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
-    return _filled([key.ljust(8) + b"= " + header.raw[slice(*header.cards[key])] for key in keys])
-
-
-@lru_cache(maxsize=4096)
-def _is_structure(key: bytes) -> bool:
-    return _STRUCTURE.fullmatch(key) is not None
+    return [(key, key.ljust(8) + b"= ") for key in keys]
 
 
 def _filled(cards: list[bytes]) -> bytes:

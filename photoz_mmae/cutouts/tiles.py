@@ -98,8 +98,9 @@ def _check_columns(header: Header, read_at: ReadAt) -> None:
                 raise Damaged(f"HDU {header.index}: TFORM{n} does not fit the row")
             pairs = table[:, start : start + size].copy().view(">i4" if size == 8 else ">i8")
             lengths, places = pairs.astype(np.int64).T
-            bad = (lengths < 0) | (places < 0) | (lengths > heap_size) | (places > heap_size)
-            if np.any(bad | (places + lengths * _WIDTHS[form[3]] > heap_size)):
+            # Each number alone first: a sum of absurd ones may overflow.
+            sane = pairs.min() >= 0 and pairs.max() <= heap_size
+            if not sane or (places + lengths * _WIDTHS[form[3]]).max() > heap_size:
                 raise Damaged(f"HDU {header.index}: a tile outside the table's heap")
             if _is_gzip(header, n):
                 _check_inflates(header, read_at, header.data_start + heap + places, lengths)
