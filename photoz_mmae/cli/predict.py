@@ -12,6 +12,7 @@ from photoz_mmae.cli.options import config_option, device_option, overwrite_opti
 from photoz_mmae.cli.say import count as _count
 from photoz_mmae.cli.say import say as _say
 from photoz_mmae.errors import StoppedError
+from photoz_mmae.flags import CAUTION, Flag
 from photoz_mmae.runs import PredictRun, load_run
 from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
@@ -186,6 +187,9 @@ class _Report:
                 said.append(f"{_count(joined.other, 'file')} of other filters ignored")
             _say(f"list      {'; '.join(said)}")
 
+    def unused(self, bands: str) -> None:
+        _say(f"bands     the model does not take {', '.join(bands)}, which the cutouts have")
+
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)
         _say(f"model     {model.name} ({model.sha256[:12]}), device {device}")
@@ -257,6 +261,13 @@ def _print_summary(summary: "Summary", catalog: Path | None) -> None:
         )
     if summary.without_ebv and catalog is not None:
         _say(f"no ebv    {_count(summary.without_ebv, 'row')} (NO_EBV): no E(B-V) in {catalog}")
+    cautions = [
+        f"{flag.name} {summary.flags[str(flag.name)]}"
+        for flag in CAUTION & ~(Flag.UNCALIBRATED | Flag.NO_EBV)
+        if summary.flags.get(str(flag.name))
+    ]
+    if cautions:
+        _say(f"flags     {', '.join(cautions)}")
     if summary.ids_became_text:
         _say("ids       object_id is text now: not every id is a whole number any more")
     if not summary.changed:

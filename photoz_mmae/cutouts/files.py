@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.bands import BLUE_TO_RED
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
 from photoz_mmae.cutouts.fits import Cutout, Planes, name_id, read_cutout
 from photoz_mmae.cutouts.pixels import Unusable
@@ -111,6 +112,16 @@ def read_file_id(source: Source) -> str:
     with suppress(Exception):  # whatever is wrong with it, it has an id
         read_cutout(source, list(read_ahead(source.files)), (), cutout)
     return cutout.object_id or name_id(source)
+
+
+def read_file_bands(source: Source) -> str:
+    """Return the bands of ugrizy that an object's files hold; '' where they do not tell."""
+    cutout = Cutout()
+    with suppress(Exception):  # its row will say what is wrong with it
+        read_cutout(source, list(read_ahead(source.files)), BLUE_TO_RED, cutout)
+    return "".join(
+        BLUE_TO_RED[planes.first + k] for planes in cutout.planes for k in range(len(planes.data))
+    )
 
 
 def _open(

@@ -86,6 +86,14 @@ def read_shard_id(source: Source) -> str:
         return fallback_id(source)
 
 
+def read_shard_bands(source: Source) -> str:
+    """Return the bands that a shard holds; '' where it cannot be read."""
+    try:
+        return "".join(_opened(source.files[0]).bands)
+    except Exception:  # its rows will say what is wrong with it
+        return ""
+
+
 def _opened(path: str) -> Shard:
     about = os.stat(path)  # noqa: PTH116
     return open_shard(path, about.st_mtime_ns, about.st_size)

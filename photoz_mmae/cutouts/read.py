@@ -6,8 +6,8 @@ from typing import Any
 from photoz_mmae.cutouts.absent import fill_absent
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
 from photoz_mmae.cutouts.coadd_stamps import fill_from_coadds
-from photoz_mmae.cutouts.files import fill_from_files, read_file_id
-from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_id
+from photoz_mmae.cutouts.files import fill_from_files, read_file_bands, read_file_id
+from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_bands, read_shard_id
 from photoz_mmae.cutouts.source import Source, source_names
 
 
@@ -67,3 +67,10 @@ def read_id(source: Source) -> str:
 
         return read_hdf5_id(source)
     return read_file_id(source)
+
+
+def read_bands(source: Source) -> str:
+    """Return the bands of ugrizy that an object's files hold; '' where they do not tell."""
+    if source.kind == "shard":
+        return read_shard_bands(source)
+    return read_file_bands(source) if source.kind == "cutout" else ""

@@ -34,6 +34,7 @@ ID_TYPE_KEY = "photoz_mmae.object_id_type"
 REPEATED_KEY = "photoz_mmae.rows_with_repeated_id"
 SAME_SKY_KEY = "photoz_mmae.rows_with_same_sky"
 NO_EBV_KEY = "photoz_mmae.rows_without_ebv"
+FLAG_COUNTS_KEY = "photoz_mmae.flag_counts"
 """Keys of the catalogue's metadata."""
 
 
@@ -74,7 +75,7 @@ class _Texts:
     repeated_ids: pa.Array
     repeated_rows: int
     same_sky: NDArray[np.bool_]
-    without_ebv: int
+    flags: Counter[str]
     lengths: dict[str, int]
 
 
@@ -128,7 +129,8 @@ def merge(
             ID_TYPE_KEY: str(texts.id_type),
             REPEATED_KEY: str(texts.repeated_rows),
             SAME_SKY_KEY: str(np.count_nonzero(texts.same_sky)),
-            NO_EBV_KEY: str(texts.without_ebv),
+            NO_EBV_KEY: str(texts.flags[str(Flag.NO_EBV.name)]),
+            FLAG_COUNTS_KEY: json.dumps({name: n for name, n in texts.flags.items() if n}),
             **votable_metadata(columns, rows, texts.lengths, description),
         }
     )
@@ -178,10 +180,11 @@ def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     ids, places = [], []
     lengths = {"object_id": 0, "source": 0}
-    without_ebv = 0
+    flags: Counter[str] = Counter()
     for part in parts:
         table = pq.read_table(part.file, columns=[*lengths, "ra", "dec", "flags"])
-        without_ebv += int(np.count_nonzero(table["flags"].to_numpy() & Flag.NO_EBV))
+        bits = table["flags"].to_numpy()
+        flags.update({str(flag.name): int(np.count_nonzero(bits & flag)) for flag in Flag})
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()
             lengths[name] = max(lengths[name], longest or 0)
@@ -198,7 +201,7 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     ra, dec = np.concatenate(places, axis=1) if places else np.empty((2, 0))
     numbers = all_ids.combine_chunks().dictionary_encode().indices.to_numpy()
     same = same_sky(ra, dec, numbers)
-    return _Texts(all_ids.type, repeated.field("values"), rows, same, without_ebv, lengths)
+    return _Texts(all_ids.type, repeated.field("values"), rows, same, flags, lengths)
 
 
 def _final_rows(

@@ -21,6 +21,7 @@ from photoz_mmae.catalog.schema import (
     catalogue_schema,
 )
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
+from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
@@ -38,6 +39,7 @@ from photoz_mmae.survey_run.journal import (
 )
 from photoz_mmae.survey_run.kept_columns import KeptColumns, keep_columns, stored_types
 from photoz_mmae.survey_run.merge import (
+    FLAG_COUNTS_KEY,
     ID_TYPE_KEY,
     NO_EBV_KEY,
     REPEATED_KEY,
@@ -71,6 +73,9 @@ class Report(Protocol):
     def found(self, objects: Objects) -> None:
         """Tell what objects there are."""
 
+    def unused(self, bands: str) -> None:
+        """Tell which bands the cutouts have and the model does not take."""
+
     def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
         """Tell how many parts there are, and which of them will be computed now."""
 
@@ -97,6 +102,8 @@ class Summary:
         Rows that share their id with another, and rows at the place of another id.
     without_ebv : int
         Rows without E(B-V), where the model wants it.
+    flags : mapping of str to int
+        How many rows have each flag, but for those that say how rows stand to each other.
     ids_became_text : bool
         Until now every id was a whole number.
     computed : int
@@ -116,6 +123,7 @@ class Summary:
     repeated: int
     same_sky: int
     without_ebv: int
+    flags: Mapping[str, int]
     ids_became_text: bool
     computed: int
     seconds: float
@@ -197,6 +205,9 @@ class _Survey:
 
         size = part_size(run.part_size, len(objects.sources), run.scheduler, run.workers)
         parts = update_plan(folder.plan, objects.sources, size)
+        unused = [b for b in read_bands(objects.sources[0]) if b not in self.model.bands]
+        if unused:
+            report.unused("".join(unused))
         del objects
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
@@ -235,6 +246,7 @@ class _Survey:
             repeated=int(metadata[REPEATED_KEY]),
             same_sky=int(metadata.get(SAME_SKY_KEY, "0")),
             without_ebv=int(metadata.get(NO_EBV_KEY, "0")),
+            flags=json.loads(metadata.get(FLAG_COUNTS_KEY, "{}")),
             ids_became_text=before.get(ID_TYPE_KEY, "") not in ("", metadata[ID_TYPE_KEY])
             and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
