@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted
 from photoz_mmae.cutouts.coadd_band import CoaddBand
 from photoz_mmae.cutouts.companions import MaskBits, variance_of, where
-from photoz_mmae.cutouts.files import CAUTION_RADIUS, SCALE_TOLERANCE, around, require_bands
+from photoz_mmae.cutouts.fill_row import CAUTION_RADIUS, SCALE_TOLERANCE, around, require_bands
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions
-from photoz_mmae.cutouts.files import OFF_CENTRE_PIXELS
+from photoz_mmae.cutouts.fill_row import OFF_CENTRE_PIXELS
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, hdf5_stem, is_hdf5_name, printable
 from photoz_mmae.cutouts.shard_file import objects_in

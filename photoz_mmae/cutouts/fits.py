@@ -12,15 +12,16 @@ Bands that are not wanted are not read.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoz_mmae.cutouts.bands import band_of, bands_in, group_by_band, group_stem
-from photoz_mmae.cutouts.companions import Companions, MaskBits, find_companions, mask_bits
+from photoz_mmae.cutouts.bands import band_of, group_by_band, group_stem
+from photoz_mmae.cutouts.companions import find_companions
+from photoz_mmae.cutouts.find_bands import complete_place, find_bands, single_place
 from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt, walk_headers
 from photoz_mmae.cutouts.ids import fits_stem, printable
 from photoz_mmae.cutouts.layout import (
@@ -30,7 +31,6 @@ from photoz_mmae.cutouts.layout import (
     Run,
     find_runs,
     find_stack,
-    placing_cards,
 )
 from photoz_mmae.cutouts.lsst import (
     butler_band,
@@ -42,11 +42,8 @@ from photoz_mmae.cutouts.pixels import Unusable, read_images
 from photoz_mmae.cutouts.read_ahead import Content, open_large
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.units import zero_point
-from photoz_mmae.cutouts.wcs import Wcs, read_projection, read_wcs, tangent_numbers
+from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.flags import Flag
-
-MIN_SIDE = 8
-"""Pixels: anything smaller is no image of a galaxy."""
 
 _LAYOUTS = Layouts()
 
@@ -140,7 +137,7 @@ def read_cutout(
     ------
     Unusable
         READ_ERROR: a file is gone, forbidden, no FITS, damaged or truncated.
-        WRONG_SIZE: no image with two axes per band, or one smaller than `MIN_SIDE`.
+        WRONG_SIZE: no image with two axes per band, or one that is too small.
         An absent band is no error here: it is not among the planes.
     """
     names: Sequence[str] = ("",)
@@ -237,11 +234,11 @@ def _learn(
         raise Damaged("no image in the file")
     said = band_of(butler_band(headers[0]) or filter_band(headers, read_at))
     if name_band:
-        found = {name_band: _single_place(images, headers[0], name_band, said)}
+        found = {name_band: single_place(images, headers[0], name_band, said)}
     else:
-        found = _find_bands(images, headers[0], bands, said)
+        found = find_bands(images, headers[0], bands, said)
     numbers = [number for number, band in enumerate(bands) if band in found]
-    places = [_complete(found[bands[number]], headers, companions) for number in numbers]
+    places = [complete_place(found[bands[number]], headers, companions) for number in numbers]
     beside = any(place.mask is not None or place.variance is not None for place in places)
     return Layout(
         headers,
@@ -249,31 +246,6 @@ def _learn(
         find_runs(numbers, places),
         find_stack(headers, places),
         beside or headers[0].number("PHOTOCALIB_ID") is not None,
-    )
-
-
-def _complete(
-    place: Place, headers: Sequence[Header], companions: Mapping[int, Companions]
-) -> Place:
-    """Add what the headers say of an image that is wanted; raises Unusable for one too small."""
-    header = headers[place.unit]
-    shape = list(header.plain_shape)
-    if place.axis is not None:
-        del shape[place.axis]
-    if min(shape) < MIN_SIDE:
-        raise Unusable(Flag.WRONG_SIZE, f"{shape[0]} x {shape[1]} pixels")
-    own = companions[place.unit]
-    bits = MaskBits() if own.mask is None else mask_bits(headers[own.mask])
-    projection = read_projection(header, place.x_axis)
-    return replace(
-        place,
-        projection=projection,
-        cards=() if header.is_compressed else placing_cards(header, headers[0]),
-        linear=tangent_numbers(header, place.x_axis) if projection == "TAN" else (),
-        mask=own.mask if bits != MaskBits() else None,
-        variance=own.variance,
-        bits=bits,
-        power=own.power,
     )
 
 
@@ -348,57 +320,3 @@ def _header_id(headers: list[Header]) -> str:
             if text := header.text(key):
                 return printable(text)
     return ""
-
-
-def _header_band(header: Header, primary: Header, alone: bool, said: str | None) -> str | None:
-    """Return the band an image HDU is; what is said of the whole file is said of a single image."""
-    for source in (header, primary) if alone else (header,):
-        for key in ("EXTNAME", "FILTER", "BAND"):
-            if band := band_of(source.text(key)):
-                return band
-    return said if alone else None
-
-
-def _single_place(images: list[Header], primary: Header, name_band: str, said: str | None) -> Place:
-    flat = [header for header in images if len(header.plain_shape) == 2]
-    if not flat:
-        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
-    band = _header_band(flat[0], primary, True, said) or name_band
-    if band != name_band:
-        raise Damaged(f"the file's name says band {name_band}, its header {band}")
-    return Place(flat[0].index)
-
-
-def _find_bands(
-    images: list[Header], primary: Header, bands: Sequence[str], said: str | None
-) -> dict[str, Place]:
-    """Say where each band is; empty when the planes of a cube cannot be told."""
-    cubes = [header for header in images if len(header.plain_shape) == 3]
-    flat = [header for header in images if len(header.plain_shape) == 2]
-    for header in cubes:
-        if places := _cube_planes(header, primary, bands):
-            return places
-    if not cubes and not flat:
-        raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
-    places = {}
-    for header in flat:
-        band = _header_band(header, primary, len(flat) == 1, said)
-        if band is None and len(flat) == len(bands) == 1:
-            band = bands[0]
-        if band is not None:
-            places.setdefault(band, Place(header.index))
-    return places
-
-
-def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, Place]:
-    named = bands_in(header.text("BANDS") or primary.text("BANDS")) or list(bands)
-    shape = header.plain_shape
-    # (B, H, W) before (H, W, B); a side below MIN_SIDE on the wrong end decides a tie.
-    axes = [axis for axis in (0, 2) if shape[axis] == len(named)]
-    axes.sort(key=lambda axis: min(shape[:axis] + shape[axis + 1 :]) < MIN_SIDE)
-    if not axes:
-        return {}
-    places: dict[str, Place] = {}
-    for index, band in enumerate(named):
-        places.setdefault(band, Place(header.index, axes[0], index))
-    return places

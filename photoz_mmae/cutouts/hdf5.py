@@ -29,8 +29,8 @@ from photoz_mmae.cutouts.containers import (
     runs,
     take_positions,
 )
-from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
-from photoz_mmae.cutouts.fits import MIN_SIDE
+from photoz_mmae.cutouts.fill_row import SCALE_TOLERANCE, require_bands
+from photoz_mmae.cutouts.find_bands import MIN_SIDE
 from photoz_mmae.cutouts.headers import Damaged, open_regular
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import MAX_BYTES, Unusable

@@ -3,7 +3,7 @@
 The stamps are cut around the target already, so a model of another size takes the middle of them,
 or has them padded. What the packing found out stays: READ_ERROR, WRONG_SIZE, OFF_CENTRE, masked
 and non-finite pixels. What depends on the model, its bands, size and pixel scale, is found anew,
-by the rules of `photoz_mmae.cutouts.files`.
+by the rules of `photoz_mmae.cutouts.fill_row`.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from photoz_mmae.cutouts.containers import (
     runs,
     take_positions,
 )
-from photoz_mmae.cutouts.files import SCALE_TOLERANCE, require_bands
+from photoz_mmae.cutouts.fill_row import SCALE_TOLERANCE, require_bands
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.placing import corner
 from photoz_mmae.cutouts.shard_file import Shard, open_shard
