@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 
@@ -191,3 +192,27 @@ def test_real_stamps(predict, shared_data, tmp_path):
     assert (flags & int(NO_REDSHIFT) == 0).all()
     assert (flags & Flag.PADDED != 0).any()
     assert table["z_best"].null_count == 0
+
+
+def test_what_a_run_says_of_other_bands_and_flags(predict, tmp_path):
+    """A sixth band is ignored, and that is said once; so is how many rows have which flag."""
+    scale = 0.2 / 3600  # not the model's
+    for n in range(3):
+        units = [fits.PrimaryHDU()]
+        for k, band in enumerate("ugrizy"):
+            noise = np.random.default_rng(10 * n + k).normal(1, 0.1, (64, 64))
+            image = fits.ImageHDU(noise.astype(np.float32), name=f"lsst_{band}")
+            image.header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=150.0 + n, CRVAL2=2.0)
+            image.header.update(CRPIX1=32.5, CRPIX2=32.5, CD1_1=-scale, CD2_2=scale)
+            units.append(image)
+        fits.HDUList(units).writeto(tmp_path / f"{n}.fits")
+    code, said, _ = predict(tmp_path)
+    assert code == 0
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith("bands")] == [
+        "bands     the model does not take u, which the cutouts have"
+    ]
+    (counts,) = (line for line in lines if line.startswith("flags"))
+    assert "OTHER_PIXEL_SCALE 3" in counts
+    flags = pq.read_table(tmp_path / "c.parquet")["flags"].to_numpy()
+    assert (flags & Flag.OTHER_PIXEL_SCALE).all()
