@@ -198,7 +198,8 @@ def main() -> None:
         if not folder.exists():
             write_layouts(folder, options.objects)
         sources = {
-            layout: discover([str(folder / layout)]).sources for layout in options.layout or LAYOUTS
+            layout: list(discover([str(folder / layout)]).sources)
+            for layout in options.layout or LAYOUTS
         }
         equal = True
         for layout, some in sources.items():

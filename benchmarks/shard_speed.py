@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/shard_speed.py
 
 Warm cache, one thread. `read_batch` is what `predict` calls: pixels in the network's batch, ids,
-positions, zero point, flags, what is missing. The copy is of the same images into new memory, as
-a batch is. In turn with them: a new mapping of the file for each batch, pixels alone; and the
-same objects from files of their own.
+positions, zero point, flags, what is missing; a chunk at a time, into the memory of the chunk
+before. The copy is of the same images, into memory that is used again as well. In turn with them: a
+new mapping of the file for each batch, pixels alone; and the same objects from files of their own.
 """
 
 import argparse
@@ -18,17 +18,17 @@ from statistics import median
 import fitsio
 import numpy as np
 
-from photoz_mmae.cutouts.batch import Wanted
+from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.shard_file import open_shard
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.runs import PackRun
 from photoz_mmae.survey_run.pack import pack_survey
+from photoz_mmae.survey_run.part import CHUNK
 
 BANDS = ("g", "r", "i", "z", "y")
 WANTED = Wanted(BANDS, 64, 0.168)
-CHUNK = 512
 
 
 class Silent:
@@ -51,16 +51,15 @@ def write(folder: Path, count: int) -> None:
         fitsio.write(str(folder / f"{n:06d}.fits"), image, header=header)
 
 
-def rates(ways: dict[str, Callable[[slice], object]], count: int, rounds: int) -> dict[str, float]:
+def rates(ways: dict[str, Callable[[slice], None]], count: int, rounds: int) -> dict[str, float]:
     """Return objects per second of each way, the median over interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds):
         start = turn * CHUNK % (count - CHUNK + 1)
         for name, way in ways.items():
             begin = time.perf_counter()
-            kept = way(slice(start, start + CHUNK))
+            way(slice(start, start + CHUNK))
             times[name].append(time.perf_counter() - begin)
-            del kept
     return {name: CHUNK / median(spent) for name, spent in times.items()}
 
 
@@ -75,23 +74,31 @@ def main() -> None:
         run = PackRun(cutouts=(str(folder / "cutouts"),), output=folder / "shards")
         summary = pack_survey(run, Silent())
         print(f"packed {summary.rows / summary.seconds:,.0f} objects/s (checksums included)")
-        files, rows = (discover([str(folder / part)]).sources for part in ("cutouts", "shards"))
+        files, rows = (
+            list(discover([str(folder / part)]).sources) for part in ("cutouts", "shards")
+        )
         first = folder / "shards/shard-000000.fits"
         about = first.stat()
         memory = read_batch(rows, WANTED).images
 
-        def copy(some: slice) -> object:
-            new = np.zeros((CHUNK, *memory.shape[1:]), np.float32)
-            new[...] = memory[some]
-            return new
+        again = np.zeros((CHUNK, *memory.shape[1:]), np.float32)
 
-        def newly_mapped(some: slice) -> object:
+        def copy(some: slice) -> None:
+            again[...] = memory[some]
+
+        def newly_mapped(some: slice) -> None:
             shard = open_shard.__wrapped__(str(first), about.st_mtime_ns, about.st_size)
             shard.require(some.start, some.stop)
-            return shard.pixels["IMAGE"][some].astype(np.float32)
+            again[...] = shard.pixels["IMAGE"][some]
 
-        def read(sources: list[Source]) -> Callable[[slice], object]:
-            return lambda some: read_batch(sources[some], WANTED)
+        def read(sources: list[Source]) -> Callable[[slice], None]:
+            batch: CutoutBatch | None = None
+
+            def chunk(some: slice) -> None:
+                nonlocal batch
+                batch = read_batch(sources[some], WANTED, reuse=batch)
+
+            return chunk
 
         ways = {
             "copy in memory": copy,
