@@ -18,6 +18,7 @@ from photoz_mmae.cutouts.headers import Damaged, Header, ReadAt
 _METHODS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 _FORMAT = re.compile(r"(\d{0,4})(?:([PQ])([BIJKAED])(?:\(\d+\))?|([LXBIJKAED]))")
 _WIDTHS = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8}
+_OPTIONS = [(b"ZNAME%d" % n, f"ZNAME{n}", f"ZVAL{n}") for n in range(1, 10)]
 _RICE_BYTES = {8: 1, 16: 2, 32: 4, -32: 4, -64: 4}
 
 
@@ -67,11 +68,10 @@ def _tile_shape(header: Header) -> list[int]:
 
 
 def _check_rice(header: Header) -> None:
-    options = {
-        header.text(f"ZNAME{n}"): header.integer(f"ZVAL{n}")
-        for n in range(1, 10)
-        if b"ZNAME%d" % n in header.cards and header.text(f"ZNAME{n}") in ("BLOCKSIZE", "BYTEPIX")
-    }
+    options = {}
+    for name, key, value in _OPTIONS:
+        if name in header.cards and (option := header.text(key)) in ("BLOCKSIZE", "BYTEPIX"):
+            options[option] = header.integer(value)
     expected = _RICE_BYTES.get(header.integer("ZBITPIX"))
     if options.get("BLOCKSIZE", 32) not in (16, 32) or options.get("BYTEPIX", 4) != expected:
         raise Damaged(f"HDU {header.index}: Rice parameters that do not belong together")
