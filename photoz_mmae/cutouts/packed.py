@@ -147,9 +147,9 @@ def _fill_run(
     flags = stored & _KEPT
     flags |= np.where(other, int(Flag.OTHER_PIXEL_SCALE), 0).astype(np.int32)
     flags |= _pixel_flags(stored, batch.missing[rows], nonfinite, alive, cut)
-    batch.flags[rows] = flags
-    batch.bands_used[rows] = (alive << np.arange(alive.shape[1])).sum(axis=1)
     lost = stored & _LOST != 0
+    batch.flags[rows] = np.where(lost, stored & _LOST, flags)
+    batch.bands_used[rows] = (alive << np.arange(alive.shape[1])).sum(axis=1)
     for n in np.flatnonzero(lost):
         row = rows.start + n
         batch.reason[row] = shard.reason[some.start + n] or "the shard does not say why"
