@@ -2,9 +2,11 @@
 
     python benchmarks/damage.py [--mutations 20000] [--first 0] [--save DIR]
 
-Cutouts in every layout (mock ones, and the real ones of ../shared/data where that is there) are
-damaged as `mutations.py` says, mutation k always in the same way; each is listed by `discover`,
-read by `read_batch` after and before whole objects, and measured, in a child process. A mutation
+Cutouts in every layout, packed shards, HDF5 files and coadds (mock ones, and the real cutouts of
+../shared/data where that is there) are damaged as `mutations.py` says, mutation k always in the
+same way; each is listed by `discover` (`find_coadds`), read by `read_batch` after and before whole
+objects, and measured, in a child process. What holds several objects is also read as if it had
+been damaged after it was listed. A mutation
 fails when that process dies, takes over a second of processor time, 20 s of any or 1 GB, raises,
 or leaves an object without an orderly row; when whole objects come out differently beside it; or
 when it comes out differently alone, with no layout remembered, into fresh memory, than in memory
@@ -14,6 +16,7 @@ fail are written to DIR.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import random
@@ -28,18 +31,22 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from mutations import Files, damage, whole_files
+import pyarrow as pa
+from mutations import Files, damage
+from whole_files import COADDS, PLACES, whole_files
 
 from photoz_mmae.cutouts import fits as reader
 from photoz_mmae.cutouts import read_ahead
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
+from photoz_mmae.cutouts.coadd_objects import CoaddObjects
+from photoz_mmae.cutouts.coadds import find_coadds
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.layout import Layouts
 from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
-from photoz_mmae.flags import NO_REDSHIFT
+from photoz_mmae.flags import DESCRIPTIONS, NO_REDSHIFT
 
 WANTED = Wanted(("g", "r", "i", "z", "y"), 64, 0.168)
 WANTED_OF = {
@@ -92,11 +99,11 @@ def child() -> None:
         for layout in whole:
             (Path(name) / layout).mkdir()
             write(Path(name) / layout, whole[layout])
-            beside[layout] = listed(Path(name) / layout)[0]
+            beside[layout] = listed(Path(name) / layout, layout)[0]
         bad = Path(name) / "bad"
         bad.mkdir()
         write(bad, whole["cube"])
-        read_one(bad, beside["cube"], WANTED)  # imports what is imported late
+        read_one(bad, beside["cube"], [], "cube")  # imports what is imported late
         for line in sys.stdin:
             number = int(line)
             layout, files, _ = mutation(whole, number)
@@ -106,7 +113,8 @@ def child() -> None:
             with mock.patch.object(read_ahead, "SLOW", math.inf if number % 2 else 0.0):
                 try:
                     good = beside[layout] + beside["cube"] * read_ahead.TIMED
-                    outcome, seconds = read_one(bad, good, WANTED_OF.get(layout, WANTED))
+                    before = as_if_in(bad, beside[layout])
+                    outcome, seconds = read_one(bad, good, before, layout)
                 except Exception as error:
                     outcome = f"FAILED {type(error).__name__}: {error}"
             answer = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
@@ -118,17 +126,32 @@ def peak_bytes() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def listed(folder: Path) -> tuple[list[Source], bool]:
+def listed(folder: Path, layout: str) -> tuple[list[Source], bool]:
     """Return the sources in a folder, and whether there are any for `discover`."""
     try:
+        if layout in COADDS:
+            coadds = find_coadds(str(folder), WANTED.bands)
+            ids = pa.array([str(number) for number in range(len(PLACES))])
+            return list(CoaddObjects(coadds, ids, *PLACES.T)), True
         return list(discover([str(folder)]).sources), True
     except InputError:  # nothing but tables: such a file is no object, unless it was one before
         files = tuple(sorted(str(path) for path in folder.iterdir()))
-        return [Source(files, 0, 0)] if files else [], False
+        return [Source(files, 0, 0)] if files and layout not in COADDS else [], False
 
 
-def read_one(folder: Path, beside: list[Source], wanted: Wanted) -> tuple[str, float]:
-    """List and read what is in a folder.
+def as_if_in(folder: Path, sources: list[Source]) -> list[Source]:
+    """Return the sources of files with several objects as if the files were in a folder."""
+    return [
+        dataclasses.replace(one, files=tuple(str(folder / Path(file).name) for file in one.files))
+        for one in sources
+        if one.kind != "cutout"
+    ]
+
+
+def read_one(
+    folder: Path, beside: list[Source], before: list[Source], layout: str
+) -> tuple[str, float]:
+    """List and read what is in a folder, and what was in it `before`.
 
     Returns
     -------
@@ -137,10 +160,12 @@ def read_one(folder: Path, beside: list[Source], wanted: Wanted) -> tuple[str, f
     seconds : float
         Of processor time, for listing and reading.
     """
+    wanted = WANTED_OF.get(layout, WANTED)
     # Memory with pixels of other objects in it.
     dirty = read_batch([*beside[-1:], *beside] * 3, wanted)
     start = time.process_time()
-    sources, found = listed(folder)
+    sources, found = listed(folder, layout)
+    sources += before
     together = [*beside, *sources, *beside]
     batch = read_batch(together, wanted, reuse=dirty)
     seconds = time.process_time() - start
@@ -174,10 +199,25 @@ def _problem(batch: CutoutBatch, row: int) -> str:
         return "pixels that are none"
     if images[missing].any():
         return "missing pixels with a value"
-    if not batch.object_id[row] or not batch.object_id[row].isprintable():
-        return f"object_id {batch.object_id[row]!r}"
-    if bool(batch.reason[row]) is not bool(batch.flags[row] & NO_REDSHIFT):
-        return f"flags {batch.flags[row]}, reason {batch.reason[row]!r}"
+    for name, text in (("object_id", batch.object_id[row]), ("reason", batch.reason[row])):
+        if not text.isprintable() or (name == "object_id" and not text):
+            return f"{name} {text!r}"
+    flags = int(batch.flags[row])
+    if flags & ~sum(DESCRIPTIONS) or (flags & NO_REDSHIFT).bit_count() > 1:
+        return f"flags {flags}"
+    if bool(batch.reason[row]) is not bool(flags & NO_REDSHIFT):
+        return f"flags {flags}, reason {batch.reason[row]!r}"
+    if (batch.bands_used[row] >> np.arange(len(images)) & 1 == 0)[~missing.all(axis=(1, 2))].any():
+        return f"bands_used {batch.bands_used[row]}, but others have pixels"
+    if not (flags & NO_REDSHIFT or batch.bands_used[row]):
+        return "no band and no flag"
+    if not (flags & NO_REDSHIFT or math.isfinite(batch.x[row] + batch.y[row])):
+        return "no position on the image"
+    sky = batch.ra[row], batch.dec[row]
+    if not (np.isnan(sky).all() or (0 <= sky[0] <= 360 and abs(sky[1]) <= 90)):
+        return f"position {sky}"
+    if not (np.isfinite(batch.variance[row]).all() and (batch.variance[row] >= 0).all()):
+        return "a variance that is none"
     if "MemoryError" in batch.reason[row] or "nable to allocate" in batch.reason[row]:
         return f"an allocation: {batch.reason[row]}"
     return ""

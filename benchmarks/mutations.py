@@ -1,29 +1,23 @@
-"""Whole cutouts in every layout, and damage done to them: the same for the same number.
+"""Damage done to files: the same for the same number.
 
-Half of the damage aims at headers, where a flipped bit changes what the rest of the file means;
-the other half may hit anything.
+Half of the damage aims at headers, tables of objects and the structures of HDF5, where a flipped
+bit changes what the rest of the file means; the other half may hit anything.
 """
 
 import gzip
 import random
-import re
-import shutil
 import struct
-import tempfile
+import zlib
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from astropy.io import fits
-from survey_files import BANDS, LAYOUTS, make_object
 
 Files = dict[str, bytes]
 """Names and contents of one object's files."""
 
 BLOCK = 2880
 CARD = 80
+HDF5 = b"\x89HDF"
+SHARD = b"photoz-mmae shard"
+NAN, INF = float("nan"), float("inf")
 
 
 def _words(text: str) -> list[str]:
@@ -45,125 +39,6 @@ KEYWORDS = _words("""
     CRVAL2 CD1_1 CD1_2 CD2_2 CDELT1 PC1_1 LONPOLE LATPOLE PV2_1 A_ORDER A_0_2 MAGZERO FLUXMAG0 ZP
     BUNIT SATURATE PIXSCALE MP_BAD MP_SAT EXTEND INHERIT END CONTINUE HIERARCH COMMENT
 """)
-
-
-def whole_files(shared: Path | None) -> dict[str, Files]:
-    """Make an object in every layout; `shared` has real files, read where it is there."""
-    found: dict[str, Files] = {}
-    with tempfile.TemporaryDirectory() as name:
-        for layout in ("cube", "one HDU per band", "five files", "Rice"):
-            found[layout] = _written(Path(name), partial(LAYOUTS[layout], made=_MADE))
-        for layout, make in _BY_ASTROPY.items():
-            found[layout] = _written(Path(name), make)
-    for layout in ("cube", "one HDU per band"):
-        for file, content in found[layout].items():
-            found[f"{layout}, gzip"] = {f"{file}.gz": gzip.compress(content, 6, mtime=0)}
-    if shared is not None:
-        for layout, pattern in _REAL.items():
-            path = min(shared.glob(pattern))
-            found[layout] = {path.name: path.read_bytes()}
-    return found
-
-
-_MADE = make_object(2026)
-# Checksums hold the time of writing; files are to be the same every day.
-_DATED = re.compile(rb"(CHECKSUM|DATASUM )= .{70}")
-_UNDATED = rb"\1= '0               '".ljust(CARD - 8 + 2)
-_REAL = {
-    "real HSC cube": "hsc_cubes/*.fits",
-    "real HSC cutout service": "hsc_das_cutouts/2-cutout-*.fits",
-    "simulated HSC stamp": "hsc_like_sim/cutouts/*.fits",
-    "LSST exposure": "lsst_exposure/*.fits",
-    "DESI spectra": "desi/zall*.fits",
-}
-
-
-def _written(folder: Path, write: Callable[[Path], Any]) -> Files:
-    inside = folder / "one"
-    inside.mkdir()
-    write(inside)
-    files = {path.name: _DATED.sub(_UNDATED, path.read_bytes()) for path in inside.iterdir()}
-    shutil.rmtree(inside)
-    return files
-
-
-def _planes() -> np.ndarray:
-    return _MADE[1][:, 16:48, 16:48]
-
-
-def _header() -> fits.Header:
-    """Make the header of an image of `_planes`."""
-    header = fits.Header()
-    for card in _MADE[2] + _MADE[3]:
-        header[card["name"] if len(card["name"]) <= 8 else f"HIERARCH {card['name']}"] = card[
-            "value"
-        ]
-    header["CRPIX1"] -= 16
-    header["CRPIX2"] -= 16
-    return header
-
-
-def _scaled(folder: Path) -> None:
-    unit = fits.PrimaryHDU(_planes(), _header())
-    unit.scale("int16", bscale=0.01, bzero=1.0)
-    unit.header["BLANK"] = -32768
-    unit.writeto(folder / "7.fits")
-
-
-def _bands_last(folder: Path) -> None:
-    data = np.ascontiguousarray(_planes().transpose(1, 2, 0)).astype(float)
-    fits.PrimaryHDU(data, _header()).writeto(folder / "7.fits")
-
-
-def _compressed(method: str, kind: str) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        units: list[Any] = [fits.PrimaryHDU()]
-        for band, plane in zip(BANDS, _planes(), strict=True):
-            data = (plane * 50).astype(kind) if kind != "f4" else plane
-            keys = {"name": f"HSC-{band.upper()}", "compression_type": method}
-            units.append(fits.CompImageHDU(np.maximum(data, 0), _header(), **keys))
-        fits.HDUList(units).writeto(folder / "7.fits")
-
-    return write
-
-
-def _with_masks(folder: Path) -> None:
-    """Write a file per band as the HSC cutout service does: image, mask, variance."""
-    mask = np.zeros((32, 32), np.int32)
-    mask[3:5, 3:9] = 1 << 3
-    planes = {f"MP_{name}": bit for bit, name in enumerate(("BAD", "SAT", "INTRP", "CR", "EDGE"))}
-    for line, (band, plane) in enumerate(zip(BANDS, _planes(), strict=True), start=2):
-        primary = fits.Header({"FILTER": band, "FLUXMAG0": 63095734448.0})
-        units: list[Any] = [fits.PrimaryHDU(header=primary)]
-        kinds = {"IMAGE": plane, "MASK": mask, "VARIANCE": plane * 0 + 1}
-        for kind, data in kinds.items():
-            units.append(fits.ImageHDU(data, _header()))
-            units[-1].header.update({"EXTTYPE": kind} | (planes if kind == "MASK" else {}))
-        name = f"{line}-cutout-HSC-{band.upper()}-8279-pdr2_wide.fits"
-        fits.HDUList(units).writeto(folder / name)
-
-
-def _with_variances(folder: Path) -> None:
-    units: list[Any] = [fits.PrimaryHDU()]
-    for band, plane in zip(BANDS, _planes(), strict=True):
-        units.append(fits.ImageHDU(plane, _header(), name=f"HSC-{band.upper()}"))
-        units.append(fits.ImageHDU(plane * 0 + 1, name=f"HSC-{band.upper()}-VAR"))
-    column = fits.Column("a", "K", array=np.arange(40))
-    units.insert(2, fits.BinTableHDU.from_columns([column]))
-    fits.HDUList(units).writeto(folder / "7.fits")
-
-
-_BY_ASTROPY: dict[str, Callable[[Path], None]] = {
-    "scaled integers": _scaled,
-    "bands fastest": _bands_last,
-    "with variances": _with_variances,
-    "with masks": _with_masks,
-    "Rice, integers": _compressed("RICE_1", "i2"),
-    "GZIP_1 tiles": _compressed("GZIP_1", "f4"),
-    "GZIP_2 tiles": _compressed("GZIP_2", "i4"),
-    "HCOMPRESS": _compressed("HCOMPRESS_1", "i4"),
-    "PLIO": _compressed("PLIO_1", "i2"),
-}
 
 
 def damage(files: Files, rng: random.Random) -> tuple[Files, str]:
@@ -191,11 +66,32 @@ def damage(files: Files, rng: random.Random) -> tuple[Files, str]:
 
 
 def _somewhere(raw: bytearray, rng: random.Random) -> int:
-    """Choose a byte: of a header in half of the cases."""
-    cards = _cards(raw)
-    if cards and rng.random() < 0.5:
-        return rng.choice(cards) + rng.randrange(CARD)
-    return rng.randrange(len(raw)) if raw else 0
+    """Choose a byte: in half of the cases one that decides on others."""
+    if not raw:
+        return 0
+    if rng.random() < 0.5:
+        if raw.startswith(HDF5):
+            return min(rng.choice(_structures(raw)) + rng.randrange(600), len(raw) - 1)
+        if SHARD in raw[:BLOCK] and rng.random() < 0.5:  # its table is the last that is in it
+            return max(0, len(raw) - 1 - rng.randrange(2 * BLOCK))
+        if cards := _cards(raw):
+            return rng.choice(cards) + rng.randrange(CARD)
+    return rng.randrange(len(raw))
+
+
+def _structures(raw: bytearray) -> list[int]:
+    """Return where something begins in an HDF5 file that says where other things are."""
+    marks = (b"TREE", b"HEAP", b"SNOD", b"image\0", b"object_id\0", b"GCOL")
+    return [0, 96, *(at for mark in marks for at in _all(raw, mark))]
+
+
+def _all(raw: bytearray, mark: bytes) -> list[int]:
+    found = []
+    at = raw.find(mark)
+    while at >= 0:
+        found.append(at)
+        at = raw.find(mark, at + 1)
+    return found
 
 
 def _cards(raw: bytearray) -> list[int]:
@@ -225,6 +121,20 @@ def _overwrite_bytes(raw: bytearray, rng: random.Random) -> None:
     fill = rng.choice([b"\0", b"\xff", b" ", b"\n", b"'", b""])
     piece = fill * length if fill else rng.randbytes(length)
     raw[at : at + length] = piece[: len(raw) - at]
+
+
+def _overwrite_number(raw: bytearray, rng: random.Random) -> None:
+    """Put an absurd binary number where one may be: a size, a place, a position."""
+    at = _somewhere(raw, rng)
+    at -= at % rng.choice([1, 4, 8])
+    if rng.random() < 0.3:
+        piece = struct.pack(rng.choice(["<d", ">d"]), rng.choice([NAN, INF, -1, 1e300, 1e-300, 0]))
+    else:
+        numbers = [0, 1, 2, 8, 255, 2**31 - 1, 2**32, 2**40, 2**62, 2**64 - 1, at, len(raw)]
+        piece = rng.choice(numbers).to_bytes(8, rng.choice(["little", "big"]))
+        if rng.random() < 0.3:
+            piece = piece[:4] if piece[:4].strip(b"\0") else piece[4:]
+    raw[at : at + len(piece)] = piece[: len(raw) - at]
 
 
 def _overwrite_value(raw: bytearray, rng: random.Random) -> None:
@@ -294,7 +204,11 @@ def _bomb(raw: bytearray, rng: random.Random) -> None:
         raw += zeros * rng.choice([10, 600])
         return
     at = raw.find(b"\x1f\x8b\x08")
-    if at >= 0:  # a GZIP_1 tile
+    if raw.startswith(HDF5):  # a piece of a dataset
+        if (at := raw.find(b"x^")) >= 0:
+            piece = zlib.compress(bytes(200 << 20), 1)
+            raw[at : at + len(piece)] = piece[: len(raw) - at]
+    elif at >= 0:  # a GZIP_1 tile
         raw[at : at + len(zeros)] = zeros
     # A descriptor of a tile that is as long as the heap or longer.
     elif (start := raw.find(b"ZIMAGE")) >= 0:
@@ -321,6 +235,8 @@ _KINDS: tuple[Callable[[bytearray, random.Random], None], ...] = (
     _flip_bits,
     _flip_bits,
     _overwrite_bytes,
+    _overwrite_number,
+    _overwrite_number,
     _overwrite_value,
     _overwrite_structure,
     _overwrite_structure,

@@ -13,7 +13,7 @@ from photoz_mmae.runs import InspectRun, load_run
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from photoz_mmae.cutouts.inspect.facts import BandFacts, Inspection, Point, UnitFacts
+    from photoz_mmae.cutouts.inspect.facts import BandFacts, Inspection, Objects, Point, UnitFacts
 
 _SHOWN_COLUMNS = 12
 _SHOWN_UNITS = 40
@@ -76,12 +76,20 @@ def _show(console: "Console", found: "Inspection", model: str) -> None:
         together = f", together with {more} more files" if more else ""
         lines.append(("object", found.prediction.object_id + together))
         lines.append(("predict", f"{flags}{why} (model {model})"))
+    lines += [("predict", f"{_objects(found.objects)} (model {model})")] if found.objects else []
     for name, text in lines:
         console.print(f"  [cyan]{name:<9}[/cyan] {escape(text)}".rstrip())
     for text in found.notes:
         console.print(f"  [yellow]note:[/yellow]     {escape(text)}")
     for text in found.wrong:
         console.print(f"  [bold red]wrong:[/bold red]    {escape(text)}")
+
+
+def _objects(objects: "Objects") -> str:
+    which = f"the first {objects.read} of {objects.count:,}" if objects.count > objects.read else ""
+    flags = ", ".join(f"{name} {number}" for name, number in objects.flags.items()) or "no flags"
+    why = f"; {objects.reason}" if objects.reason else ""
+    return f"{which or f'{objects.count} objects'}: {flags}{why}"
 
 
 def _units(units: "Sequence[UnitFacts]") -> list[tuple[str, str]]:

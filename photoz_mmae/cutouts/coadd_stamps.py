@@ -22,7 +22,7 @@ from photoz_mmae.cutouts.fill_row import CAUTION_RADIUS, SCALE_TOLERANCE, around
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.pixels import Unusable
-from photoz_mmae.cutouts.placing import MAX_FLUX, corners, place
+from photoz_mmae.cutouts.placing import MAX_FLUX, corners, is_pixel_scale, place
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
@@ -128,6 +128,8 @@ def _fill_band(
     wcs = read_wcs(band.header)
     if wcs is None:
         raise Damaged("no WCS in its header any more")
+    if not is_pixel_scale(wcs.pixel_scale):
+        raise Damaged(f"pixels of {wcs.pixel_scale:.3g} arcsec by its WCS")
     x, y = wcs.to_pixels(batch.ra[rows], batch.dec[rows])
     if not np.isfinite(x + y).all():
         raise Damaged("its WCS is not what it was when its objects were looked for")

@@ -174,7 +174,8 @@ def mask_bits(header: Header) -> MaskBits:
 def where(mask: NDArray[Any], bits: int) -> NDArray[np.bool_]:
     """Say of every pixel of a mask, of any shape and number type, whether one of `bits` is set."""
     if mask.dtype.kind not in "iu":
-        mask = np.nan_to_num(mask).astype(np.int64)
+        known = np.abs(mask) < 2.0**63  # neither NaN nor beyond what has bits
+        mask = np.where(known, mask, 0).astype(np.int64)
     # The sign bit is a plane like any other.
     low = bits & ((1 << 8 * mask.dtype.itemsize) - 1)
     wanted = np.array(low, f"u{mask.dtype.itemsize}").astype(mask.dtype)

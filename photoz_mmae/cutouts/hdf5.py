@@ -11,6 +11,7 @@ datasets are as if they were not there.
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -129,7 +130,7 @@ def fill_from_hdf5(
             with _opened(source.files[0]) as file:
                 _fill_run(batch, row, _images(file), facts, start, count, wanted, source)
         except Exception as error:  # whatever is wrong with it, its objects have rows
-            give_up(batch, range(row, row + count), start, source, _shortened(error))
+            give_up(batch, range(row, row + count), start, source, shortened(error))
             continue
         some = slice(start, start + count)
         batch.object_id[row : row + count] = facts.object_id[some]
@@ -165,7 +166,7 @@ def _fill_run(
                     batch.reason[row + one] = error.reason
                 except Exception as error:
                     rows = range(row + one, row + one + 1)
-                    give_up(batch, rows, start + one, source, _shortened(error))
+                    give_up(batch, rows, start + one, source, shortened(error))
 
 
 def _fill_block(
@@ -297,6 +298,8 @@ def _text(value: Any) -> str:
     return printable(text.strip())
 
 
-def _shortened(error: BaseException) -> Damaged:
-    """Say what HDF5 says, without the inner workings it adds."""
-    return Damaged(getattr(error, "strerror", None) or str(error).partition(" (")[0])
+def shortened(error: BaseException) -> Damaged:
+    """Say what HDF5 says, and the beginning of why, without the inner workings it adds."""
+    outer, _, inner = str(error).partition(" (")
+    why = re.split(r"[:)]", inner)[0]
+    return Damaged(getattr(error, "strerror", None) or (f"{outer}: {why}" if why else outer))

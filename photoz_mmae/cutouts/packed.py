@@ -131,14 +131,19 @@ def _fill_run(
     for name, images in (("VARIANCE", batch.variance), ("SATURATED", batch.saturated)):
         if name in shard.pixels:
             for k, plane in cut.planes:
-                images[rows, k, *cut.box] = shard.pixels[name][some, plane, *cut.inside]
+                values = shard.pixels[name][some, plane, *cut.inside]
+                good = (values > 0) & (values < np.inf)
+                images[rows, k, *cut.box] = values if good.all() else np.where(good, values, 0)
             batch.written[rows] = True
 
     batch.ra[rows], batch.dec[rows] = _sky(table["ra"], table["dec"])
     x, y = table["x"], table["y"]
     on_it = (x >= -0.5) & (x <= side - 0.5) & (y >= -0.5) & (y <= side - 0.5)
-    batch.x[rows] = np.where(on_it, x - cut.inside[1].start + cut.box[1].start, np.nan)
-    batch.y[rows] = np.where(on_it, y - cut.inside[0].start + cut.box[0].start, np.nan)
+    # Only what holds no image has its target elsewhere, unless the table is damaged.
+    unknown = np.where(alive.any(axis=1), (side - 1) / 2, np.nan)
+    x, y = np.where(on_it, x, unknown), np.where(on_it, y, unknown)
+    batch.x[rows] = x - cut.inside[1].start + cut.box[1].start
+    batch.y[rows] = y - cut.inside[0].start + cut.box[0].start
     scale = table["pixel_scale"]
     scale = np.where((scale > 1e-3) & (scale < 1e3), scale, np.nan)
     if batch.raw is not None:
@@ -146,15 +151,19 @@ def _fill_run(
     other = np.abs(scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE
     batch.scale[rows] = np.where(other, scale, wanted.pixel_scale)
 
-    stored = table["flags"]
+    stored = _one_reason(table["flags"])
     flags = stored & _KEPT
     flags |= np.where(other, int(Flag.OTHER_PIXEL_SCALE), 0).astype(np.int32)
     flags |= _pixel_flags(stored, batch.missing[rows], nonfinite, alive, cut)
-    batch.flags[rows] = flags
-    batch.bands_used[rows] = (alive << np.arange(alive.shape[1])).sum(axis=1)
     lost = stored & _LOST != 0
+    batch.flags[rows] = np.where(lost, stored & _LOST, flags)
+    batch.bands_used[rows] = (alive << np.arange(alive.shape[1])).sum(axis=1)
     for n in np.flatnonzero(lost):
-        batch.reason[rows.start + n] = shard.reason[some.start + n]
+        row = rows.start + n
+        batch.reason[row] = shard.reason[some.start + n] or "the shard does not say why"
+        batch.images[row], batch.missing[row], batch.bands_used[row] = 0, True, 0
+        batch.saturated[row], batch.variance[row], batch.written[row] = False, 0, True
+        batch.x[row] = batch.y[row] = np.nan
     for n in np.flatnonzero(~alive.all(axis=1) & ~lost):
         there = {wanted.bands[k] for k, plane in cut.planes if np.isfinite(factor[n, plane])}
         try:
@@ -162,6 +171,12 @@ def _fill_run(
         except Unusable as error:
             batch.flags[rows.start + n] |= error.flag
             batch.reason[rows.start + n] = error.reason
+
+
+def _one_reason(flags: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep the first of two flags without redshift: no reader sets both, a damaged table may."""
+    both = flags & _LOST == _LOST
+    return np.where(both, flags & ~int(Flag.WRONG_SIZE), flags)
 
 
 def _sky(

@@ -152,7 +152,7 @@ def _decoded(
         except Exception as error:  # fitsio raises many kinds: all mean that it cannot
             # The last status is this one's; cfitsio repeats what went wrong before.
             status = [line for line in str(error).splitlines() if "status" in line]
-            reason = status[-1] if status else f"{type(error).__name__}: {error}"
+            reason = status[-1] if status else f"cfitsio says: {error}"
             raise Damaged(f"a compressed image: {reason}") from error
     finally:
         os.close(alone)

@@ -85,8 +85,8 @@ def corner(position: float, size: int) -> int:
 
 
 def corners(positions: NDArray[np.float64], size: int) -> NDArray[np.intp]:
-    """Do as `corner` with n positions."""
-    return np.floor(positions - (size - 1) / 2 + 0.51).astype(np.intp)
+    """Do as `corner` with n positions; those far from any image come no farther than 1e9."""
+    return np.floor(positions - (size - 1) / 2 + 0.51).clip(-1e9, 1e9).astype(np.intp)
 
 
 def overlap(
@@ -255,9 +255,14 @@ def _scale_into(images: NDArray[np.float32], pixels: NDArray[Any], factor: float
 
 
 def file_pixel_scale(plane: Planes, wcs: Wcs | None) -> float | None:
-    """Return arcsec per pixel from the WCS, else PIXSCALE, else None."""
+    """Return arcsec per pixel from the WCS, else PIXSCALE, else None; also where it is absurd."""
     scale = wcs.pixel_scale if wcs else plane.number("PIXSCALE")
-    return scale if scale and scale > 0 else None
+    return scale if scale and is_pixel_scale(scale) else None
+
+
+def is_pixel_scale(scale: float) -> bool:
+    """Whether an image can have pixels of so many arcsec."""
+    return 1e-3 < scale < 1e3
 
 
 def _centre(plane: Planes) -> tuple[float, float]:

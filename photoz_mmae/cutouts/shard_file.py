@@ -35,6 +35,7 @@ from photoz_mmae.cutouts.headers import (
     reader,
     walk_headers,
 )
+from photoz_mmae.cutouts.ids import printable
 
 FORMAT = "photoz-mmae shard"
 VERSION = 1
@@ -186,8 +187,8 @@ def open_shard(path: str, mtime_ns: int, size: int) -> Shard:
     return Shard(
         bands=bands,
         pixels=pixels,
-        object_id=[_unescaped(text) for text in table.pop("object_id").tolist()],
-        reason=[_unescaped(text) for text in table.pop("reason").tolist()],
+        object_id=[printable(_unescaped(text)) for text in table.pop("object_id").tolist()],
+        reason=[printable(_unescaped(text)) for text in table.pop("reason").tolist()],
         table=table,
         file=file,
         length=len(file),

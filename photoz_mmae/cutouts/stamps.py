@@ -128,6 +128,8 @@ def put_stamps(
                 missing[block][:, :, *cut.box] = False
             if not is_float32:
                 target[...] = values
+    absent = np.nonzero(~there)
+    images[absent], missing[absent] = 0, True
     batch.written[rows] = ~(alive & whole & there).all(axis=1) | (not cut.plain)
     return alive & there, ~whole & there
 

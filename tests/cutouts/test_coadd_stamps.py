@@ -170,3 +170,19 @@ def test_assignment_to_patches(tmp_path):
         named = TractPatch([pair], everywhere)
         assert assign(patches, ra, dec, named)[0].tolist() == expected, pair
     assert assign(patches, ra[4:], dec[4:])[0].tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("keys", [{"CD1_1": 1e-320}, {"CRPIX1": 1e300}, {"CRVAL2": -70.0}])
+def test_a_wcs_damaged_since_the_objects_were_looked_for(tmp_path, keys):
+    head = head_of()
+    path = tmp_path / "field_g.fits"
+    units(np.ones(SHAPE, np.float32), None, None, head, "image").writeto(path)
+    ra, dec = np.array([wcs_of_patch().to_sky(70.0, 600.0)]).T
+    objects = CoaddObjects(find_coadds(str(tmp_path), "g"), pa.array(["7"]), ra, dec)
+    assert objects[0].bands == "g"
+    for key, value in keys.items():
+        head[key] = value
+    units(np.ones(SHAPE, np.float32), None, None, head, "image").writeto(path, overwrite=True)
+    batch = read_batch(list(objects), Wanted(("g",), SIZE, SCALE))
+    assert batch.flags[0] & (Flag.READ_ERROR | Flag.NO_FINITE_PIXELS)
+    assert batch.reason[0].isprintable() and "Error" not in batch.reason[0]

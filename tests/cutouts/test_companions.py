@@ -157,3 +157,9 @@ def test_a_variance_that_nobody_filled_in(values: np.ndarray) -> None:
     assert not variance.any()
     assert not missing.any()
     assert not variance_of(np.zeros(4), -1)[1].any()
+
+
+def test_what_has_no_bits_has_none_set() -> None:
+    mask = np.array([np.nan, np.inf, -np.inf, 1e300, 2.0**63, 4.0, 3.0])
+    with np.errstate(all="raise"):
+        assert where(mask, 4).tolist() == [False] * 5 + [True, False]

@@ -224,6 +224,15 @@ def test_what_a_decoder_would_believe_is_checked(tmp_path: Path, key: bytes, val
     assert "HDU 1" in batch.reason[0]
 
 
+@pytest.mark.parametrize("step", [1e-320, 1e-30, 1e30])
+def test_pixels_of_no_size_that_pixels_have(tmp_path: Path, step: float) -> None:
+    write_cube(tmp_path / "7.fits", galaxy(), header(CDELT1=step, CDELT2=step))
+    batch = read(source(tmp_path / "7.fits"))
+    assert batch.reason == [""]
+    assert batch.scale[0] == SCALE
+    assert not batch.flags[0] & Flag.OTHER_PIXEL_SCALE
+
+
 def test_two_headers_run_together_are_survived(tmp_path: Path) -> None:
     # cfitsio, made to pass by such a table, corrupts its memory.
     content = tables(tmp_path / "7.fits")

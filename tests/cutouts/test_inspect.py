@@ -1,16 +1,19 @@
 """`photoz-mmae inspect` on files of every kind, whole and damaged, as users call it."""
 
+import gzip
 import json
 import random
 import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from cutout_files import BANDS, galaxy, header, hsc_names, write_cube, write_mef
+from test_shards import pack
 
 from photoz_mmae.cli import main as cli
 from photoz_mmae.cutouts.batch import Wanted
@@ -209,6 +212,49 @@ def test_damage_anywhere_is_survived_and_told(tmp_path: Path, shared_data: Path)
             (found,) = inspect_files([str(path)], WANTED)
             assert json.dumps(found.as_json(), allow_nan=False)
         shutil.copyfile(file, path)
+
+
+def test_files_of_several_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cutouts = tmp_path / "cutouts"
+    cutouts.mkdir()
+    for n in range(3):
+        planes = galaxy()
+        planes[:, :, 0] = np.nan if n == 1 else 1
+        write_cube(cutouts / f"{n}.fits", planes, header(BANDS="grizy"))
+    (cutouts / "3.fits").write_bytes(b"")
+    pack(cutouts, tmp_path / "shards", image_size=24)
+    shard = tmp_path / "shards" / "shard-000000.fits"
+    many = tmp_path / "m.hdf5"
+    with h5py.File(many, "w") as file:
+        file["image"] = np.stack([galaxy()] * 300)
+    (one, two), code = inspect(capsys, shard, many)
+    assert code == 0
+    assert one["what"] == "packed shard of 4 objects"
+    flags = {"READ_ERROR": 1, "NONFINITE_PIXELS": 1, "PADDED": 3}
+    reason = f"{cutouts / '3.fits'}: empty file"
+    assert one["objects"] == {"count": 4, "read": 4, "flags": flags, "reason": reason}
+    assert two["what"] == "GalaxiesML HDF5, 300 objects with images of 5 x 24 x 24"
+    assert two["objects"] == {"count": 300, "read": 256, "flags": {"PADDED": 256}, "reason": ""}
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", str(many)])
+    assert "predict   the first 256 of 300: PADDED 256 (model small)" in capsys.readouterr().out
+
+    content = shard.read_bytes()
+    for card, wrong in (("NOBJECTS=                    x", "NOBJECTS is no integer"),):
+        at = content.index(card[:10].encode())
+        shard.write_bytes(content[:at] + card.encode() + content[at + len(card) :])
+        (found,), code = inspect(capsys, shard)
+        assert code == 4
+        assert any(wrong in line for line in found["wrong"])
+    gzipped = tmp_path / "s.fits.gz"
+    gzipped.write_bytes(gzip.compress(content))
+    (found,), code = inspect(capsys, gzipped)
+    assert code == 4
+    assert "gunzip it" in found["wrong"][0]
+    many.write_bytes(many.read_bytes()[:5000])
+    (found,), code = inspect(capsys, many)
+    assert code == 4
+    assert found["wrong"] == ["Unable to synchronously open file: truncated file"]
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,3 +180,48 @@ def test_a_table_of_other_columns(content, tmp_path):
         path.write_bytes(content.replace(name, b"'" + b"Q" * (len(name) - 2) + b"'"))
         assert (read(path).flags == Flag.READ_ERROR).all()
     assert struct.unpack(">f", content[5760:5764])[0] == pytest.approx(galaxy((16, 16))[0, 0, 0])
+
+
+def test_texts_and_flags_of_a_damaged_table_are_cleaned(content, tmp_path):
+    """Texts can be shown; flags are those there are, one without redshift, and a reason for it."""
+    from astropy.io import fits
+
+    path = tmp_path / "s.fits"
+    path.write_bytes(content)
+    with fits.open(path, mode="update") as file:
+        rows = file["OBJECTS"].data
+        rows["object_id"][:2] = ["", "\x01"]
+        rows["reason"][3] = "\x02"
+        rows["flags"] = [0, -1, Flag.READ_ERROR, Flag.WRONG_SIZE, 1 << 30, Flag.NO_FINITE_PIXELS]
+        rows["x"][4] = np.nan
+    batch = read(path)
+    assert batch.object_id[:3] == ["s#0", r"\x01", "2"]
+    assert batch.flags.tolist() == [
+        0,
+        Flag.READ_ERROR,
+        Flag.READ_ERROR,
+        Flag.WRONG_SIZE,
+        0,
+        0,
+    ]
+    untold = "the shard does not say why"
+    assert batch.reason == ["", untold, untold, r"\x02", "", ""]
+    lost = [1, 2, 3]
+    assert not batch.images[lost].any()
+    assert batch.missing[lost].all()
+    assert not batch.bands_used[lost].any()
+    assert np.isnan(batch.x[lost]).all()
+    assert batch.x[4] == 7.5
+
+
+def test_a_band_without_a_factor_is_none(content, tmp_path):
+    from astropy.io import fits
+
+    path = tmp_path / "s.fits"
+    path.write_bytes(content)
+    with fits.open(path, mode="update") as file:
+        file["OBJECTS"].data["factor"][2, 1] = np.nan
+    batch = read(path)
+    assert batch.flags[2] & Flag.MISSING_BAND
+    assert batch.bands_used[2] == 0b11101
+    assert batch.missing[2, 1].all()

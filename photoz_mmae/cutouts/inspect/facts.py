@@ -92,6 +92,26 @@ class Prediction:
 
 
 @dataclass
+class Objects:
+    """Objects of a shard or an HDF5 file.
+
+    Attributes
+    ----------
+    count, read : int
+        How many the file holds; how many of them, the first, were read.
+    flags : dict of str to int
+        How many of those got each flag.
+    reason : str
+        Why the first without redshift has none.
+    """
+
+    count: int
+    read: int
+    flags: dict[str, int]
+    reason: str
+
+
+@dataclass
 class Inspection:
     """All that is said of a file; `wrong` is empty when it is fine."""
 
@@ -103,6 +123,7 @@ class Inspection:
     target: Point | None = None
     centre: Point | None = None
     prediction: Prediction | None = None
+    objects: Objects | None = None
     notes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 

@@ -10,8 +10,9 @@ from photoz_mmae.cutouts.binary_table import columns
 from photoz_mmae.cutouts.companions import Companions, find_companions
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.headers import BLOCK, MAX_FILE, Damaged, Header, ReadAt, walk_headers
-from photoz_mmae.cutouts.ids import is_fits_name, printable
+from photoz_mmae.cutouts.ids import is_fits_name, is_hdf5_name, printable
 from photoz_mmae.cutouts.inspect.checksums import wrong_checksums
+from photoz_mmae.cutouts.inspect.containers import look_at_objects
 from photoz_mmae.cutouts.inspect.facts import Inspection, Prediction, UnitFacts
 from photoz_mmae.cutouts.inspect.images import locate_target, look_at_images
 from photoz_mmae.cutouts.inspect.kinds import name_kind
@@ -20,6 +21,7 @@ from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.pixels import Unusable
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.read_ahead import open_large
+from photoz_mmae.cutouts.shard_file import objects_in
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -79,13 +81,16 @@ def _look_at(path: str, source: Source, wanted: Wanted, found: Inspection) -> No
     with open_large(path) as read_at:
         if read_at(0, 9) == b"SIMPLE  =":
             headers = _look_at_fits(read_at, wanted, found)
-            is_object = not found.what.startswith("packed shard")
-            if is_object and any(unit.role == "image" for unit in found.units):
+            if found.what.startswith("packed shard"):
+                look_at_objects(path, wanted, found)
+            elif find_companions(headers):
                 _predict(source, headers, wanted, found)
             return
     if is_fits_name(path):
         found.wrong.append("its name says FITS, its content does not")
     found.what, found.units = describe_other(Path(path))
+    if is_hdf5_name(path):
+        look_at_objects(path, wanted, found)
 
 
 def _look_at_fits(read_at: ReadAt, wanted: Wanted, found: Inspection) -> list[Header]:
@@ -100,6 +105,7 @@ def _look_at_fits(read_at: ReadAt, wanted: Wanted, found: Inspection) -> list[He
     except Damaged as error:
         damaged = str(error)
     found.what = name_kind(headers)
+    is_sky = "not a cutout" not in found.what
     companions = find_companions(headers)
     begin = 0
     whole = set()
@@ -108,10 +114,18 @@ def _look_at_fits(read_at: ReadAt, wanted: Wanted, found: Inspection) -> list[He
         if not header.data_size or (end <= MAX_FILE and read_at(end - 1, 1)):
             whole.add(header.index)
         is_whole = header.index in whole
-        found.units.append(_unit(header, companions, begin if is_whole else None, read_at, found))
+        unit = _unit(header, companions, begin if is_whole else None, read_at, found)
+        if not is_sky and unit.role in ("image", "not of the sky"):
+            unit.role = ""  # of a spectrum
+        found.units.append(unit)
         begin = header.data_start + -(-header.data_size // BLOCK) * BLOCK
     if damaged:
         found.wrong.append(damaged)
+    elif headers:
+        try:
+            objects_in(headers[0])
+        except Damaged as error:
+            found.wrong.append(str(error))
     # Of what is cut off no more is said.
     companions = {
         image: Companions(
@@ -122,7 +136,7 @@ def _look_at_fits(read_at: ReadAt, wanted: Wanted, found: Inspection) -> list[He
         for image, own in companions.items()
         if image in whole
     }
-    if companions and "not a cutout" not in found.what:
+    if companions and is_sky:
         look_at_images(headers, companions, read_at, wanted.bands, found)
     return headers
 
@@ -140,9 +154,9 @@ def _unit(
         unit.kind = "image"
         unit.shape = " x ".join(str(length) for length in header.shape)
         bits = header.integer("ZBITPIX" if header.is_compressed else "BITPIX")
-        unit.type = f"{'float' if bits < 0 else 'int'}{abs(bits)}"
+        unit.type = "uint8" if bits == 8 else f"{'float' if bits < 0 else 'int'}{abs(bits)}"
         unit.compression = header.text("ZCMPTYPE") if header.is_compressed else ""
-        unit.role = _role(header.index, companions)
+        unit.role = _role(header, companions)
     elif header.is_table:
         unit.kind = "table"
         unit.role = header.text("AR_NAME")
@@ -164,7 +178,10 @@ def _unit(
     return unit
 
 
-def _role(index: int, companions: dict[int, Companions]) -> str:
+def _role(header: Header, companions: dict[int, Companions]) -> str:
+    index = header.index
+    if header.text("EXTNAME") == "SATURATED":
+        return "saturated pixels"
     if index in companions:
         return "image"
     for image, own in companions.items():

@@ -57,12 +57,17 @@ def describe_other(path: Path) -> Content:
 def _hdf5(path: Path) -> Content:
     import h5py
 
+    from photoz_mmae.cutouts.hdf5 import shortened
+
     shapes = {}
     inside = []
-    with h5py.File(path) as file:
-        for name, item in islice(_datasets(file, ""), _MOST):
-            shapes[name] = item.shape
-            inside.append(UnitFacts(name, "dataset", _by(item.shape), str(item.dtype)))
+    try:
+        with h5py.File(path, locking=False) as file:
+            for name, item in islice(_datasets(file, ""), _MOST):
+                shapes[name] = item.shape
+                inside.append(UnitFacts(name, "dataset", _by(item.shape), str(item.dtype)))
+    except Exception as error:
+        raise InputError(str(shortened(error))) from error
     image = shapes.get("image", ())
     if len(image) != 4:
         return "HDF5 file without images: not a cutout", inside
