@@ -148,7 +148,7 @@ def test_padding_bad_pixels_and_absurd_scales(tmp_path: Path) -> None:
         tmp_path / "2.fits", np.abs(rng.normal(0, 1, (5, 54, 54))), other_scale((54, 54), 0.2)
     )
     assert not read(whole).flags[0] & Flag.PADDED
-    for n, scale in enumerate((1e-3, 60.0)):
+    for n, scale in enumerate((2e-3, 60.0)):
         absurd = write_cube(tmp_path / f"{n + 3}.fits", planes, other_scale((40, 40), scale))
         assert read(absurd).flags[0] & Flag.OTHER_PIXEL_SCALE
 
