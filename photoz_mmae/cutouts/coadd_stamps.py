@@ -265,11 +265,11 @@ def _cut_variance(
         values, np.dtype(np.float64), np.arange(len(rows)), left, bottom, size
     ):
         for n, row in enumerate(rows[some]):
-            variance, infinite = variance_of(cut[n], band.power)
+            variance, infinite = variance_of(cut[n], band.power, band.factor)
             missing = batch.missing[row, k]
             missing |= infinite
             variance[missing] = 0
-            batch.variance[row, k] = variance * np.float32(band.factor**2)
+            batch.variance[row, k] = variance
             batch.images[row, k][missing] = 0
     batch.written[rows] = True
 

@@ -183,7 +183,9 @@ def where(mask: NDArray[Any], bits: int) -> NDArray[np.bool_]:
     return is_set
 
 
-def variance_of(values: NDArray[Any], power: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def variance_of(
+    values: NDArray[Any], power: int, factor: float = 1.0
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Make variances of what stands in a variance's HDU.
 
     Parameters
@@ -192,17 +194,19 @@ def variance_of(values: NDArray[Any], power: int) -> tuple[NDArray[np.float32], 
         Of any shape and number type.
     power : int
         As in `Companions`.
+    factor : float
+        Brings the image's pixels to the unit in which the variance is wanted.
 
     Returns
     -------
     variance : ndarray of float32
-        In the image's unit, squared; 0 where it is not known: not above zero, or missing.
+        In that unit, squared; 0 where it is not known: not above zero, or missing.
     missing : ndarray of bool
         Nothing was measured: the variance is infinite or NaN, the inverse one zero. All False
         where that would be every pixel: then nobody filled the HDU in.
     """
     with np.errstate(all="ignore"):
-        variance = np.asarray(values, np.float64) ** power
+        variance = np.asarray(values, np.float64) ** power * factor**2
     missing = ~np.isfinite(variance)
     if missing.all():
         missing = np.zeros_like(missing)

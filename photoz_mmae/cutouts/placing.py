@@ -236,8 +236,8 @@ def place_companions(
         saturated[box] |= where(pixels, place.bits.saturated)
     missing |= unmeasured
     if planes.variances is not None:
-        values, infinite = variance_of(planes.variances[k], place.power)
-        variance[box] = values[inside] * factor**2
+        values, infinite = variance_of(planes.variances[k], place.power, factor)
+        variance[box] = values[inside]
         missing[box] |= infinite[inside]
     image[missing] = 0
     variance[missing] = 0

@@ -163,3 +163,10 @@ def test_what_has_no_bits_has_none_set() -> None:
     mask = np.array([np.nan, np.inf, -np.inf, 1e300, 2.0**63, 4.0, 3.0])
     with np.errstate(all="raise"):
         assert where(mask, 4).tolist() == [False] * 5 + [True, False]
+
+
+def test_a_variance_too_large_for_float32_once_scaled_is_unknown() -> None:
+    values = np.array([1e-3, 1e30, 4.0])
+    variance, missing = variance_of(values, 1, factor=1e6)
+    assert variance.tolist() == pytest.approx([1e9, 0.0, 4e12])
+    assert not missing.any()
