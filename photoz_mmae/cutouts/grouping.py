@@ -8,8 +8,8 @@ Opening a file takes longer than all the rest, so where there are many only some
 - Bands by name (`photoz_mmae.cutouts.bands`). The first, the middle and the last group of a folder
   are looked into. Where one of their files holds several images, the names of that folder mean
   something else, and every group is looked into.
-- Bands by header. The first, the middle and the last file that is left in a folder are looked
-  into. Where one of them holds a single image with two axes, says of what band it is (EXTNAME,
+- Bands by header. Of the files that are left in a folder all are looked into where they are few,
+  else the first, the middle and the last. Where one of these holds a single image with two axes, says of what band it is (EXTNAME,
   FILTER or BAND) and of what object (OBJECT_ID; without it OBJECT, RA_TARG and DEC_TARG, those
   that are there), every one is looked into, and those of the same object go together. Where that
   makes two files of one band the headers name a field rather than an object, and each file of it
@@ -34,6 +34,9 @@ from photoz_mmae.cutouts.source_list import FileList, SourceList
 
 COMMON = 8
 """Files of one size from which on not all of them are opened."""
+
+FEW = 24
+"""Files of which the headers are all looked at."""
 
 Indices = NDArray[np.int64]
 
@@ -147,7 +150,7 @@ def _header_groups(files: FileList, rest: Indices) -> BandGroups:
     found: dict[tuple[int, Hashable], list[tuple[int, int]]] = {}
     pools, others = _pools(rest, 3, files.folder)
     for pool in [*pools, others]:
-        if any(look(_first_middle_last(pool))):
+        if len(pool) <= FEW or any(look(_first_middle_last(pool))):
             for file, image in zip(pool.tolist(), look(pool), strict=True):
                 if image is not None:
                     key = (int(files.folder[file]), image.key)
