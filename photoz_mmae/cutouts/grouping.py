@@ -9,11 +9,11 @@ Opening a file takes longer than all the rest, so where there are many only some
   are looked into. Where one of their files holds several images, the names of that folder mean
   something else, and every group is looked into.
 - Bands by header. Of the files that are left in a folder all are looked into where they are few,
-  else the first, the middle and the last. Where one of these holds a single image with two axes, says of what band it is (EXTNAME,
-  FILTER or BAND) and of what object (OBJECT_ID; without it OBJECT, RA_TARG and DEC_TARG, those
-  that are there), every one is looked into, and those of the same object go together. Where that
-  makes two files of one band the headers name a field rather than an object, and each file of it
-  stays an object of its own.
+  else the first, the middle and the last. Where one of these holds a single image with two axes,
+  says of what band it is (EXTNAME, FILTER or BAND) and of what object (OBJECT_ID; without it
+  OBJECT, RA_TARG and DEC_TARG, those that are there), every one is looked into, and those of the
+  same object go together. Where that makes two files of one band the headers name a field rather
+  than an object, and each file of it stays an object of its own.
 
 Folders with fewer files (or groups) than that are taken together, as if they were one.
 """
