@@ -116,7 +116,8 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
     )
 
     with signals_held():  # a library whose import is cut off cannot be imported again
-        from photoz_mmae.training.loop import Watcher, train
+        from photoz_mmae.training.loop import train
+        from photoz_mmae.training.trainer import Watcher
         from photoz_mmae.training_sets.training_set import counted
 
     console = Console(stderr=True)

@@ -34,6 +34,8 @@ class Progress:
     best_epoch : int
         The one of least validation loss; counted from 1.
     best_loss : float
+    validation : list of float
+        Validation losses of the epochs.
     seconds : float
         Wall-clock time so far.
     pieces : int
@@ -45,6 +47,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     best_loss: float = float("inf")
+    validation: list[float] = field(default_factory=list)
     seconds: float = 0.0
     pieces: int = 1
 

@@ -54,11 +54,12 @@ class Objective(Protocol):
 
 
 def make_objective(
-    network: MMAE | PublishedMMAE, schedule: Schedule, precision: torch.dtype = torch.float32
+    network: torch.nn.Module, schedule: Schedule, precision: torch.dtype = torch.float32
 ) -> Objective:
     """Choose the objective of a network; `precision` is that of its matrix products."""
     if isinstance(network, MMAE):
         return MMAEObjective(network, schedule, precision)
+    assert isinstance(network, PublishedMMAE)  # there is no third
     return PublishedObjective(network, schedule, precision)
 
 

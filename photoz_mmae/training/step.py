@@ -77,7 +77,7 @@ class Stepper:
         Follows the weights.
     pieces : Pieces
     clip_norm : float
-        The gradient's norm is clipped there.
+        The gradient's norm is clipped there; 0: it never is.
     """
 
     def __init__(
@@ -94,9 +94,7 @@ class Stepper:
         self._pieces = pieces
         self._clip_norm = clip_norm
 
-    def step(
-        self, batch: TrainingBatch, factor: float, seed: tuple[int, int, int]
-    ) -> dict[str, float]:
+    def step(self, batch: TrainingBatch, factor: float, seed: tuple[int, ...]) -> dict[str, float]:
         """Make one step at `factor` of the learning rate; returns the losses.
 
         Parameters
@@ -128,7 +126,8 @@ class Stepper:
                 "--overwrite"
             )
         set_rate(self._optimizer, factor)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self._clip_norm)
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self._clip_norm)
         self._optimizer.step()
         if self._average is not None:
             self._average.update_parameters(network)

@@ -6,7 +6,8 @@ import pytest
 
 from photoz_mmae.cli.main import main
 from photoz_mmae.runs import TrainRun
-from photoz_mmae.training.loop import Watcher, train
+from photoz_mmae.training.loop import train
+from photoz_mmae.training.trainer import Watcher
 
 WAVE = 3612 + 24.0 * np.arange(259)
 

@@ -11,7 +11,7 @@ from blobs import arguments, call, run
 from safetensors.numpy import load_file
 
 from photoz_mmae.errors import StoppedError
-from photoz_mmae.training import loop
+from photoz_mmae.training import trainer
 
 COMMAND = [sys.executable, "-m", "photoz_mmae.cli.main"]
 
@@ -65,11 +65,11 @@ def test_killed_between_checkpoints(training_file, tmp_path, monkeypatch):
 
     def die(epoch, objects, loss):
         steps.append((epoch, objects))
-        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1 if len(steps) < 5 else 1e9)
+        monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1 if len(steps) < 5 else 1e9)
         if len(steps) == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
     with pytest.raises(KeyboardInterrupt):
         call(training_file, tmp_path / "killed", on_step=die, **settings)
     call(
