@@ -1,0 +1,73 @@
+"""How a network is trained: for how long, by which optimiser, at which learning rate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from photoz_mmae.model.presets import Schedule
+from photoz_mmae.training.schedule import make_optimizer, rate_factor
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Where a training is, as far as its learning rate may depend on it.
+
+    Attributes
+    ----------
+    step : int
+        Steps that were made before this one.
+    steps : int
+        Of all epochs together.
+    steps_per_epoch : int
+    validation : tuple of float
+        Validation losses of the epochs that are done.
+    """
+
+    step: int
+    steps: int
+    steps_per_epoch: int
+    validation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    patience : int
+        Training ends after so many epochs without a lower validation loss; 0: it never does.
+    clip_norm : float
+        The gradient's norm is clipped there; 0: it never is.
+    ema : float
+        Decay per step of the weights' moving average, which is what is validated and kept;
+        0: none is taken.
+    optimizer : callable of nn.Module
+        Makes the optimiser.
+    rate : callable of Pace
+        Factor on the optimiser's own learning rates.
+    """
+
+    epochs: int
+    batch_size: int
+    patience: int
+    clip_norm: float
+    ema: float
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    rate: Callable[[Pace], float]
+
+
+def course_of(schedule: Schedule) -> Course:
+    """Return the course that a preset describes."""
+    return Course(
+        epochs=schedule.epochs,
+        batch_size=schedule.batch_size,
+        patience=schedule.patience,
+        clip_norm=schedule.clip_norm,
+        ema=schedule.ema,
+        optimizer=lambda network: make_optimizer(network, schedule),
+        rate=lambda pace: rate_factor(pace.step, pace.steps, schedule.warmup),
+    )

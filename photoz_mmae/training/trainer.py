@@ -1,0 +1,238 @@
+"""A training under way: steps, epochs, validation, checkpoints; whatever the network is."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.errors import StoppedError
+from photoz_mmae.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from photoz_mmae.training.course import Course, Pace
+from photoz_mmae.training.events import Events
+from photoz_mmae.training.folder import append_metrics, drop_metrics
+from photoz_mmae.training.objectives import Objective
+from photoz_mmae.training.schedule import make_average
+from photoz_mmae.training.scores import Scored, score
+from photoz_mmae.training.step import Pieces, Stepper
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
+
+CHECKPOINT_SECONDS = 180.0
+"""A kill costs at most so much work, and a step."""
+
+MakeObjective = Callable[[nn.Module, torch.dtype], Objective]
+"""Objective of a network, whose matrix products have the given precision."""
+
+
+@dataclass
+class Watcher:
+    """Whom the loop tells how it goes; each is called with what its name says.
+
+    Attributes
+    ----------
+    on_note : callable of str
+        A line for the user.
+    on_start : callable of (objects for training, epochs, epochs done, steps done of the next)
+    on_step : callable of (epoch, objects so far in it, total loss)
+    on_epoch : callable of one record of `metrics.jsonl`
+    should_stop : callable
+        Asked between steps: whether to write a checkpoint and leave.
+    """
+
+    on_note: Callable[[str], None]
+    on_start: Callable[[int, int, int, int], None]
+    on_step: Callable[[int, int, float], None]
+    on_epoch: Callable[[dict[str, Any]], None]
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training writes, and how it is computed.
+
+    Attributes
+    ----------
+    folder : Path
+        There already, and held.
+    settings : dict
+        What a training that goes on must have in common with its beginning.
+    seed : tuple of int
+    precision : torch.dtype
+        Of matrix products in training; validation is always in full precision.
+    accumulate : int
+        In how many pieces each batch is computed, at least.
+    tensorboard : bool
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    seed: tuple[int, ...]
+    precision: torch.dtype = torch.float32
+    accumulate: int = 1
+    tensorboard: bool = False
+
+
+class Trainer:
+    """A training: restored from its checkpoint, or begun.
+
+    Parameters
+    ----------
+    job : Job
+    data : TrainingSet
+    network : nn.Module
+        On its device; it ends with the best weights.
+    make_objective : callable
+    course : Course
+    prepare : callable of TrainingBatch
+        Brings a batch to what the network is to see.
+    watcher : Watcher
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        data: TrainingSet,
+        network: nn.Module,
+        make_objective: MakeObjective,
+        course: Course,
+        prepare: Callable[[TrainingBatch], TrainingBatch],
+        watcher: Watcher,
+    ) -> None:
+        self._job, self._course, self._data = job, course, data
+        self._prepare, self._watcher, self._network = prepare, watcher, network
+        self._average = make_average(network, course.ema)
+        # What is validated and saved, in full precision as in prediction.
+        self._result = network if self._average is None else self._average.module
+        self.scoring = make_objective(self._result, torch.float32)
+        self._optimizer = course.optimizer(network)
+        self.progress, self._best = Progress(), _snapshot(self._result)
+        restored = load_checkpoint(job.folder, job.settings, self._modules(), self._optimizer)
+        if restored:
+            self.progress, self._best = restored
+        drop_metrics(job.folder, self.progress.epoch)
+        self._pieces = Pieces(max(job.accumulate, self.progress.pieces), watcher.on_note)
+        self._stepper = Stepper(
+            make_objective(network, job.precision),
+            self._optimizer,
+            self._average,
+            self._pieces,
+            course.clip_norm,
+        )
+        objects = data.composition.training
+        self._batch_size = min(course.batch_size, objects)
+        self._steps = objects // self._batch_size
+        self._since = self._saved = time.monotonic()
+        self._events: Events | None = None
+
+    def run(self) -> None:
+        """Make the epochs that are left; the network ends with the best weights."""
+        progress, epochs = self.progress, self._course.epochs
+        objects = self._data.composition.training
+        self._watcher.on_start(objects, epochs, progress.epoch, progress.step)
+        if self._job.tensorboard:
+            self._events = Events(self._job.folder, progress.epoch * self._steps + progress.step)
+        try:
+            while progress.epoch < epochs and not self._has_stalled():
+                self._make_epoch(progress.epoch + 1)
+        finally:
+            if self._events:
+                self._events.close()
+        self._network.load_state_dict(self._best)
+        self._result.load_state_dict(self._best)
+
+    def score(
+        self,
+        part: HeldOut,
+        look_up: Callable[[], None] = lambda: None,
+        without: int | None = None,
+    ) -> Scored:
+        """Score the objects of a part, perhaps without one of their bands."""
+        size = self._course.batch_size
+        return score(
+            self.scoring, self._data, part, size, self._prepare, self._pieces, look_up, without
+        )
+
+    def _has_stalled(self) -> bool:
+        patience = self._course.patience
+        if not patience or self.progress.epoch - self.progress.best_epoch < patience:
+            return False
+        self._watcher.on_note(
+            f"stopped early: no lower validation loss since epoch {self.progress.best_epoch}"
+        )
+        return True
+
+    def _make_epoch(self, epoch: int) -> None:
+        """Make the steps that are left of an epoch, validate, record."""
+        progress, steps = self.progress, self._course.epochs * self._steps
+        for batch in self._data.epoch(epoch, self._batch_size, progress.step):
+            self._look_up()
+            before = (epoch - 1) * self._steps + progress.step
+            pace = Pace(before, steps, self._steps, tuple(progress.validation))
+            factor = self._course.rate(pace)
+            seed = (*self._job.seed, epoch, progress.step)
+            losses = self._stepper.step(self._prepare(batch), factor, seed)
+            progress.step += 1
+            for name, value in losses.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            if self._events:
+                self._events.add_step(before + 1, losses)
+            self._watcher.on_step(epoch, progress.step * self._batch_size, losses["total"])
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save()
+        validation = self.score("validation", self._look_up).metrics()
+        progress.validation.append(validation["loss_total"])
+        if validation["loss_total"] < progress.best_loss:
+            progress.best_epoch, progress.best_loss = epoch, validation["loss_total"]
+            self._best = _snapshot(self._result)
+        training = {f"loss_{name}": value / progress.step for name, value in progress.sums.items()}
+        progress.epoch, progress.step, progress.sums = epoch, 0, {}
+        self._count_time()
+        record = {
+            "epoch": epoch,
+            "seconds": round(progress.seconds, 1),
+            "training": training,
+            "validation": validation,
+            "best_epoch": progress.best_epoch,
+        }
+        # First the record, then the checkpoint: a kill between them makes the epoch's end again,
+        # and its record is dropped; the other way round it would be missing.
+        append_metrics(self._job.folder, record)
+        self._save()
+        if self._events:
+            self._events.add_epoch(epoch * self._steps, record)
+        self._watcher.on_epoch(record)
+
+    def _look_up(self) -> None:
+        """Leave, with a checkpoint, if that is wanted."""
+        if self._watcher.should_stop():
+            self._save()
+            raise StoppedError("stopped; the same command goes on from here")
+
+    def _save(self) -> None:
+        self._count_time()
+        self.progress.pieces = self._pieces.n
+        states = {name: module.state_dict() for name, module in self._modules().items()}
+        save_checkpoint(
+            self._job.folder,
+            self._job.settings,
+            self.progress,
+            {**states, "best": self._best},
+            self._optimizer,
+        )
+        self._saved = time.monotonic()
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._since
+        self._since = now
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        average = {} if self._average is None else {"average": self._average}
+        return {"network": self._network, **average}
+
+
+def _snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
