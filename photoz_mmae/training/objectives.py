@@ -46,10 +46,17 @@ class Objective(Protocol):
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
-    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
-        """Point redshifts from whole images, and E(B-V): (N, B, S, S), (N,) -> (N,).
+    def redshift(
+        self,
+        image: Tensor,
+        ebv: Tensor,
+        present: Tensor | None = None,
+        image_hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Point redshifts from images, and E(B-V): (N, B, S, S), (N,) -> (N,).
 
-        `present` (N, B) bool says which bands are shown, by default all.
+        `present` (N, B) bool says which bands are shown, by default all; `image_hidden` (N, T)
+        bool which patches are hidden, by default none.
         """
 
 
@@ -101,8 +108,14 @@ class PublishedObjective:
         redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
         return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
-    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
-        return self.network.redshift_of(image)
+    def redshift(
+        self,
+        image: Tensor,
+        ebv: Tensor,
+        present: Tensor | None = None,
+        image_hidden: Tensor | None = None,
+    ) -> Tensor:
+        return self.network.redshift_of(image, image_hidden)
 
     def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
         schedule, settings = self._schedule, self.network.settings
@@ -173,10 +186,16 @@ class MMAEObjective:
             "crps": (view.shares.redshift * crps).sum(),
         }
 
-    def redshift(self, image: Tensor, ebv: Tensor, present: Tensor | None = None) -> Tensor:
+    def redshift(
+        self,
+        image: Tensor,
+        ebv: Tensor,
+        present: Tensor | None = None,
+        image_hidden: Tensor | None = None,
+    ) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        encoded = network.encode(network.embed(image, ebv, present))
+        encoded = network.encode(network.embed(image, ebv, present), image_hidden=image_hidden)
         mass = network.redshift_logits(encoded).softmax(dim=1)
         cdf = mass.cumsum(dim=1)
         index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)

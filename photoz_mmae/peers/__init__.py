@@ -1,0 +1,1 @@
+"""Networks to compare with, each as its publication trains it, and the comparison itself."""

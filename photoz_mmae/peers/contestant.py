@@ -1,0 +1,96 @@
+"""What the comparison asks of a network, whoever published it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.training.course import Course
+from photoz_mmae.training.objectives import Objective
+from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
+
+Batches = Callable[[], Iterator[TrainingBatch]]
+"""Gives objects in batches, as the network is to see them; the same ones at each call."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the images are.
+
+    Attributes
+    ----------
+    bands : tuple of str
+    image_size : int
+        Pixels.
+    pixel_scale : float
+        Arcsec per pixel.
+    """
+
+    bands: tuple[str, ...]
+    image_size: int
+    pixel_scale: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training: most networks have one, some are first taught something else.
+
+    Attributes
+    ----------
+    name : str
+        Of a file, such as `training`, `pretraining`, `finetuning`.
+    network : nn.Module
+        What is trained and kept; of what is saved of the contestant it may be a part.
+    course : Course
+    make_objective : callable
+        Of that network, or of another with the same structure (the average of its weights).
+    """
+
+    name: str
+    network: nn.Module
+    course: Course
+    make_objective: Callable[[nn.Module, torch.dtype], Objective]
+
+
+class Contestant(Protocol):
+    """A network with everything its publication says about how it is trained and used.
+
+    Attributes
+    ----------
+    name : str
+    source : str
+        The publication, and what of it is followed or not, in a sentence or two.
+    network : nn.Module
+        All of it; what is saved.
+    normalisation : {"paper", "relative"}
+        How it wants spectra.
+    """
+
+    name: str
+    source: str
+    network: nn.Module
+    normalisation: Normalisation
+
+    def fit(self, sample: TrainingBatch) -> None:
+        """Set what is measured on training objects before any training, such as a stretch."""
+
+    def stages(self) -> list[Stage]:
+        """Return the parts of its training, in order."""
+
+    def finish(self, training: Batches, validation: Batches) -> None:
+        """Do what comes after the stages and needs no gradient through images, such as k-NN."""
+
+    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
+        """Point redshifts from images alone, by each way it has, the usual one first.
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+        ebv : Tensor, (N,)
+
+        Returns
+        -------
+        dict of str to Tensor, (N,)
+        """

@@ -1,0 +1,61 @@
+"""Our networks and the published one as contestants: everything is in their presets."""
+
+import torch
+from torch import Tensor, nn
+
+from photoz_mmae.model.masking import HIDDEN_SHARE, draw_mask
+from photoz_mmae.model.mmae import MMAE
+from photoz_mmae.model.presets import Preset
+from photoz_mmae.model.published import PublishedMMAE
+from photoz_mmae.model.weights import build_network
+from photoz_mmae.peers.contestant import Batches, Stage
+from photoz_mmae.training.course import Course, course_of
+from photoz_mmae.training.objectives import Objective, make_objective
+from photoz_mmae.training_sets.training_set import TrainingBatch
+
+MASKED = "25 % masked"
+
+
+class PresetContestant:
+    """A network of `photoz-mmae train`, also asked with a quarter of the image hidden.
+
+    Parameters
+    ----------
+    name : str
+    preset : Preset
+        Its `dust` does not count: all contestants get the same images.
+    """
+
+    def __init__(self, name: str, preset: Preset) -> None:
+        self.name, self.source, self._preset = name, preset.description, preset
+        self.network: MMAE | PublishedMMAE = build_network(
+            preset.network, "none", preset.missing_bands
+        )
+        self.normalisation = self._make(self.network).normalisation
+
+    def fit(self, sample: TrainingBatch) -> None:
+        if isinstance(self.network, MMAE):
+            self.network.fit(sample.image)
+
+    def stages(self) -> list[Stage]:
+        return [Stage("training", self.network, self._course(), self._make)]
+
+    def finish(self, training: Batches, validation: Batches) -> None:
+        """Do nothing: there is nothing after the training."""
+
+    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
+        objective = self._make(self.network)
+        # The same generator for each batch: the same objects always hide the same.
+        generator = torch.Generator().manual_seed(0)
+        tokens = self.network.settings.image_tokens
+        hidden = draw_mask(len(image), tokens, HIDDEN_SHARE, generator).to(image.device)
+        return {
+            "whole image": objective.redshift(image, ebv),
+            MASKED: objective.redshift(image, ebv, image_hidden=hidden),
+        }
+
+    def _make(self, network: nn.Module, precision: torch.dtype = torch.float32) -> Objective:
+        return make_objective(network, self._preset.training, precision)
+
+    def _course(self) -> Course:
+        return course_of(self._preset.training)
