@@ -95,6 +95,36 @@ class TrainRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class CompareModelsRun:
+    """`photoz-mmae compare-models`: networks trained and tested on the same objects."""
+
+    data: Path
+    output: Path
+    models: tuple[str, ...] = ()
+    against: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    training_size: int | None = Field(default=None, ge=10)
+    validation_size: int | None = Field(default=None, ge=10)
+    test_size: int | None = Field(default=None, ge=10)
+    split: Literal["sky", "published"] = "sky"
+    dust: Literal["none", "deredden"] = "deredden"
+    epochs: int | None = Field(default=None, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    overwrite: bool = False
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _models_are_a_list(cls, models: Any) -> Any:
+        return _listed(models)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds_are_a_list(cls, seeds: Any) -> Any:
+        return _listed(seeds)
+
+
+@dataclass(frozen=True, config=_STRICT)
 class InspectRun:
     """`photoz-mmae inspect`: files of any kind in, what they are out."""
 
@@ -244,8 +274,21 @@ class EvaluateRun:
 
 
 Run = TypeVar(
-    "Run", SimulateRun, DescribeRun, TrainRun, PredictRun, PackRun, EvaluateRun, InspectRun
+    "Run",
+    SimulateRun,
+    DescribeRun,
+    TrainRun,
+    CompareModelsRun,
+    PredictRun,
+    PackRun,
+    EvaluateRun,
+    InspectRun,
 )
+
+
+def _listed(names: Any) -> Any:
+    """`a,b` as the command line has it; TOML has lists."""
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
 
 
 def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -> Run:

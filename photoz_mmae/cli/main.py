@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from photoz_mmae import __version__
+from photoz_mmae.cli.compare_models import compare_models
 from photoz_mmae.cli.evaluate import evaluate
 from photoz_mmae.cli.inspect import inspect
 from photoz_mmae.cli.pack import pack
@@ -40,7 +41,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for verb in (predict, pack, evaluate, inspect, simulate, train):
+for verb in (predict, pack, evaluate, inspect, simulate, train, compare_models):
     cli.add_command(verb)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -62,16 +62,20 @@ class Contestant(Protocol):
     name : str
     source : str
         The publication, and what of it is followed or not, in a sentence or two.
-    network : nn.Module
-        All of it; what is saved.
     normalisation : {"paper", "relative"}
         How it wants spectra.
+    settings : dict
+        Everything about it that may change from version to version and decides what comes out.
     """
 
     name: str
     source: str
-    network: nn.Module
     normalisation: Normalisation
+    settings: dict[str, Any]
+
+    @property
+    def network(self) -> nn.Module:
+        """All of it, what is saved; on one device."""
 
     def fit(self, sample: TrainingBatch) -> None:
         """Set what is measured on training objects before any training, such as a stretch."""
@@ -82,8 +86,11 @@ class Contestant(Protocol):
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do what comes after the stages and needs no gradient through images, such as k-NN."""
 
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+        """Give point redshifts in the usual way: (N, B, S, S), (N,) -> (N,)."""
+
     def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        """Point redshifts from images alone, by each way it has, the usual one first.
+        """Give point redshifts by each way it has, the usual one first, all from images alone.
 
         Parameters
         ----------

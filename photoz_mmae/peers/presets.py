@@ -1,5 +1,7 @@
 """Our networks and the published one as contestants: everything is in their presets."""
 
+from dataclasses import asdict, replace
+
 import torch
 from torch import Tensor, nn
 
@@ -9,11 +11,14 @@ from photoz_mmae.model.presets import Preset
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.weights import build_network
 from photoz_mmae.peers.contestant import Batches, Stage
+from photoz_mmae.peers.outcome import FLAT_EPOCHS
 from photoz_mmae.training.course import Course, course_of
 from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 MASKED = "25 % masked"
+
+MOST_EPOCHS = 1000
 
 
 class PresetContestant:
@@ -31,6 +36,10 @@ class PresetContestant:
         self.network: MMAE | PublishedMMAE = build_network(
             preset.network, "none", preset.missing_bands
         )
+        self.settings = {
+            "network": asdict(preset.network),
+            "training": asdict(preset.training),
+        }
         self.normalisation = self._make(self.network).normalisation
 
     def fit(self, sample: TrainingBatch) -> None:
@@ -42,6 +51,9 @@ class PresetContestant:
 
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do nothing: there is nothing after the training."""
+
+    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
+        return self._make(self.network).redshift(image, ebv)
 
     def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
         objective = self._make(self.network)
@@ -58,4 +70,9 @@ class PresetContestant:
         return make_objective(network, self._preset.training, precision)
 
     def _course(self) -> Course:
-        return course_of(self._preset.training)
+        course = course_of(self._preset.training)
+        if self._preset.training.warmup:
+            return course
+        # A constant learning rate has no end of its own; published is a number of epochs on far
+        # more objects.
+        return replace(course, epochs=MOST_EPOCHS, patience=FLAT_EPOCHS)

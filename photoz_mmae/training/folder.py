@@ -101,3 +101,8 @@ def append_metrics(folder: Path, record: dict[str, Any]) -> None:
             f"{folder}: cannot write {METRICS_FILE} ({error.strerror}); "
             "make room, then the same command goes on"
         ) from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Read the records of all epochs."""
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]

@@ -167,6 +167,7 @@ class Trainer:
     def _make_epoch(self, epoch: int) -> None:
         """Make the steps that are left of an epoch, validate, record."""
         progress, steps = self.progress, self._course.epochs * self._steps
+        before_epoch, skipped = time.monotonic(), progress.step
         for batch in self._data.epoch(epoch, self._batch_size, progress.step):
             self._look_up()
             before = (epoch - 1) * self._steps + progress.step
@@ -182,6 +183,8 @@ class Trainer:
             self._watcher.on_step(epoch, progress.step * self._batch_size, losses["total"])
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save()
+        made = (progress.step - skipped) * self._batch_size
+        speed = made / (time.monotonic() - before_epoch)
         validation = self.score("validation", self._look_up).metrics()
         progress.validation.append(validation["loss_total"])
         if validation["loss_total"] < progress.best_loss:
@@ -193,6 +196,7 @@ class Trainer:
         record = {
             "epoch": epoch,
             "seconds": round(progress.seconds, 1),
+            "objects_per_second": round(speed, 1),
             "training": training,
             "validation": validation,
             "best_epoch": progress.best_epoch,

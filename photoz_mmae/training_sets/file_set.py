@@ -19,6 +19,9 @@ from photoz_mmae.training_sets.training_set import (
     counted,
 )
 
+Sizes = tuple[int | None, int | None, int | None]
+"""Of training, validation and test; None: all there are."""
+
 _PUBLISHED = "--split published divides the rows at random"
 
 
@@ -39,6 +42,9 @@ class FileSet:
         Only the first so many rows.
     match_to : Path, optional
         Table of a target sample; see `matching`.
+    sizes : tuple of three int or None, optional
+        At most so many objects for training, validation and test, drawn at random; those of a
+        smaller size are among those of a larger one.
 
     Raises
     ------
@@ -55,6 +61,7 @@ class FileSet:
         seed: int,
         limit: int | None = None,
         match_to: Path | None = None,
+        sizes: Sizes = (None, None, None),
     ) -> None:
         self._file, self._normalisation, self._seed = file, normalisation, seed
         self.name, self.description = file.path.name, file.description
@@ -74,10 +81,13 @@ class FileSet:
         unscored = keep & (part != split.TRAINING) & ~known
         dropped["held out without redshift"] = int(unscored.sum())
         keep = keep & ~unscored
+        parts = (split.TRAINING, split.VALIDATION, split.TEST)
         self._rows = {
-            number: np.flatnonzero(keep & (part == number))
-            for number in (split.TRAINING, split.VALIDATION, split.TEST)
+            number: _drawn(np.flatnonzero(keep & (part == number)), size, seed)
+            for number, size in zip(parts, sizes, strict=True)
         }
+        chosen = sum(len(rows) for rows in self._rows.values())
+        dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
         notes = self._match(match_to, known, dropped) if match_to else []
         training = self._rows[split.TRAINING]
@@ -204,3 +214,9 @@ class FileSet:
             f"redshift count as {matched.effective:,.0f}; {matched.outside:.1%} of the target "
             "sample is outside the training sample's reach"
         ]
+
+
+def _drawn(rows: NDArray[np.int64], size: int | None, seed: int) -> NDArray[np.int64]:
+    """Draw up to `size` of the rows, in increasing order."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return np.sort(rows[order[:size]])

@@ -1,0 +1,251 @@
+"""Train every contestant on the same objects, test it on the same others, keep what came out."""
+
+import dataclasses
+import itertools
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from photoz_mmae.errors import OutputError
+from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.lock import run_lock
+from photoz_mmae.model.dust import Dust
+from photoz_mmae.peers.contestant import Batches, Contestant, Frame
+from photoz_mmae.peers.outcome import (
+    Outcome,
+    Tested,
+    is_flat,
+    load_outcome,
+    outcome_file,
+    save_outcome,
+)
+from photoz_mmae.peers.registry import make_contestant
+from photoz_mmae.runs import CompareModelsRun
+from photoz_mmae.training.checkpoint import differing
+from photoz_mmae.training.dust import make_dust, prepared
+from photoz_mmae.training.folder import read_metrics
+from photoz_mmae.training.loop import STRETCH_OBJECTS
+from photoz_mmae.training.trainer import Job, Trainer, Watcher
+from photoz_mmae.training_sets.file_set import FileSet
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
+
+SPLIT_SEED = 0
+"""The same objects for every model and seed."""
+
+HELD_OUT = (0.15, 0.15)
+"""Shares of validation and test, as published."""
+
+BATCH = 256
+
+
+def compare(run: CompareModelsRun, watcher: Watcher) -> None:
+    """Make every outcome that `run` asks for and that is not there yet.
+
+    The same call goes on with what was stopped.
+
+    Raises
+    ------
+    InputError, OutputError, StoppedError, UsageError
+    """
+    device = resolve_device(run.device)
+    file = SpectraFile(run.data)
+    frame = Frame(file.survey.bands, file.image_shape[1], file.survey.pixel_scale)
+    for name in run.models:
+        make_contestant(name, frame)  # an unknown name is said at once
+    dust = make_dust(run.dust, file.survey)
+    if run.dust != "none":
+        file.load_ebv()
+    checksum = file.sha256() if run.models else ""
+    _make_folder(run)
+    with run_lock(run.output):
+        for seed, name in itertools.product(run.seeds, run.models):
+            torch.manual_seed(seed)
+            contestant = make_contestant(name, frame)
+            settings = _settings(run, contestant, checksum)
+            if not _is_there(run, name, seed, settings):
+                data = _open(run, file, contestant)
+                watcher.on_note(f"{name}, seed {seed}")
+                _Round(run, contestant, seed, settings, data, dust, device, watcher).make()
+
+
+class _Round:
+    """One contestant with one seed."""
+
+    def __init__(
+        self,
+        run: CompareModelsRun,
+        contestant: Contestant,
+        seed: int,
+        settings: dict[str, Any],
+        data: TrainingSet,
+        dust: Dust,
+        device: str,
+        watcher: Watcher,
+    ) -> None:
+        self._run, self._contestant, self._seed = run, contestant, seed
+        self._settings, self._data, self._dust = settings, data, dust
+        self._device, self._watcher = device, watcher
+        self._work = run.output / "unfinished" / f"{contestant.name}-seed{seed}"
+        if run.overwrite:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def make(self) -> None:
+        """Train, test, write the outcome."""
+        contestant = self._contestant
+        contestant.fit(self._prepare(self._data.sample(STRETCH_OBJECTS)))
+        contestant.network.to(self._device)
+        curve: list[dict[str, Any]] = []
+        speeds: list[float] = []
+        flat, seconds = True, 0.0
+        for number, stage in enumerate(contestant.stages()):
+            folder = self._work / stage.name
+            folder.mkdir(parents=True, exist_ok=True)
+            course = stage.course
+            if self._run.epochs is not None:
+                course = dataclasses.replace(course, epochs=self._run.epochs)
+            trainer = Trainer(
+                Job(folder, self._settings, (self._seed, number), self._precision),
+                self._data,
+                stage.network,
+                stage.make_objective,
+                course,
+                self._prepare,
+                self._watcher,
+            )
+            trainer.run()
+            records = read_metrics(folder)
+            curve += [_point(stage.name, seconds, record) for record in records]
+            speeds = [record["objects_per_second"] for record in records]
+            seconds += trainer.progress.seconds
+            flat = flat and is_flat(trainer.progress.validation)
+        contestant.network.eval()
+        started = time.monotonic()
+        contestant.finish(self._batches("training"), self._batches("validation"))
+        seconds += time.monotonic() - started
+        tested, speed = self._test()
+        outcome = Outcome(
+            model=contestant.name,
+            source=contestant.source,
+            seed=self._seed,
+            settings=self._settings,
+            parameters=sum(p.numel() for p in contestant.network.parameters()),
+            operations=self._count_operations(),
+            training_speed=float(np.median(speeds)),
+            prediction_speed=speed,
+            seconds=round(seconds, 1),
+            converged=flat,
+            curve=curve,
+            ways=list(tested.z_phot),
+        )
+        save_outcome(self._run.output, outcome, tested)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    @property
+    def _precision(self) -> torch.dtype:
+        return torch.bfloat16 if self._run.precision == "bfloat16" else torch.float32
+
+    def _prepare(self, batch: TrainingBatch) -> TrainingBatch:
+        return prepared(batch.to(self._device), self._dust)
+
+    def _batches(self, part: str) -> Batches:
+        def give() -> Iterator[TrainingBatch]:
+            if part == "training":
+                batches = self._data.epoch(0, BATCH, 0)
+            else:
+                batches = self._data.held_out("validation", BATCH)
+            return map(self._prepare, batches)
+
+        return give
+
+    @torch.no_grad()
+    def _test(self) -> tuple[Tested, float]:
+        """Redshifts of the test objects, and objects per second of the usual way to get them."""
+        part: HeldOut = "test"
+        found: dict[str, list[np.ndarray[Any, Any]]] = {}
+        truth, objects, seconds = [], 0, 0.0
+        for batch in self._data.held_out(part, BATCH):
+            shown = self._prepare(batch)
+            ways = self._contestant.redshifts(shown.image, shown.ebv)
+            for way, redshift in ways.items():
+                found.setdefault(way, []).append(redshift.double().cpu().numpy())
+            truth.append(batch.redshift.double().numpy())
+            if objects < 8 * BATCH:
+                started = time.monotonic()
+                self._contestant.redshift(shown.image, shown.ebv).cpu()
+                seconds += time.monotonic() - started
+                objects += len(batch)
+        z_phot = {way: np.concatenate(values) for way, values in found.items()}
+        tested = Tested(np.concatenate(truth), self._data.classes(part), z_phot)
+        return tested, round(objects / seconds, 1)
+
+    def _count_operations(self) -> float:
+        """Count the operations of one object, in matrix products and convolutions."""
+        objects = 8
+        batch = self._prepare(next(self._data.held_out("validation", objects)))
+        # Without fused kernels, whose operations torch does not count.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self._contestant.redshift(batch.image, batch.ebv)
+        return float(counter.get_total_flops() / len(batch))
+
+
+def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> FileSet:
+    return FileSet(
+        file,
+        contestant.normalisation,
+        run.split,
+        HELD_OUT,
+        SPLIT_SEED,
+        sizes=(run.training_size, run.validation_size, run.test_size),
+    )
+
+
+def _settings(run: CompareModelsRun, contestant: Contestant, checksum: str) -> dict[str, Any]:
+    return {
+        "data_sha256": checksum,
+        "split": run.split,
+        "training_size": run.training_size,
+        "validation_size": run.validation_size,
+        "test_size": run.test_size,
+        "dust": run.dust,
+        "epochs": run.epochs,
+        "precision": run.precision,
+        "network": contestant.settings,
+    }
+
+
+def _is_there(run: CompareModelsRun, name: str, seed: int, settings: dict[str, Any]) -> bool:
+    path = outcome_file(run.output, name, seed)
+    if run.overwrite or not path.exists():
+        return False
+    differences = differing(load_outcome(path).settings, settings)
+    if differences:
+        raise OutputError(
+            f"{path}: made with other settings ({differences}); give another output, or --overwrite"
+        )
+    return True
+
+
+def _make_folder(run: CompareModelsRun) -> None:
+    try:
+        run.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run.output}: cannot be made ({error.strerror})") from error
+
+
+def _point(stage: str, seconds: float, record: dict[str, Any]) -> dict[str, Any]:
+    validation = record["validation"]
+    return {
+        "stage": stage,
+        "epoch": record["epoch"],
+        "seconds": round(seconds + record["seconds"], 1),
+        "loss": validation["loss_total"],
+        "sigma_nmad": validation["sigma_nmad"],
+        "outlier_015": validation["outlier_015"],
+    }
