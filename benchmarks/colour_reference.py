@@ -4,9 +4,10 @@
 
 The objects are mock data, those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each
 is its catalogued magnitudes in five bands (`cmodel_mag`), their errors as an observer states them
-(from the sky and the measured flux, never from the noise-free one) and its Galactic E(B-V). The
-prior are other draws of the same population. Each draw is weighted by its likelihood; the point is
-where the expected HSC loss is least.
+(from the sky and the measured flux, never from the noise-free one, and from the calibration of the
+images, which both share) and its Galactic E(B-V). The prior are other draws of the same
+population. Each draw is weighted by its likelihood; the point is where the expected HSC loss is
+least.
 
 Draws that fit in colour at another brightness count too: the likelihood is widened by a grey
 kernel of 0.06 mag. Where fewer than 30 draws effectively carry a posterior, the kernel is widened,
@@ -33,6 +34,7 @@ from photoz_mmae.redshift.metrics import (
 )
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
+from photoz_mmae.simulation.exposure import ZERO_POINT_JITTER
 from photoz_mmae.simulation.observe import band_fluxes_of, flux_error
 from photoz_mmae.simulation.population import draw_targets
 from photoz_mmae.simulation.recipe import Recipe
@@ -93,11 +95,17 @@ def observe(n: int, recipe: Recipe) -> Objects:
     ebv = np.concatenate([c.ebv for c in chunks])
     return Objects(
         flux=flux,
-        error=flux_error(np.concatenate([c.sky_noise for c in chunks]), flux),
+        error=observed_error(np.concatenate([c.sky_noise for c in chunks]), flux),
         dimming=10 ** (-0.4 * ebv[:, None] * np.array(recipe.survey.extinction)),
         redshift=np.concatenate([c.redshift for c in chunks]),
         kind=np.concatenate([c.kind for c in chunks]),
     )
+
+
+def observed_error(sky_noise: Floats, flux: Floats) -> Floats:
+    """Errors of measured fluxes (N, B): of the measurement, and of the images' calibration."""
+    calibration = np.log(10.0) / 2.5 * ZERO_POINT_JITTER * flux
+    return np.hypot(flux_error(sky_noise, flux), calibration)
 
 
 def draw_prior(n: int, recipe: Recipe) -> tuple[Floats, Floats]:

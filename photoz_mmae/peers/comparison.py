@@ -5,6 +5,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,16 +64,18 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     if run.dust != "none":
         file.load_ebv()
     checksum = file.sha256() if run.models else ""
-    _make_folder(run)
-    with run_lock(run.output):
-        for seed, name in itertools.product(run.seeds, run.models):
-            torch.manual_seed(seed)
-            contestant = make_contestant(name, frame)
-            settings = _settings(run, contestant, checksum)
-            if not _is_there(run, name, seed, settings):
-                data = _open(run, file, contestant)
-                watcher.on_note(f"{name}, seed {seed}")
-                _Round(run, contestant, seed, settings, data, dust, device, watcher).make()
+    for seed, name in itertools.product(run.seeds, run.models):
+        torch.manual_seed(seed)
+        contestant = make_contestant(name, frame)
+        settings = _settings(run, contestant, checksum)
+        if not _is_there(run, name, seed, settings):
+            data = _open(run, file, contestant)
+            watcher.on_note(f"{name}, seed {seed}")
+            work = _make_work_folder(run, name, seed)
+            # Of one model and seed: others may be made at the same time.
+            with run_lock(work):
+                _Round(run, contestant, work, seed, settings, data, dust, device, watcher).make()
+            shutil.rmtree(work, ignore_errors=True)
 
 
 class _Round:
@@ -82,6 +85,7 @@ class _Round:
         self,
         run: CompareModelsRun,
         contestant: Contestant,
+        work: Path,
         seed: int,
         settings: dict[str, Any],
         data: TrainingSet,
@@ -92,9 +96,7 @@ class _Round:
         self._run, self._contestant, self._seed = run, contestant, seed
         self._settings, self._data, self._dust = settings, data, dust
         self._device, self._watcher = device, watcher
-        self._work = run.output / "unfinished" / f"{contestant.name}-seed{seed}"
-        if run.overwrite:
-            shutil.rmtree(self._work, ignore_errors=True)
+        self._work = work
 
     def make(self) -> None:
         """Train, test, write the outcome."""
@@ -145,7 +147,6 @@ class _Round:
             ways=list(tested.z_phot),
         )
         save_outcome(self._run.output, outcome, tested)
-        shutil.rmtree(self._work, ignore_errors=True)
 
     @property
     def _precision(self) -> torch.dtype:
@@ -232,11 +233,15 @@ def _is_there(run: CompareModelsRun, name: str, seed: int, settings: dict[str, A
     return True
 
 
-def _make_folder(run: CompareModelsRun) -> None:
+def _make_work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:
+    folder = run.output / "unfinished" / f"{name}-seed{seed}"
+    if run.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        run.output.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{run.output}: cannot be made ({error.strerror})") from error
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+    return folder
 
 
 def _point(stage: str, seconds: float, record: dict[str, Any]) -> dict[str, Any]:
