@@ -34,7 +34,6 @@ from photoz_mmae.redshift.metrics import (
 )
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
-from photoz_mmae.simulation.exposure import ZERO_POINT_JITTER
 from photoz_mmae.simulation.observe import band_fluxes_of, flux_error
 from photoz_mmae.simulation.population import draw_targets
 from photoz_mmae.simulation.recipe import Recipe
@@ -95,17 +94,11 @@ def observe(n: int, recipe: Recipe) -> Objects:
     ebv = np.concatenate([c.ebv for c in chunks])
     return Objects(
         flux=flux,
-        error=observed_error(np.concatenate([c.sky_noise for c in chunks]), flux),
+        error=flux_error(np.concatenate([c.sky_noise for c in chunks]), flux),
         dimming=10 ** (-0.4 * ebv[:, None] * np.array(recipe.survey.extinction)),
         redshift=np.concatenate([c.redshift for c in chunks]),
         kind=np.concatenate([c.kind for c in chunks]),
     )
-
-
-def observed_error(sky_noise: Floats, flux: Floats) -> Floats:
-    """Errors of measured fluxes (N, B): of the measurement, and of the images' calibration."""
-    calibration = np.log(10.0) / 2.5 * ZERO_POINT_JITTER * flux
-    return np.hypot(flux_error(sky_noise, flux), calibration)
 
 
 def draw_prior(n: int, recipe: Recipe) -> tuple[Floats, Floats]:

@@ -6,7 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.simulation import defects, fibre, population
-from photoz_mmae.simulation.exposure import draw_calibration, expose, sky_noise
+from photoz_mmae.simulation.exposure import (
+    ZERO_POINT_JITTER,
+    draw_calibration,
+    expose,
+    sky_noise,
+)
 from photoz_mmae.simulation.fibre import Light
 from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
 from photoz_mmae.simulation.population import CLASSES, QSO, STAR, Targets
@@ -257,18 +262,25 @@ def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> L
 
 
 def flux_error(sky_noise: Floats, flux: Floats) -> Floats:
-    """Give the standard error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise.
+    """Give the standard error (N, B) of catalogued fluxes: of profile fits, and of calibration.
 
     An observer, who does not know the true fluxes (N, B), has it from the measured ones.
     `sky_noise` (N, B) is that of a pixel.
     """
+    calibration = np.log(10.0) / 2.5 * ZERO_POINT_JITTER * flux
+    error: Floats = np.hypot(_fit_error(sky_noise, flux), calibration)
+    return error
+
+
+def _fit_error(sky_noise: Floats, flux: Floats) -> Floats:
+    """Error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise."""
     error: Floats = np.hypot(0.01 * flux, 10.0 * sky_noise)
     return error
 
 
 def _measure(rng: np.random.Generator, sky_noise: Floats, total: Floats) -> Floats:
     """Magnitudes (N, B) as a pipeline would measure them on images of such fluxes (N, B)."""
-    flux = total + rng.normal(0.0, 1.0, total.shape) * flux_error(sky_noise, total)
+    flux = total + rng.normal(0.0, 1.0, total.shape) * _fit_error(sky_noise, total)
     return np.asarray(ZERO_POINT - 2.5 * np.log10(np.maximum(flux, 1e-3)))
 
 
