@@ -106,6 +106,7 @@ class CompareModelsRun:
     training_size: int | None = Field(default=None, ge=10)
     validation_size: int | None = Field(default=None, ge=10)
     test_size: int | None = Field(default=None, ge=10)
+    unlabelled_size: int = Field(default=0, ge=0)
     split: Literal["sky", "published"] = "sky"
     dust: Literal["none", "deredden"] = "deredden"
     epochs: int | None = Field(default=None, ge=1)

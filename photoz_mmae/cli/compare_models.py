@@ -40,6 +40,13 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 @run_option(CompareModelsRun, "--test-size", type=int, metavar="N", help="The same.")
 @run_option(
     CompareModelsRun,
+    "--unlabelled-size",
+    type=int,
+    metavar="N",
+    help="More objects to train on, whose redshifts and spectra are hidden.",
+)
+@run_option(
+    CompareModelsRun,
     "--split",
     type=click.Choice(["sky", "published"]),
     help="Parts by blocks of the sky, or the rows of the published 70/15/15 split.",

@@ -22,7 +22,7 @@ class RedshiftHead(nn.Module):
         self.net = nn.Sequential(
             nn.LayerNorm(2 * settings.width),
             nn.Linear(2 * settings.width, 4 * settings.width),
-            nn.GELU(),
+            nn.Sequential(nn.GELU(), nn.Dropout(settings.dropout)),
             nn.Linear(4 * settings.width, settings.redshift_bins),
         )
 

@@ -60,4 +60,4 @@ def visible_tokens(tokens: Tensor, hidden: Tensor | None) -> Tensor:
     if hidden is None:
         return tokens
     n, _, width = tokens.shape
-    return tokens[~hidden].view(n, -1, width)
+    return tokens[~hidden].view(n, int((~hidden[:1]).sum()), width)

@@ -41,7 +41,15 @@ class PublishedNetwork:
 
 @dataclass(frozen=True, config=_STRICT)
 class MMAENetwork:
-    """Sizes of our network."""
+    """Sizes of our network.
+
+    Attributes
+    ----------
+    colours : bool
+        Whether the flux token has ratios of adjacent bands and apertures.
+    dropout : float
+        In the flux token and the redshift head.
+    """
 
     kind: Literal["mmae"] = "mmae"
     bands: int = 5
@@ -56,6 +64,8 @@ class MMAENetwork:
     decoder_width: int = 64
     redshift_bins: int = 320
     redshift_max: float = 6.0
+    colours: bool = False
+    dropout: float = 0.0
 
     @property
     def image_tokens(self) -> int:
@@ -85,6 +95,8 @@ class Schedule:
         The same for the spectrum.
     spectrum_dropped : float
         Share of the objects (`published`: probability for the whole batch) without spectrum.
+    image_dropped : float
+        Share of the objects that are shown as a spectrum alone.
     image_weight, spectrum_weight : float
         Of the reconstruction losses, beside 1 for the redshift.
     validation_share, test_share : float
@@ -115,6 +127,7 @@ class Schedule:
     patience: int
     ema: float
     bands_dropped: float = 0.0
+    image_dropped: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork

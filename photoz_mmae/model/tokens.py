@@ -49,6 +49,7 @@ class FluxToken(nn.Module):
     Parameters
     ----------
     settings : MMAENetwork
+        With `colours`, ratios of adjacent bands and of adjacent apertures are given, too.
     takes_bands : bool
         Whether bands may be missing, and the token is told which are there.
     """
@@ -56,27 +57,30 @@ class FluxToken(nn.Module):
     weights: Tensor
     mean: Tensor
     std: Tensor
+    needs: Tensor
 
     def __init__(self, settings: MMAENetwork, takes_bands: bool = False) -> None:
         super().__init__()
-        size, scale = settings.image_size, settings.pixel_scale
+        self.colours = settings.colours
+        size, scale, bands = settings.image_size, settings.pixel_scale, settings.bands
         offset = (torch.arange(size) - (size - 1) / 2) * scale
         radius = torch.hypot(offset.view(-1, 1), offset.view(1, -1))  # (S, S) arcsec
         edges = torch.tensor(APERTURE_RADII).view(-1, 1, 1)
         # A pixel on the rim counts for the part of it that is inside.
         self.register_buffer("weights", ((edges - radius) / scale + 0.5).clamp(0, 1))
-        features = 2 * settings.bands * len(APERTURE_RADII)
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
-        told = settings.bands if takes_bands else 0
+        needs = _bands_needed(bands, len(APERTURE_RADII), settings.colours)  # (F, B)
+        self.register_buffer("needs", needs, persistent=False)
+        self.register_buffer("mean", torch.zeros(len(needs)))
+        self.register_buffer("std", torch.ones(len(needs)))
+        told = bands if takes_bands else 0
         self.net = nn.Sequential(
-            nn.Linear(features + told, 4 * settings.width),
-            nn.GELU(),
+            nn.Linear(len(needs) + told, 4 * settings.width),
+            nn.Sequential(nn.GELU(), nn.Dropout(settings.dropout)),
             nn.Linear(4 * settings.width, settings.width),
         )
 
     def features(self, image: Tensor, noise: Tensor) -> Tensor:
-        """Aperture fluxes at arcsinh, and as share of all bands: (N, B, S, S) -> (N, 2 * B * A).
+        """Aperture fluxes at arcsinh, as share of all bands, as ratios: (N, B, S, S) -> (N, F).
 
         Parameters
         ----------
@@ -91,7 +95,12 @@ class FluxToken(nn.Module):
         # Noise of neighbouring pixels is correlated in a coadd: their sum is noisier than white.
         sigma = 2 * noise.view(-1, 1) * self.weights.square().sum(dim=(1, 2)).sqrt()  # (B, A)
         total = flux.sum(dim=1, keepdim=True).clamp(min=3 * sigma.square().sum(dim=0).sqrt())
-        return torch.cat([torch.asinh(flux / sigma), flux / total], dim=1).flatten(1)
+        features = [torch.asinh(flux / sigma), flux / total]  # (N, B, A) each
+        if self.colours:
+            logarithm = flux.maximum(3 * sigma).log()
+            # Colours in each aperture (N, B - 1, A), the growth of each band (N, B, A - 1).
+            features += [logarithm.diff(dim=1), logarithm.diff(dim=2)]
+        return torch.cat([feature.flatten(1) for feature in features], dim=1)
 
     def fit(self, image: Tensor, noise: Tensor) -> None:
         """Set the standardisation from training images (N, B, S, S)."""
@@ -104,11 +113,20 @@ class FluxToken(nn.Module):
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
         features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
         if present is not None:
-            known = present.to(features.dtype)
-            each = known.repeat(1, 2).repeat_interleave(len(APERTURE_RADII), dim=1)  # (N, 2 B A)
-            features = torch.cat([features * each, known], dim=1)
+            absent = (~present).to(features.dtype)
+            known = (absent @ self.needs.T.to(features.dtype)) == 0  # (N, F)
+            features = torch.cat([features * known, 1 - absent], dim=1)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
+
+
+def _bands_needed(bands: int, apertures: int, colours: bool) -> Tensor:
+    """Which bands each of the flux token's features is made of: (F, B) bool."""
+    each = torch.eye(bands, dtype=torch.bool)
+    kinds = [(each, apertures), (each, apertures)]
+    if colours:
+        kinds += [(each[1:] | each[:-1], apertures), (each, apertures - 1)]
+    return torch.cat([rows.repeat_interleave(number, dim=0) for rows, number in kinds])
 
 
 class EbvToken(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from photoz_mmae.errors import OutputError
+from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
@@ -40,8 +40,12 @@ from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, Train
 SPLIT_SEED = 0
 """The same objects for every model and seed."""
 
-HELD_OUT = (0.15, 0.15)
-"""Shares of validation and test, as published."""
+HELD_OUT = 0.15
+"""Share of validation and of test where no size is asked for, as published."""
+
+MARGIN = 1.1
+"""Blocks of the sky are coarse, and objects next to another part's are dropped: so much more is
+set aside than what is asked for."""
 
 BATCH = 256
 
@@ -197,14 +201,40 @@ class _Round:
 
 
 def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> FileSet:
-    return FileSet(
+    """Open the data in the same parts for everyone.
+
+    Raises
+    ------
+    InputError
+        The file is too small for the sizes asked for.
+    """
+    held_out = (run.validation_size, run.test_size)
+    data = FileSet(
         file,
         contestant.normalisation,
         run.split,
-        HELD_OUT,
+        (_share(held_out[0], len(file)), _share(held_out[1], len(file))),
         SPLIT_SEED,
-        sizes=(run.training_size, run.validation_size, run.test_size),
+        sizes=(run.training_size, *held_out),
+        unlabelled=run.unlabelled_size,
     )
+    found = data.composition
+    labelled = found.training - run.unlabelled_size
+    for name, asked, given in (
+        ("training", run.training_size, labelled),
+        ("validation", run.validation_size, found.validation),
+        ("test", run.test_size, found.test),
+    ):
+        if asked is not None and given < asked:
+            raise InputError(
+                f"{file.path}: {given:,} objects for {name}, --{name}-size asks for {asked:,}; "
+                "give a larger file, or ask for less"
+            )
+    return data
+
+
+def _share(size: int | None, objects: int) -> float:
+    return HELD_OUT if size is None else min(MARGIN * size / objects, 1.0)
 
 
 def _settings(run: CompareModelsRun, contestant: Contestant, checksum: str) -> dict[str, Any]:
@@ -214,6 +244,7 @@ def _settings(run: CompareModelsRun, contestant: Contestant, checksum: str) -> d
         "training_size": run.training_size,
         "validation_size": run.validation_size,
         "test_size": run.test_size,
+        "unlabelled_size": run.unlabelled_size,
         "dust": run.dust,
         "epochs": run.epochs,
         "precision": run.precision,

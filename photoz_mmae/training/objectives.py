@@ -144,13 +144,19 @@ class MMAEObjective:
         ebv = self._forget_ebv(batch.ebv, generator)
         batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)
-        cut = round(schedule.spectrum_dropped * len(batch))
+        first = round(schedule.spectrum_dropped * len(batch))
+        last = len(batch) - round(schedule.image_dropped * len(batch))
         views = []
-        for rows, shown in ((slice(cut), False), (slice(cut, None), True)):
-            image_ratio = _draw(schedule.image_hidden, generator)
+        for rows, image_shown, shown in (
+            (slice(first), True, False),
+            (slice(first, last), True, True),
+            (slice(last, None), False, True),
+        ):
+            image_ratio = _draw(schedule.image_hidden, generator) if image_shown else 1.0
             spectrum_ratio = _draw(schedule.spectrum_hidden, generator)
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
-            views.append(replace(view, spectrum_shown=shown, present=present[rows]))
+            bands = present[rows] & image_shown
+            views.append(replace(view, spectrum_shown=shown, present=bands))
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:

@@ -1,9 +1,11 @@
 """A training file as a training set: usable objects, split, weighted, read in batches."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError
@@ -45,6 +47,9 @@ class FileSet:
     sizes : tuple of three int or None, optional
         At most so many objects for training, validation and test, drawn at random; those of a
         smaller size are among those of a larger one.
+    unlabelled : int
+        With a size for training: so many other objects of that part are trained on, too, their
+        redshifts and spectra hidden.
 
     Raises
     ------
@@ -62,6 +67,7 @@ class FileSet:
         limit: int | None = None,
         match_to: Path | None = None,
         sizes: Sizes = (None, None, None),
+        unlabelled: int = 0,
     ) -> None:
         self._file, self._normalisation, self._seed = file, normalisation, seed
         self.name, self.description = file.path.name, file.description
@@ -86,12 +92,13 @@ class FileSet:
             number: _drawn(np.flatnonzero(keep & (part == number)), size, seed)
             for number, size in zip(parts, sizes, strict=True)
         }
+        self._hidden = self._draw_unlabelled(keep & (part == split.TRAINING), unlabelled)
         chosen = sum(len(rows) for rows in self._rows.values())
         dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
         notes = self._match(match_to, known, dropped) if match_to else []
         training = self._rows[split.TRAINING]
-        if known[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
+        if (known & ~self._hidden)[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
             raise InputError(
                 f"{file.path}: {known[training].sum()} objects with redshift for training and "
                 f"{len(self._rows[split.VALIDATION])} for validation are too few"
@@ -109,8 +116,8 @@ class FileSet:
             validation=len(self._rows[split.VALIDATION]),
             test=len(self._rows[split.TEST]),
             lacking={
-                "redshift": int((~known[training]).sum()),
-                "spectrum": int((~usable.has_spectrum[training]).sum()),
+                "redshift": int((~known[training] | self._hidden[training]).sum()),
+                "spectrum": int((~usable.has_spectrum[training] | self._hidden[training]).sum()),
             },
             dropped=dropped,
             notes=notes,
@@ -118,7 +125,8 @@ class FileSet:
 
     def sample(self, n: int) -> TrainingBatch:
         """Read the first training objects."""
-        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation)
+        rows = self._rows[split.TRAINING][:n]
+        return self._read(rows, np.ones(len(rows)))
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Every training object once, in an order of this epoch's own, from a step on."""
@@ -127,7 +135,7 @@ class FileSet:
         size = min(batch_size, len(rows))
         for start in range(first_step * size, len(order) - size + 1, size):
             batch = order[start : start + size]
-            yield self._file.read(batch, self._normalisation, self._weights[batch])
+            yield self._read(batch, self._weights[batch])
 
     def held_out(self, part: HeldOut, batch_size: int) -> Iterator[TrainingBatch]:
         """Give the objects of a part in batches, in the order of the file."""
@@ -139,6 +147,28 @@ class FileSet:
         """Class of each object of a part; mock data have it."""
         names = self._file.classes()
         return None if names is None else names[self._held_out(part)]
+
+    def _read(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> TrainingBatch:
+        batch = self._file.read(rows, self._normalisation, weights)
+        hidden = torch.from_numpy(self._hidden[rows])
+        if not hidden.any():
+            return batch
+        return dataclasses.replace(
+            batch,
+            has_spectrum=batch.has_spectrum & ~hidden,
+            redshift=batch.redshift.masked_fill(hidden, 0.0),
+            has_redshift=batch.has_redshift & ~hidden,
+        )
+
+    def _draw_unlabelled(
+        self, training: NDArray[np.bool_], number: int
+    ) -> NDArray[np.bool_]:
+        """Add objects to those drawn for training; which objects are to hide what is known, (n,)."""
+        hidden = np.zeros(len(training), dtype=bool)
+        labelled = self._rows[split.TRAINING]
+        hidden[_drawn(np.setdiff1d(np.flatnonzero(training), labelled), number, self._seed)] = True
+        self._rows[split.TRAINING] = np.union1d(labelled, np.flatnonzero(hidden))
+        return hidden
 
     def _held_out(self, part: HeldOut) -> NDArray[np.int64]:
         return self._rows[split.VALIDATION if part == "validation" else split.TEST]
