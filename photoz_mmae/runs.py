@@ -60,6 +60,7 @@ class TrainRun:
     simulate: int | None = Field(default=None, ge=100)
     data: Path | None = Field(default=None, validate_default=True)
     simulate_seed: int = Field(default=0, ge=0)
+    survey: str = "hsc-wide"
     preset: str = "small"
     split: Literal["sky", "published"] = "sky"
     match_to: Path | None = None
@@ -92,6 +93,13 @@ class TrainRun:
         if value is not None and info.data.get("simulate") is not None:
             raise ValueError("is for a file; --simulate has no use for it")
         return value
+
+    @field_validator("survey")
+    @classmethod
+    def _for_simulation(cls, survey: str, info: ValidationInfo) -> str:
+        if info.data.get("simulate") is None:
+            raise ValueError("is for --simulate N; a file says itself what it is of")
+        return survey
 
 
 @dataclass(frozen=True, config=_STRICT)
