@@ -150,8 +150,8 @@ CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
 
 
 @dataclass(frozen=True, config=_STRICT)
-class PredictRun:
-    """`photoz-mmae predict`: cutouts in, one catalogue out.
+class SurveyRun:
+    """What `predict` and `embed` share: cutouts in, one table out.
 
     `columns` names columns of the tables `catalog` and `list`; those not in it have their usual
     names. Objects are those of `cutouts`, or of the table where it names files or `coadds` are
@@ -169,9 +169,7 @@ class PredictRun:
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
-    masks: int = Field(default=4, ge=0, le=64)
     resample: bool = False
-    pdf: Literal["none", "quantiles", "grid"] = "quantiles"
     scheduler: str | None = None
     workers: int | None = Field(default=None, ge=1)
     max_bad: int = Field(default=0, ge=0)
@@ -235,6 +233,19 @@ class PredictRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PredictRun(SurveyRun):
+    """`photoz-mmae predict`: cutouts in, one catalogue out."""
+
+    masks: int = Field(default=4, ge=0, le=64)
+    pdf: Literal["none", "quantiles", "grid"] = "quantiles"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EmbedRun(SurveyRun):
+    """`photoz-mmae embed`: cutouts in, one table of embeddings out."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class PackRun:
     """`photoz-mmae pack`: cutouts in, a folder of shards out."""
 
@@ -288,6 +299,7 @@ Run = TypeVar(
     TrainRun,
     CompareModelsRun,
     PredictRun,
+    EmbedRun,
     PackRun,
     EvaluateRun,
     InspectRun,
