@@ -33,7 +33,7 @@ from photoz_mmae.runs import EmbedRun, load_run
 @overwrite_option
 @config_option
 def embed(config: Path | None, **options: Any) -> int:
-    """Embed CUTOUTS (FITS files or folders; - reads their paths from standard input): one table with
+    """Embed CUTOUTS (FITS files or folders; - reads their paths from standard input): a table with
     the vector that the model reads each redshift from.
 
     One row per object, whatever is wrong with it: the column flags says what. The same command
