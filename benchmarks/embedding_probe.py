@@ -4,9 +4,9 @@ python benchmarks/embedding_probe.py
 python benchmarks/embedding_probe.py mock.hdf5 --model models/mine
 
 A k-NN probe in the manner of AstroCLIP's zero-shot tests (arXiv:2310.03024): neighbours weighted by
-inverse distance, nothing trained. Every feature is standardised over the reference objects. The
-other rows are what the same neighbours can tell without a network. Images are corrected for the
-Galaxy's dust as the model wants it, for all rows.
+inverse distance, nothing trained (its public code takes 64 of them). Every feature is standardised
+over the reference objects. The other rows are what the same neighbours can tell without a network.
+Images are corrected for the Galaxy's dust as the model wants it, for all rows.
 """
 
 import argparse
