@@ -155,3 +155,21 @@ def test_stopped_and_gone_on(embed, write_cube, tmp_path):
     assert sorted(record["part"] for record in records()) == list(range(30))
     assert embed(folder, output=tmp_path / "calm.parquet")[0] == 0
     assert pq.read_table(tmp_path / "e.parquet").equals(pq.read_table(tmp_path / "calm.parquet"))
+
+
+def test_vanished_cutouts_keep_their_embeddings(embed, cutouts, write_cube, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "e.parquet"
+    shutil.copytree(cutouts, folder)
+    assert embed(folder, "--part-size", 4)[0] == 0
+    before = vectors(output)
+    for i in range(4, 8):  # a whole part
+        (folder / f"{1000 + i}.fits").unlink()
+    (folder / "1000.fits").unlink()
+    write_cube(folder / "1001.fits", seed=77)
+    assert embed(folder, "--part-size", 4)[0] == 0
+    after = vectors(output)
+    assert after.keys() == before.keys()
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert changed == ["1001"]
+    flags = pq.read_table(output)["flags"].to_numpy()
+    assert np.flatnonzero(flags & Flag.SOURCE_GONE).tolist() == [0, 4, 5, 6, 7]
