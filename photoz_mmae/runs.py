@@ -60,6 +60,7 @@ class TrainRun:
     simulate: int | None = Field(default=None, ge=100)
     data: Path | None = Field(default=None, validate_default=True)
     simulate_seed: int = Field(default=0, ge=0)
+    survey: str = "hsc-wide"
     preset: str = "small"
     split: Literal["sky", "published"] = "sky"
     match_to: Path | None = None
@@ -92,6 +93,13 @@ class TrainRun:
         if value is not None and info.data.get("simulate") is not None:
             raise ValueError("is for a file; --simulate has no use for it")
         return value
+
+    @field_validator("survey")
+    @classmethod
+    def _for_simulation(cls, survey: str, info: ValidationInfo) -> str:
+        if info.data.get("simulate") is None:
+            raise ValueError("is for --simulate N; a file says itself what it is of")
+        return survey
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -143,8 +151,8 @@ CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
 
 
 @dataclass(frozen=True, config=_STRICT)
-class PredictRun:
-    """`photoz-mmae predict`: cutouts in, one catalogue out.
+class SurveyRun:
+    """What `predict` and `embed` share: cutouts in, one table out.
 
     `columns` names columns of the tables `catalog` and `list`; those not in it have their usual
     names. Objects are those of `cutouts`, or of the table where it names files or `coadds` are
@@ -162,9 +170,7 @@ class PredictRun:
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
-    masks: int = Field(default=4, ge=0, le=64)
     resample: bool = False
-    pdf: Literal["none", "quantiles", "grid"] = "quantiles"
     scheduler: str | None = None
     workers: int | None = Field(default=None, ge=1)
     max_bad: int = Field(default=0, ge=0)
@@ -228,6 +234,19 @@ class PredictRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PredictRun(SurveyRun):
+    """`photoz-mmae predict`: cutouts in, one catalogue out."""
+
+    masks: int = Field(default=4, ge=0, le=64)
+    pdf: Literal["none", "quantiles", "grid"] = "quantiles"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EmbedRun(SurveyRun):
+    """`photoz-mmae embed`: cutouts in, one table of embeddings out."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class PackRun:
     """`photoz-mmae pack`: cutouts in, a folder of shards out."""
 
@@ -281,6 +300,7 @@ Run = TypeVar(
     TrainRun,
     CompareModelsRun,
     PredictRun,
+    EmbedRun,
     PackRun,
     EvaluateRun,
     InspectRun,

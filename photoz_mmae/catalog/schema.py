@@ -96,6 +96,26 @@ def catalogue_schema(
     return (*columns, *_QUALITY)
 
 
+def embedding_schema(size: int, ebv: bool) -> tuple[Column, ...]:
+    """Return the columns of a table of embeddings (`embed`), in order.
+
+    Parameters
+    ----------
+    size : int
+        Numbers in an embedding.
+    ebv : bool
+        Whether a table with E(B-V) was given.
+    """
+    embedding = Column(
+        "embedding",
+        pa.list_(pa.float32(), size),
+        None,
+        "stat.param",
+        "what the network's redshift head reads of the image; NaN where there is none",
+    )
+    return (*_IDENTITY, *([_EBV] if ebv else []), _FLAGS, embedding)
+
+
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """Return the Arrow schema of these columns."""
     return pa.schema([column.field for column in columns])
@@ -237,8 +257,12 @@ _SPECTRUM = (
     ),
 )
 
+_FLAGS = Column(
+    "flags", pa.int32(), None, "meta.code.qual", "what was wrong, one bit each; 0 is good"
+)
+
 _QUALITY = (
-    Column("flags", pa.int32(), None, "meta.code.qual", "what was wrong, one bit each; 0 is good"),
+    _FLAGS,
     Column(
         "bands_used",
         pa.uint8(),

@@ -10,6 +10,7 @@ import click
 
 from photoz_mmae import __version__
 from photoz_mmae.cli.compare_models import compare_models
+from photoz_mmae.cli.embed import embed
 from photoz_mmae.cli.evaluate import evaluate
 from photoz_mmae.cli.inspect import inspect
 from photoz_mmae.cli.pack import pack
@@ -29,6 +30,7 @@ def cli(debug: bool) -> None:
 
     \b
     photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
+    photoz-mmae embed cutouts/ -o embeddings.parquet    what the network makes of each image
     photoz-mmae pack cutouts/ -o shards/                many cutouts in a few files, read faster
     photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
     photoz-mmae inspect 123.fits                        what a file is, and what is wrong with it
@@ -41,7 +43,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for verb in (predict, pack, evaluate, inspect, simulate, train, compare_models):
+for verb in (predict, embed, pack, evaluate, inspect, simulate, train, compare_models):
     cli.add_command(verb)
 
 

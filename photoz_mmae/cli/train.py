@@ -30,6 +30,12 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
     help="Instead of DATA: N new mock objects for every epoch.",
 )
 @run_option(TrainRun, "--simulate-seed", type=int, help="Of the mock survey.")
+@run_option(
+    TrainRun,
+    "--survey",
+    metavar="NAME",
+    help="With --simulate: hsc-wide, lsst-y1, lsst-y10 or lsst-dp1.",
+)
 @run_option(TrainRun, "--preset", metavar="NAME", help="Network and schedule: small or paper.")
 @run_option(
     TrainRun,
@@ -92,7 +98,8 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 def train(config: Path | None, **options: Any) -> None:
     """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one, or on --simulate N.
 
-    The same command goes on with a training that was stopped. The folder ends with
+    Bands, image size and pixel scale of the model are those of the data. The same command goes on
+    with a training that was stopped. The folder ends with
     weights.safetensors, model.json, CARD.md and metrics.jsonl.
     """
     run = load_run(TrainRun, config, options)

@@ -1,8 +1,8 @@
 """Images in, raw predictions out: one device, fixed batches, image only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ LACKING_BATCH = 8
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -104,6 +105,28 @@ class Engine:
         missing : array of bool, (N, B, S, S), optional
             Pixels that were not measured; see `photoz_mmae.inference.missing`.
         """
+        answers, back = self._in_batches(self._predict_batch, images, ebv, missing)
+        joined = {
+            field.name: _concatenate([getattr(answer, field.name) for answer in answers], back)
+            for field in fields(Prediction)
+        }
+        return Prediction(**joined)
+
+    def embed(
+        self, images: Floats, ebv: Floats | None = None, missing: Bools | None = None
+    ) -> Floats:
+        """Give what the network's redshift head reads of images alone, (N, D); as `predict`."""
+        answers, back = self._in_batches(self._embed_batch, images, ebv, missing)
+        return np.concatenate(answers)[back]
+
+    def _in_batches(
+        self,
+        ask: Callable[[Tensor, Tensor, Tensor, Tensor | None, int], Answer],
+        images: Floats,
+        ebv: Floats | None,
+        missing: Bools | None,
+    ) -> tuple[list[Answer], NDArray[np.intp]]:
+        """Ask the network batch by batch; also the order that brings the rows of answers back."""
         if ebv is None:
             ebv = np.full(len(images), np.nan, np.float32)
         whole = complete(images, missing, self._network.settings.patch_size)
@@ -111,18 +134,13 @@ class Engine:
         order = np.argsort(lacking, kind="stable")
         groups = np.split(order, [int((~lacking).sum())])
         sizes = (self.batch_size, max(1, self.batch_size // LACKING_BATCH))
-        batches = [
-            self._predict_batch(*batch)
+        answers = [
+            ask(*batch)
             for rows, size in zip(groups, sizes, strict=True)
             if len(rows) or not len(images)  # no objects give arrays of the right shapes
             for batch in self._batches(whole, ebv, rows, size)
         ]
-        back = np.argsort(order)
-        joined = {
-            field.name: _concatenate([getattr(batch, field.name) for batch in batches], back)
-            for field in fields(Prediction)
-        }
-        return Prediction(**joined)
+        return answers, np.argsort(order)
 
     def _batches(
         self, whole: Completed, ebv: Floats, rows: NDArray[np.intp], size: int
@@ -169,6 +187,18 @@ class Engine:
             spectrum=_numpy(spectrum, n),
             spectrum_masked=_stack([recon for _, _, recon in masked_passes], n),
         )
+
+    @torch.inference_mode()
+    def _embed_batch(
+        self, images: Tensor, ebv: Tensor, present: Tensor, lost: Tensor | None, n: int
+    ) -> Floats:
+        network = self._network
+        images, ebv = self._dust.prepare(images, ebv)
+        if not isinstance(network, MMAE):
+            return _numpy(network.representation_of(images, lost), n)
+        there = None if lost is None else network.tokens_there(lost)
+        encoded = network.encode(network.embed(images, ebv, present), there=there)
+        return _numpy(network.representation(encoded), n)
 
     @staticmethod
     def _read(

@@ -172,8 +172,12 @@ class MMAE(nn.Module):
 
     def redshift_logits(self, encoded: Tensor) -> Tensor:
         """Logits of the bins of p(z): (N, T, W) -> (N, K)."""
-        logits: Tensor = self.redshift_head(encoded[:, :2].flatten(1))
+        logits: Tensor = self.redshift_head(self.representation(encoded))
         return logits
+
+    def representation(self, encoded: Tensor) -> Tensor:
+        """Give what the redshift head reads, summary and flux token: (N, T, W) -> (N, 2 W)."""
+        return encoded[:, :2].flatten(1)
 
     def decode_spectrum(self, encoded: Tensor, there: Tensor | None = None) -> Tensor:
         """Reconstructed spectrum over its mean: (N, T, W) -> (N, P); `there` as in `encode`."""

@@ -38,6 +38,11 @@ class PublishedNetwork:
         """Complete runs of pixels of a spectrum."""
         return self.spectrum_pixels // self.spectrum_patch_size
 
+    @property
+    def embedding_size(self) -> int:
+        """Numbers that the redshift head reads: the two pooled modalities."""
+        return 2 * self.width
+
 
 @dataclass(frozen=True, config=_STRICT)
 class MMAENetwork:
@@ -76,6 +81,11 @@ class MMAENetwork:
     def spectrum_tokens(self) -> int:
         """Runs of pixels of a spectrum; the last one is padded."""
         return -(-self.spectrum_pixels // self.spectrum_patch_size)
+
+    @property
+    def embedding_size(self) -> int:
+        """Numbers that the redshift head reads: summary and flux token."""
+        return 2 * self.width
 
 
 @dataclass(frozen=True, config=_STRICT)

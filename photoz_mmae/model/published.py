@@ -181,7 +181,12 @@ class PublishedMMAE(nn.Module):
         )
 
     def redshift_of(self, image: Tensor, image_hidden: Tensor | None = None) -> Tensor:
-        """Redshift from the image alone, as `forward` without spectrum: (N, 5, 64, 64) -> (N,).
+        """Redshift from the image alone, as `forward` without spectrum: (N, 5, 64, 64) -> (N,)."""
+        redshift: Tensor = self.redshift_head(self.representation_of(image, image_hidden))
+        return redshift.squeeze(-1)
+
+    def representation_of(self, image: Tensor, image_hidden: Tensor | None = None) -> Tensor:
+        """Give what the redshift head reads, from the image alone: (N, 5, 64, 64) -> (N, 2 W).
 
         Without a spectrum all its tokens are the same zero vector, so its encoder's output is a
         constant, attention over 32 equal keys is attention over one, and the decoders are idle.
@@ -189,9 +194,7 @@ class PublishedMMAE(nn.Module):
         image_tokens = _zero_hidden(self.img_embed(image), image_hidden)
         nothing = image.new_zeros(1, 1, self.settings.width)
         spectrum_tokens = self.spec_encoder(nothing).expand(len(image), -1, -1)
-        representation = self._fuse(self.img_encoder(image_tokens), spectrum_tokens)
-        redshift: Tensor = self.redshift_head(representation).squeeze(-1)
-        return redshift
+        return self._fuse(self.img_encoder(image_tokens), spectrum_tokens)
 
     def _fuse(self, image: Tensor, spectrum: Tensor) -> Tensor:
         """Exchange between the modalities, then pool each: two (N, T, W) -> (N, 2 W)."""

@@ -17,7 +17,7 @@ from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
-from photoz_mmae.peers.contestant import Batches, Contestant, Frame
+from photoz_mmae.peers.contestant import Batches, Contestant
 from photoz_mmae.peers.outcome import (
     Outcome,
     Tested,
@@ -61,9 +61,9 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """
     device = resolve_device(run.device)
     file = SpectraFile(run.data)
-    frame = Frame(file.survey.bands, file.image_shape[1], file.survey.pixel_scale)
+    frame = file.frame
     for name in run.models:
-        make_contestant(name, frame)  # an unknown name is said at once
+        make_contestant(name, frame)  # an unknown name, or wrong images, are said at once
     dust = make_dust(run.dust, file.survey)
     if run.dust != "none":
         file.load_ebv()

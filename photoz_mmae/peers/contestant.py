@@ -16,24 +16,6 @@ Batches = Callable[[], Iterator[TrainingBatch]]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What the images are.
-
-    Attributes
-    ----------
-    bands : tuple of str
-    image_size : int
-        Pixels.
-    pixel_scale : float
-        Arcsec per pixel.
-    """
-
-    bands: tuple[str, ...]
-    image_size: int
-    pixel_scale: float
-
-
-@dataclass(frozen=True)
 class Stage:
     """A part of a training: most networks have one, some are first taught something else.
 

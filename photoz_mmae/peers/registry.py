@@ -1,10 +1,12 @@
 """Every contestant by its name."""
 
+import dataclasses
 from collections.abc import Callable
 
 from photoz_mmae.errors import UsageError
+from photoz_mmae.model.frame import Frame, network_for
 from photoz_mmae.model.presets import load_preset, preset_names
-from photoz_mmae.peers.contestant import Contestant, Frame
+from photoz_mmae.peers.contestant import Contestant
 from photoz_mmae.peers.presets import PresetContestant
 
 _PEERS: dict[str, Callable[[Frame], Contestant]] = {}
@@ -22,9 +24,13 @@ def make_contestant(name: str, frame: Frame) -> Contestant:
     ------
     UsageError
         There is no such contestant.
+    InputError
+        It cannot take such images.
     """
     if name in _PEERS:
         return _PEERS[name](frame)
     if name in preset_names():
-        return PresetContestant(name, load_preset(name))
+        preset = load_preset(name)
+        network = network_for(preset.network, frame, f"model {name}")
+        return PresetContestant(name, dataclasses.replace(preset, network=network))
     raise UsageError(f"unknown model {name!r}; known: {', '.join(contestant_names())}")

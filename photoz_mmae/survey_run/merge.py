@@ -231,8 +231,8 @@ def _final_rows(
 
 
 def _note_bad_rows(table: pa.Table, list_of_bad: TextIO) -> None:
-    """Write a line for each row without redshift."""
-    bad = table.filter(pc.is_null(table["z_best"]))
+    """Write a line for each row without redshift or embedding."""
+    bad = table.filter(pc.is_valid(table[PROBLEM]))
     for row in bad.select(["source", "object_id", "flags", PROBLEM]).to_pylist():
         problem = {
             "source": row["source"],

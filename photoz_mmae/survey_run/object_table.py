@@ -23,7 +23,7 @@ from photoz_mmae.cutouts.read import read_id
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv
-from photoz_mmae.runs import PredictRun
+from photoz_mmae.runs import SurveyRun
 from photoz_mmae.tables import ID_COLUMN, TableFile
 
 LONGEST_ID = 40
@@ -130,7 +130,7 @@ class CatalogFile:
 
     Parameters
     ----------
-    run : PredictRun
+    run : SurveyRun
         With `catalog`.
 
     Attributes
@@ -145,7 +145,7 @@ class CatalogFile:
         It is missing, damaged, or has nothing that was asked for.
     """
 
-    def __init__(self, run: PredictRun) -> None:
+    def __init__(self, run: SurveyRun) -> None:
         assert run.catalog is not None
         self.table = TableFile(run.catalog, run.columns.get("id", ID_COLUMN), "--columns id=NAME")
         named: Mapping[str, str] = run.columns

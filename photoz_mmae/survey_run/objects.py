@@ -14,7 +14,7 @@ from photoz_mmae.cutouts.ids import is_fits_name
 from photoz_mmae.cutouts.requested import Joined
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
-from photoz_mmae.runs import PredictRun
+from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.find import find_cutouts
 from photoz_mmae.survey_run.object_table import CatalogFile, CatalogRows, check_ids
 
@@ -46,7 +46,7 @@ class Objects:
     joined: Joined | None = None
 
 
-def kind_of_objects(run: PredictRun) -> str | None:
+def kind_of_objects(run: SurveyRun) -> str | None:
     """Say whose objects a run is about; None for those of CUTOUTS."""
     if run.coadds is not None:
         return "--coadds"
@@ -54,13 +54,13 @@ def kind_of_objects(run: PredictRun) -> str | None:
 
 
 def find_objects(
-    run: PredictRun, bands: Sequence[str], file: CatalogFile | None, rows: CatalogRows | None
+    run: SurveyRun, bands: Sequence[str], file: CatalogFile | None, rows: CatalogRows | None
 ) -> Objects:
     """Find the objects of a run.
 
     Parameters
     ----------
-    run : PredictRun
+    run : SurveyRun
     bands : sequence of str
         Of the model.
     file, rows : CatalogFile, CatalogRows, or None
@@ -119,7 +119,7 @@ def _tract_patch(file: CatalogFile, rows: CatalogRows) -> TractPatch | None:
 
 
 def _named_files(
-    run: PredictRun, bands: Sequence[str], file: CatalogFile, rows: CatalogRows
+    run: SurveyRun, bands: Sequence[str], file: CatalogFile, rows: CatalogRows
 ) -> Objects:
     """Make the rows of a table that name files the objects, in the table's order."""
     # Where a table stands alone its names start from where it is.

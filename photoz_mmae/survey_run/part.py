@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from distributed import get_worker
+from numpy.typing import NDArray
 
 from photoz_mmae import __version__
-from photoz_mmae.catalog.schema import Column, catalogue_schema
+from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.writer import atomic_parquet
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
-from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
+from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import ModelError
@@ -28,13 +29,13 @@ from photoz_mmae.provenance import file_sha256, fingerprint
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
-from photoz_mmae.survey_run.rows import catalogue_rows
+from photoz_mmae.survey_run.products import Product
 
 CHUNK = 256
 """Objects in memory at once (some 20 MB of images), rounded up to whole batches."""
 
 PROBLEM = "problem"
-"""Column of the part files alone: why a row has no redshift, in words."""
+"""Column of the part files alone: why a row has no redshift (or embedding), in words."""
 
 GIVEN = ("given_ra", "given_dec")
 """Columns of the part files alone: the position that the table of objects gave, deg."""
@@ -56,8 +57,8 @@ class PartSettings:
     gpus : int
         With more than one, the local workers take them in turn.
     batch_size : int or "auto"
-    masks : int
-    pdf : str
+    product : Product
+        What is written for each object.
     resample : bool
     made_with : str
         For the part's record: fingerprint of what decides the values.
@@ -71,8 +72,7 @@ class PartSettings:
     device: str
     gpus: int
     batch_size: int | str
-    masks: int
-    pdf: str
+    product: Product
     resample: bool
     made_with: str
 
@@ -115,16 +115,11 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     sources, base = read_sources(Path(settings.plan), job.offset, job.length)
     model = engine.model.info
     objects = _object_table(settings.table) if settings.table else None
-    columns = catalogue_schema(
-        model,
-        settings.masks,
-        settings.pdf,
-        APERTURE_DIAMETER,
-        ebv=objects is not None and objects.ebv is not None,
-    )
+    product = settings.product
+    columns = product.columns(model, ebv=objects is not None and objects.ebv is not None)
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
-    table = _rows(engine, sources, base, columns, objects, settings.resample)
+    table = _rows(engine, product, sources, base, columns, objects, settings.resample)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -136,7 +131,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         part=job.number,
         sources=job.sources,
         rows=table.num_rows,
-        bad=table["z_best"].null_count,
+        bad=table.num_rows - table[PROBLEM].null_count,
         file=path.name,
         size=path.stat().st_size,
         sha256=file_sha256(path),
@@ -150,6 +145,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
 
 def _rows(
     engine: Engine,
+    product: Product,
     sources: Sequence[Source],
     base: str,
     columns: Sequence[Column],
@@ -178,20 +174,20 @@ def _rows(
             ebv = np.full(len(given), np.nan, np.float32)
         else:
             ebv = objects.ebv_of(batch.object_id)
-        prediction = engine.predict(batch.images, ebv, batch.missing)
-        rows = catalogue_rows(batch, prediction, model, columns, ebv)
+        rows = product.rows(engine, batch, columns, ebv)
+        problems = _problems(batch.reason, product.lacking(rows), product.thing)
         if positions is not None:
             for name, values in zip(GIVEN, positions(batch.object_id), strict=True):
                 rows = rows.append_column(name, pa.array(values, from_pandas=True))
-        tables.append(rows.append_column(PROBLEM, _problems(batch.reason, rows["z_best"])))
+        tables.append(rows.append_column(PROBLEM, problems))
     return pa.concat_tables(tables)
 
 
-def _problems(reasons: Sequence[str], z_best: pa.ChunkedArray) -> pa.Array:
-    """Say why rows have no redshift; null for those that have one."""
+def _problems(reasons: Sequence[str], lacking: NDArray[np.bool_], thing: str) -> pa.Array:
+    """Say why rows have no redshift or embedding; null for those that have one."""
     problems = [
-        None if z is not None else reason or "the network gives no redshift"
-        for reason, z in zip(reasons, z_best.to_pylist(), strict=True)
+        (reason or f"the network gives no {thing}") if lacks else None
+        for reason, lacks in zip(reasons, lacking, strict=True)
     ]
     return pa.array(problems, pa.string())
 
@@ -224,7 +220,7 @@ def _engine(settings: PartSettings, device: str) -> Engine:
     model = load_model(Path(settings.model))
     if model.info.sha256 != settings.model_sha256:
         raise ModelError(f"{settings.model}: the model was replaced while the run was going on")
-    return Engine(model, device, settings.batch_size, settings.masks)
+    return Engine(model, device, settings.batch_size, settings.product.masks)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """From what was read and predicted to the catalogue's rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,10 @@ def catalogue_rows(
     """
     bad = (batch.flags & int(NO_REDSHIFT)) != 0
     # No model is calibrated yet.
-    flags = batch.flags | np.where(bad, 0, int(Flag.UNCALIBRATED)).astype(np.int32)
-    if model.dust != "none":
-        flags |= np.where(np.isnan(ebv), int(Flag.NO_EBV), 0).astype(np.int32)
+    flags = _flags(batch, model, ebv)
+    flags |= np.where(bad, 0, int(Flag.UNCALIBRATED)).astype(np.int32)
     values: dict[str, Any] = {
-        "object_id": batch.object_id,
-        "ra": batch.ra,
-        "dec": batch.dec,
-        "source": batch.source,
+        **_identity(batch),
         "bands_used": batch.bands_used,
         **_photometry(batch, model.bands),
         "ebv": ebv,
@@ -64,6 +60,38 @@ def catalogue_rows(
     if prediction.spectrum is not None and model.wave is not None:
         values |= _spectrum(prediction, np.asarray(model.wave), values["z_best"])
     values["flags"] = flags
+    return _table(values, columns)
+
+
+def embedding_rows(
+    batch: CutoutBatch,
+    embedding: NDArray[np.float32],
+    model: CatalogModel,
+    columns: Sequence[Column],
+    ebv: NDArray[np.float32],
+) -> pa.Table:
+    """Make the rows of a table of embeddings, as `catalogue_rows`; `embedding` is (N, D)."""
+    bad = (batch.flags & int(NO_REDSHIFT)) != 0
+    values = {
+        **_identity(batch),
+        "ebv": ebv,
+        "flags": _flags(batch, model, ebv),
+        "embedding": np.where(bad[:, None], np.nan, embedding),
+    }
+    return _table(values, columns)
+
+
+def _flags(batch: CutoutBatch, model: CatalogModel, ebv: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Give what is wrong with the image, and whether E(B-V) is wanted and missing."""
+    missing = np.isnan(ebv) & (model.dust != "none")
+    return batch.flags | np.where(missing, int(Flag.NO_EBV), 0).astype(np.int32)
+
+
+def _identity(batch: CutoutBatch) -> dict[str, Any]:
+    return {name: getattr(batch, name) for name in ("object_id", "ra", "dec", "source")}
+
+
+def _table(values: Mapping[str, Any], columns: Sequence[Column]) -> pa.Table:
     schema = arrow_schema(columns)
     return pa.table([_arrow(values[c.name], c.type) for c in columns], schema=schema)
 

@@ -116,9 +116,12 @@ class RunFolder:
                     "choose another name, or --overwrite to start anew"
                 )
             return
+        names = sorted(stored.keys() | settings.keys())
+        if stored.get("content") != settings.get("content"):
+            names = ["content"]  # all else follows from that
         differences = [
             _difference(name, stored.get(name), settings.get(name))
-            for name in sorted(stored.keys() | settings.keys())
+            for name in names
             if stored.get(name) != settings.get(name)
         ]
         if differences:
@@ -225,6 +228,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "content":
+        return f"it holds {before or 'redshifts'}, not {now or 'redshifts'}"
     if name in ("catalog", "list") and (before is None or now is None):
         return f"made {'with' if before else 'without'} --{name}"
     if name == "catalog":

@@ -1,4 +1,4 @@
-"""A prediction run from end to end: find, plan, do what is not done, merge."""
+"""A run over a survey from end to end: find, plan, do what is not done, merge."""
 
 import dataclasses
 import json
@@ -13,22 +13,14 @@ import pyarrow.parquet as pq
 import torch
 
 from photoz_mmae import __version__
-from photoz_mmae.catalog.schema import (
-    SCHEMA_VERSION,
-    Z_EDGES_KEY,
-    Z_LEVELS_KEY,
-    Column,
-    catalogue_schema,
-)
-from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
+from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
-from photoz_mmae.redshift.pdf import LEVELS
-from photoz_mmae.runs import PredictRun
+from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
 from photoz_mmae.survey_run.journal import (
     PartRecord,
@@ -58,6 +50,7 @@ from photoz_mmae.survey_run.object_table import (
 from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_objects
 from photoz_mmae.survey_run.part import GIVEN, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
+from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 
 STATE_KEY = "photoz_mmae.parts_sha256"
@@ -90,10 +83,12 @@ class Summary:
     Attributes
     ----------
     output : Path
+    thing : str
+        What rows have: `redshift` or `embedding`.
     rows : int
         Of the catalogue.
     problems : Problems
-        Of the rows without redshift.
+        Of the rows without one.
     problems_file : Path
         The list of them.
     gone, unasked : int
@@ -115,6 +110,7 @@ class Summary:
     """
 
     output: Path
+    thing: str
     rows: int
     problems: Problems
     problems_file: Path
@@ -130,8 +126,8 @@ class Summary:
     changed: bool
 
 
-def predict_survey(run: PredictRun, report: Report) -> Summary:
-    """Bring the catalogue `run.output` up to date with the cutouts.
+def run_survey(run: SurveyRun, report: Report) -> Summary:
+    """Bring the catalogue, or the table of embeddings, `run.output` up to date with the cutouts.
 
     Raises
     ------
@@ -151,9 +147,10 @@ def predict_survey(run: PredictRun, report: Report) -> Summary:
 
 class _Survey:
     def __init__(
-        self, run: PredictRun, folder: RunFolder, model_folder: Path, model: ModelInfo, device: str
+        self, run: SurveyRun, folder: RunFolder, model_folder: Path, model: ModelInfo, device: str
     ) -> None:
         self.run = run
+        self.product = product_of(run)
         self.folder = folder
         self.model_folder = model_folder
         self.model = model
@@ -163,8 +160,7 @@ class _Survey:
             "schema_version": SCHEMA_VERSION,
             "model": model.name,
             "model_sha256": model.sha256,
-            "masks": run.masks,
-            "pdf": run.pdf,
+            **self.product.settings,
         }
         if kind := kind_of_objects(run):
             self.settings["objects"] = kind
@@ -238,6 +234,7 @@ class _Survey:
         metadata = folder.output_metadata()
         return Summary(
             output=run.output,
+            thing=self.product.thing,
             rows=sum(record.rows for record in records),
             problems=problems,
             problems_file=folder.problems,
@@ -294,8 +291,7 @@ class _Survey:
         return True
 
     def _own_columns(self) -> tuple[Column, ...]:
-        run = self.run
-        return catalogue_schema(self.model, run.masks, run.pdf, APERTURE_DIAMETER, self.has_ebv)
+        return self.product.columns(self.model, self.has_ebv)
 
     def _compute(
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
@@ -314,8 +310,7 @@ class _Survey:
             device=self.device,
             gpus=gpus,
             batch_size=run.batch_size,
-            masks=run.masks,
-            pdf=run.pdf,
+            product=self.product,
             resample=run.resample,
             made_with=self.made_with,
         )
@@ -335,7 +330,7 @@ class _Survey:
             "photoz_mmae.package_version": __version__,
             "photoz_mmae.model_name": model.name,
             "photoz_mmae.model_sha256": model.sha256,
-            "photoz_mmae.calibration": "none",
+            **self.product.metadata(model),
             SETTINGS_KEY: json.dumps(self.settings),
             "photoz_mmae.device": ", ".join(sorted({record.device for record in records})),
             "photoz_mmae.created": now(),
@@ -344,10 +339,6 @@ class _Survey:
             "photoz_mmae.flags": json.dumps({flag.name: int(flag) for flag in Flag}),
             "photoz_mmae.flags_without_redshift": str(int(NO_REDSHIFT)),
         }
-        if model.z_edges is not None and self.run.pdf in ("quantiles", "grid"):
-            metadata[Z_LEVELS_KEY] = json.dumps(LEVELS)
-        if model.z_edges is not None and self.run.pdf == "grid":
-            metadata[Z_EDGES_KEY] = json.dumps(model.z_edges)
         merge(
             [
                 FinishedPart(folder.parts / record.file, record.rows, part.gone)
@@ -355,7 +346,7 @@ class _Survey:
             ],
             self._own_columns(),
             metadata,
-            f"Photometric redshifts by photoz-mmae {__version__}, model {model.name}",
+            f"{self.product.title} by photoz-mmae {__version__}, model {model.name}",
             folder.output,
             folder.problems,
             self.kept,

@@ -101,6 +101,8 @@ tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
 def _command(run: TrainRun) -> str:
     given = [f"--{n.replace('_', '-')} {getattr(run, n)}" for n in _OPTIONS if _is_told(run, n)]
     simulated = f"--simulate {run.simulate} --simulate-seed {run.simulate_seed}"
+    if _is_told(run, "survey"):
+        simulated += f" --survey {run.survey}"
     source = shlex.quote(str(run.data)) if run.data else simulated
     return " ".join(["photoz-mmae train", source, "-o", shlex.quote(str(run.output)), *given])
 

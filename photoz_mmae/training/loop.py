@@ -1,5 +1,6 @@
 """Training from a data set to a model folder."""
 
+import dataclasses
 import json
 import math
 
@@ -47,6 +48,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     if run.tensorboard:
         require_tensorboard()
     source = find_source(run, preset, device)
+    preset = dataclasses.replace(preset, network=source.network)
     settings = decisive_settings(run, preset, precision, source.fingerprint)
     if is_finished(run, settings):
         return None

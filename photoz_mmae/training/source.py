@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from photoz_mmae.errors import InputError
-from photoz_mmae.model.presets import Preset
+from photoz_mmae.model.frame import Frame, network_for
+from photoz_mmae.model.presets import Network, Preset
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.simulation.recipe import Recipe
-from photoz_mmae.surveys import Survey, get_survey
+from photoz_mmae.surveys import get_survey
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.simulated import SimulatedSet, recipe_sha256
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingSet
 
-SIMULATED_SURVEY = "hsc-wide"
 SIMULATED_STAMP = 64
 
 
@@ -23,55 +22,48 @@ class Source:
 
     Attributes
     ----------
+    network : Network
+        That of the preset, for images of this set.
     fingerprint : str
         Two sources of the same fingerprint hold the same objects.
     open : callable
         Look through it; spectra come in the normalisation asked for.
     """
 
+    network: Network
     fingerprint: str
     open: Callable[[Normalisation], TrainingSet]
 
 
 def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
-    """Find what `run` names, and check that its images fit the network, and E(B-V) the dust.
+    """Find what `run` names, fit the preset's network to it, and check its E(B-V) for the dust.
 
     Raises
     ------
     InputError
+        The file, or what the published network cannot take.
+    UsageError
+        There is no such survey.
     """
     shares = (preset.training.validation_share, preset.training.test_share)
     if run.simulate is not None:
-        recipe, n = Recipe(get_survey(SIMULATED_SURVEY), run.simulate_seed), run.simulate
-        shape = (len(recipe.survey.bands), SIMULATED_STAMP, SIMULATED_STAMP)
-        _check_images("--simulate", shape, recipe.survey, preset)
+        survey, n = get_survey(run.survey), run.simulate
+        recipe = Recipe(survey, run.simulate_seed)
+        frame = Frame(survey.bands, SIMULATED_STAMP, survey.pixel_scale)
         return Source(
+            network_for(preset.network, frame, f"--survey {survey.name}"),
             recipe_sha256(recipe, n),
             lambda normalisation: SimulatedSet(recipe, n, normalisation, shares, device),
         )
     assert run.data is not None  # the run has one of both
     file = SpectraFile(run.data)
-    _check_images(str(run.data), file.image_shape, file.survey, preset)
+    network = network_for(preset.network, file.frame, str(run.data))
     if preset.dust != "none":
         file.load_ebv()
     return Source(
+        network,
         file.sha256(),
         lambda normalisation: FileSet(
             file, normalisation, run.split, shares, run.seed, run.limit, run.match_to
         ),
     )
-
-
-def _check_images(where: str, shape: tuple[int, int, int], survey: Survey, preset: Preset) -> None:
-    bands, height, width = shape
-    network = preset.network
-    if bands != network.bands or bands != len(survey.bands):
-        raise InputError(
-            f"{where}: images of {bands} bands; the preset wants {network.bands}, and the "
-            f"survey {survey.name} has {len(survey.bands)} ({''.join(survey.bands)})"
-        )
-    if (height, width) != (network.image_size, network.image_size):
-        raise InputError(
-            f"{where}: images of {height} x {width} pixels; the preset wants "
-            f"{network.image_size} x {network.image_size}"
-        )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.hdf5 import POSITIONS
 from photoz_mmae.errors import InputError, UsageError
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
 from photoz_mmae.surveys import get_survey
@@ -112,6 +113,19 @@ class SpectraFile:
         """Bands, height, width."""
         shape: tuple[int, int, int] = self._image.shape[1:]
         return shape
+
+    @property
+    def frame(self) -> Frame:
+        """What the images are; raises InputError where they are not square images of the survey."""
+        survey, (bands, height, width) = self.survey, self.image_shape
+        if bands != len(survey.bands):
+            raise InputError(
+                f"{self.path}: images of {bands} bands; the survey {survey.name} has "
+                f"{len(survey.bands)} ({''.join(survey.bands)})"
+            )
+        if height != width:
+            raise InputError(f"{self.path}: images of {height} x {width} pixels; not square")
+        return Frame(survey.bands, height, survey.pixel_scale)
 
     def sha256(self) -> str:
         """Checksum of the whole file."""

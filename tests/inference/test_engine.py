@@ -71,6 +71,24 @@ def test_published_network_gives_a_point(published, images):
     np.testing.assert_allclose(result.z_point, full, atol=1e-6)
 
 
+@pytest.mark.parametrize("lacking", [False, True], ids=["whole", "some without patches"])
+def test_the_redshift_is_read_from_the_embedding(ours, published, images, lacking):
+    missing = np.zeros(images.shape, bool)
+    missing[3:5, :, :16, :] = lacking
+    shown = np.where(missing, np.float32(0), images)
+    for model in (ours, published):
+        engine = Engine(model, "cpu", 4, masks=0)
+        embedding = engine.embed(shown, missing=missing)
+        assert embedding.shape == (11, model.network.settings.embedding_size)
+        result = engine.predict(shown, missing=missing)
+        with torch.no_grad():
+            read = model.network.redshift_head(torch.from_numpy(embedding))
+        if result.mass is None:
+            np.testing.assert_allclose(read.squeeze(-1), result.z_point, atol=1e-6)
+        else:
+            np.testing.assert_allclose(read.softmax(dim=1), result.mass, atol=1e-6)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", "tpu"])
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(UsageError, match="device"):

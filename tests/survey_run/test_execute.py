@@ -9,6 +9,7 @@ from photoz_mmae.errors import InputError, ModelError, PhotozError, UsageError
 from photoz_mmae.survey_run import execute as module
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
 from photoz_mmae.survey_run.part import PartJob, PartSettings
+from photoz_mmae.survey_run.products import Redshifts
 
 
 @pytest.fixture
@@ -23,8 +24,7 @@ def settings(tmp_path):
         device="cpu",
         gpus=0,
         batch_size=4,
-        masks=0,
-        pdf="none",
+        product=Redshifts(masks=0, pdf="none"),
         resample=False,
         made_with="0",
     )

@@ -1,0 +1,43 @@
+"""`photoz-mmae embed`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from photoz_mmae.cli.options import config_option, overwrite_option, run_option
+from photoz_mmae.cli.survey_options import (
+    max_bad_option,
+    network_options,
+    object_options,
+    worker_options,
+)
+from photoz_mmae.cli.survey_report import go_through
+from photoz_mmae.runs import EmbedRun, load_run
+
+
+@click.command(short_help="Cutouts in, one vector of numbers for each out.")
+@click.argument("cutouts", nargs=-1, type=click.Path())
+@run_option(
+    EmbedRun,
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.parquet",
+    help="The embeddings; FILE.run/ beside it holds what an interrupted run goes on from.",
+)
+@object_options
+@network_options
+@worker_options
+@max_bad_option("embedding")
+@overwrite_option
+@config_option
+def embed(config: Path | None, **options: Any) -> int:
+    """Embed CUTOUTS (FITS files or folders; - reads their paths from standard input): a table with
+    the vector that the model reads each redshift from.
+
+    One row per object, whatever is wrong with it: the column flags says what. The same command
+    goes on with a run that was stopped, and brings a finished table up to date with new, changed
+    and vanished cutouts.
+    """
+    return go_through(load_run(EmbedRun, config, options))

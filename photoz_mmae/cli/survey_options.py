@@ -1,0 +1,109 @@
+"""Options that `predict` and `embed` share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from photoz_mmae.cli.options import Command, device_option, run_option
+from photoz_mmae.runs import SurveyRun
+
+
+def object_options(command: Command) -> Command:
+    """Which objects, and what is known of them."""
+    return _joined(
+        command,
+        run_option(
+            SurveyRun,
+            "--catalog",
+            type=click.Path(path_type=Path),
+            metavar="TABLE",
+            help="A table of objects (Parquet, CSV, FITS, VOTable) with column object_id: their "
+            "E(B-V) (ebv), positions (ra, dec), what --keep names.",
+        ),
+        run_option(
+            SurveyRun,
+            "--list",
+            type=click.Path(path_type=Path),
+            metavar="LIST",
+            help="What was asked of HSC's cutout service (its text, or a table): ids and positions "
+            "of CUTOUTS named N-cutout-...",
+        ),
+        run_option(
+            SurveyRun,
+            "--columns",
+            metavar="ROLE=NAME,...",
+            help="The columns of TABLE, where they have other names: id, ra, dec, ebv; file, which "
+            "makes the table's rows the objects; tract, patch.",
+        ),
+        run_option(
+            SurveyRun,
+            "--keep",
+            metavar="NAME,...",
+            help="Columns of TABLE that are passed through to the output.",
+        ),
+        run_option(
+            SurveyRun,
+            "--coadds",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Instead of CUTOUTS: coadded images; the objects are those of TABLE, by their "
+            "positions.",
+        ),
+    )
+
+
+def network_options(command: Command) -> Command:
+    """Which model, and how it is run."""
+    return _joined(
+        command,
+        run_option(
+            SurveyRun, "--model", metavar="NAME", help="A shipped model, or a model's folder."
+        ),
+        device_option,
+        run_option(
+            SurveyRun,
+            "--batch-size",
+            metavar="auto|N",
+            help="Objects per pass through the network.",
+        ),
+        run_option(SurveyRun, "--part-size", type=int, help="Objects per part, at most."),
+        click.option(
+            "--resample/--no-resample",
+            default=None,
+            help="Bring images of another pixel scale to the model's, instead of only flagging "
+            "them.",
+        ),
+    )
+
+
+def worker_options(command: Command) -> Command:
+    """Who works."""
+    return _joined(
+        command,
+        run_option(
+            SurveyRun, "--scheduler", metavar="ADDRESS", help="A Dask scheduler to work for us."
+        ),
+        run_option(
+            SurveyRun,
+            "--workers",
+            type=int,
+            help="Local processes.  [default: one per core; 4 per GPU]",
+        ),
+    )
+
+
+def max_bad_option(thing: str) -> Callable[[Command], Command]:
+    """How many rows may be without what is asked for."""
+    return run_option(
+        SurveyRun,
+        "--max-bad",
+        type=int,
+        help=f"Exit with 3 when more cutouts than this have no {thing}.",
+    )
+
+
+def _joined(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):  # as stacked decorators: the first is shown first
+        command = option(command)
+    return command

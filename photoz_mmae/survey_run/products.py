@@ -1,0 +1,117 @@
+"""What a run writes for each object: redshifts (`predict`) or embeddings (`embed`)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from photoz_mmae.catalog.schema import (
+    Z_EDGES_KEY,
+    Z_LEVELS_KEY,
+    Column,
+    catalogue_schema,
+    embedding_schema,
+)
+from photoz_mmae.cutouts.batch import CutoutBatch
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
+from photoz_mmae.inference.engine import Engine
+from photoz_mmae.model.info import ModelInfo
+from photoz_mmae.redshift.pdf import LEVELS
+from photoz_mmae.runs import PredictRun, SurveyRun
+from photoz_mmae.survey_run.rows import catalogue_rows, embedding_rows
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Redshifts:
+    """A catalogue of redshifts.
+
+    Attributes
+    ----------
+    masks : int
+        Passes with a quarter of the image hidden.
+    pdf : str
+        How much of p(z) is stored.
+    """
+
+    masks: int
+    pdf: str
+    thing: str = "redshift"
+    title: str = "Photometric redshifts"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it decides the values."""
+        return {"masks": self.masks, "pdf": self.pdf}
+
+    def columns(self, model: ModelInfo, ebv: bool) -> tuple[Column, ...]:
+        """Return its columns; `ebv`: whether a table with E(B-V) was given."""
+        return catalogue_schema(model, self.masks, self.pdf, APERTURE_DIAMETER, ebv)
+
+    def rows(
+        self, engine: Engine, batch: CutoutBatch, columns: Sequence[Column], ebv: Floats
+    ) -> pa.Table:
+        """Ask the network, and make the rows of the batch."""
+        prediction = engine.predict(batch.images, ebv, batch.missing)
+        return catalogue_rows(batch, prediction, engine.model.info, columns, ebv)
+
+    def lacking(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Which rows have no redshift, (N,)."""
+        return np.asarray(rows["z_best"].is_null())
+
+    def metadata(self, model: ModelInfo) -> dict[str, str]:
+        """Return what the file says of its p(z)."""
+        said = {"photoz_mmae.calibration": "none"}
+        if model.z_edges is not None and self.pdf in ("quantiles", "grid"):
+            said[Z_LEVELS_KEY] = json.dumps(LEVELS)
+        if model.z_edges is not None and self.pdf == "grid":
+            said[Z_EDGES_KEY] = json.dumps(model.z_edges)
+        return said
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A table of what the network's redshift head reads of each image."""
+
+    masks: int = 0
+    thing: str = "embedding"
+    title: str = "Embeddings of galaxy images"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells its runs from those of `predict`."""
+        return {"content": "embeddings"}
+
+    def columns(self, model: ModelInfo, ebv: bool) -> tuple[Column, ...]:
+        """Return its columns; `ebv`: whether a table with E(B-V) was given."""
+        return embedding_schema(model.network.embedding_size, ebv)
+
+    def rows(
+        self, engine: Engine, batch: CutoutBatch, columns: Sequence[Column], ebv: Floats
+    ) -> pa.Table:
+        """Ask the network, and make the rows of the batch."""
+        embedding = engine.embed(batch.images, ebv, batch.missing)
+        return embedding_rows(batch, embedding, engine.model.info, columns, ebv)
+
+    def lacking(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Which rows have no embedding, (N,)."""
+        size = rows.schema.field("embedding").type.list_size
+        values = rows["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(~np.isfinite(values).reshape(-1, size).all(axis=1))
+
+    def metadata(self, model: ModelInfo) -> dict[str, str]:
+        """Return what the file says of its embeddings."""
+        return {"photoz_mmae.content": "embeddings"}
+
+
+Product = Redshifts | Embeddings
+
+
+def product_of(run: SurveyRun) -> Product:
+    """Say what a run writes."""
+    return Redshifts(run.masks, run.pdf) if isinstance(run, PredictRun) else Embeddings()
