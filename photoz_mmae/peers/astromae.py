@@ -144,7 +144,10 @@ class AstroMAENetwork(nn.Module):
             tokens = encoder(encoder.patches(image))
         parts = [
             self.tokens_branch(tokens.mean(dim=1)),
-            self.inception_branch(self.stretch(image)),
+            # Channels last: small convolutions are twice as fast on a CPU.
+            self.inception_branch(
+                self.stretch(image).contiguous(memory_format=torch.channels_last)
+            ),
             self.magnitudes(image, self.stretch.noise).squeeze(1),
         ]
         found: Tensor = self.fusion(torch.cat(parts, dim=1)).squeeze(1)
@@ -248,7 +251,6 @@ class AstroMAE:
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do nothing: there is nothing after the finetuning."""
 
-    @torch.no_grad()
     def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
         return torch.expm1(self.network(image))
 
