@@ -5,15 +5,15 @@ network its authors' group uses (github.com/UVA-MLSys/DS5110_Summer_2025).
 
 Followed: the encoder is pretrained on the training images without redshift, 75 % of the patches
 hidden, and then frozen; beside the mean of its tokens, an Inception network on the image and a
-network on magnitudes, of the published widths; concatenated, two layers, a point redshift, mean
-squared error. The encoder is 192 wide, as the published head has it.
+network on magnitudes, of the published widths; concatenated, two layers, a point redshift. The
+encoder is 192 wide, as follows from the sizes of those parts.
 
-Chosen here: what `masked_images` says of the pretraining; 64x64 pixels of 0.168 arcsec, which is
-the patch of sky that their 32x32 of 0.396 arcsec are, in patches of 8; 4 blocks, for a CPU;
+Chosen here: what `masked_images` says of the pretraining; 64x64 pixels of 0.168 arcsec, about the
+patch of sky that their 32x32 of 0.396 arcsec are, in patches of 8; 4 blocks, for a CPU;
 arcsinh-stretched flux; in place of catalogued magnitudes, fluxes in six apertures on the image at
-arcsinh, and their ratios; ln(1+z), whose errors are dz / (1+z), because mean squared errors in z
-would be the quasars' alone here; AdamW, its rate cut when the validation loss is flat, and turned
-and mirrored images, because the published schedule was not to be had.
+arcsinh, and their ratios. Loss, optimiser and schedule were not to be had: mean squared error, of
+ln(1+z), whose errors are dz / (1+z), because in z it would be the quasars' alone here; AdamW, its
+rate cut when the validation loss is flat; turned and mirrored images.
 """
 
 from typing import Any
@@ -203,8 +203,8 @@ class AstroMAE:
     name = "astromae"
     source = (
         "Fathkouhi & Fox 2024, arXiv:2409.01825: frozen encoder of a masked autoencoder beside "
-        "Inception blocks and magnitudes, which are measured on the image here; 4 blocks, "
-        "mean squared error in ln(1+z), own schedule"
+        "Inception blocks and magnitudes, which are measured on the image here; 4 blocks, loss "
+        "(mean squared error in ln(1+z)) and schedule are not from the publication"
     )
     normalisation: Normalisation = "relative"
 
