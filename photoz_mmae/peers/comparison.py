@@ -282,6 +282,9 @@ def _point(stage: str, seconds: float, record: dict[str, Any]) -> dict[str, Any]
         "epoch": record["epoch"],
         "seconds": round(seconds + record["seconds"], 1),
         "loss": validation["loss_total"],
-        "sigma_nmad": validation["sigma_nmad"],
-        "outlier_015": validation["outlier_015"],
+        **{name: _or_none(validation[name]) for name in ("sigma_nmad", "outlier_015")},
     }
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None

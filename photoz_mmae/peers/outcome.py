@@ -42,7 +42,7 @@ class Outcome:
         Whether the validation loss was flat for five epochs.
     curve : list of dict
         Per epoch: `stage`, `epoch`, `seconds`, `loss`, and of the validation objects `sigma_nmad`
-        and `outlier_015`.
+        and `outlier_015`, None in a stage that gives no redshifts.
     ways : list of str
         Names of the ways it gives redshifts, the usual one first: columns of the table.
     """

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from photoz_mmae.errors import UsageError
 from photoz_mmae.model.frame import Frame, network_for
 from photoz_mmae.model.presets import load_preset, preset_names
+from photoz_mmae.peers.astroclip import AstroCLIP
+from photoz_mmae.peers.astromae import AstroMAE
 from photoz_mmae.peers.contestant import Contestant
 from photoz_mmae.peers.presets import PresetContestant
 
-_PEERS: dict[str, Callable[[Frame], Contestant]] = {}
+_PEERS: dict[str, Callable[[Frame], Contestant]] = {
+    "astroclip": AstroCLIP,
+    "astromae": AstroMAE,
+}
 
 
 def contestant_names() -> list[str]:

@@ -162,8 +162,8 @@ def matched_table(
 ) -> list[list[str]]:
     """Tabulate the validation objects' sigma_NMAD after so many epochs, and so much time.
 
-    Of the last stage of a training; the lowest so far, a dash where there is none yet or the
-    training had ended.
+    Of the last stage of a training; the lowest so far, a dash where there is none yet, where the
+    stage gives no redshifts, or the training had ended.
     """
     epochs, minutes = list(epochs), list(minutes)
     lines = [
@@ -183,7 +183,7 @@ def _at(row: Row, key: str, limit: float) -> str:
         last = outcome.curve[-1]["stage"]
         points = [point for point in outcome.curve if point["stage"] == last]
         before = [point["sigma_nmad"] for point in points if point[key] <= limit]
-        if before:
+        if before and None not in before:
             found.append(min(before))
     return f"{np.mean(found):.4f}" if found else "-"
 

@@ -91,7 +91,7 @@ class PublishedObjective:
         schedule, settings, batch = self._schedule, self.network.settings, view.batch
         # As published, a dropped spectrum is a spectrum of zeros.
         spectrum = batch.flux if view.spectrum_shown else torch.zeros_like(batch.flux)
-        with _autocast(batch.image, self._precision):
+        with autocast(batch.image, self._precision):
             output = self.network(batch.image, spectrum, view.image_hidden, view.spectrum_hidden)
         image = losses.masked_mse(
             to_patches(output.image.float(), settings.patch_size),
@@ -142,7 +142,7 @@ class MMAEObjective:
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
         ebv = self._forget_ebv(batch.ebv, generator)
-        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), shares_of(batch)
+        batch, shares = replace(batch, image=symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)
         first = round(schedule.spectrum_dropped * len(batch))
         last = len(batch) - round(schedule.image_dropped * len(batch))
@@ -166,7 +166,7 @@ class MMAEObjective:
         network, batch = self.network, view.batch
         pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
         spectra = Spectra(batch.flux, pixels)
-        with _autocast(batch.image, self._precision):
+        with autocast(batch.image, self._precision):
             embedded = network.embed(batch.image, batch.ebv, view.present)
             if view.spectrum_shown:
                 encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
@@ -269,7 +269,8 @@ def _sum(
     return {"total": total, **parts}
 
 
-def _autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
+def autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
+    """Matrix products in `precision`, on the images' device."""
     return torch.autocast(image.device.type, precision, enabled=precision != torch.float32)
 
 
@@ -286,7 +287,7 @@ def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def _symmetries(image: Tensor) -> Tensor:
+def symmetries(image: Tensor) -> Tensor:
     """Turn and mirror: each eighth of the batch in one of the square's eight ways."""
     turned = []
     for index, part in enumerate(image.tensor_split(8)):

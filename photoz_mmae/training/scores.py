@@ -36,8 +36,11 @@ class Scored:
     z_true: NDArray[np.float64]
 
     def metrics(self) -> dict[str, float]:
-        """Losses and the main point metrics, in one record."""
-        scores = point_metrics(self.z_phot, self.z_true)
+        """Losses and the main point metrics, NaN where no redshifts are given, in one record."""
+        if np.isfinite(self.z_phot).all():
+            scores = point_metrics(self.z_phot, self.z_true)
+        else:
+            scores = dict.fromkeys(_METRICS, float("nan"))
         losses = {f"loss_{name}": value for name, value in self.losses.items()}
         return {**losses, **{name: scores[name] for name in _METRICS}}
 
