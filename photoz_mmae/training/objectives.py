@@ -142,7 +142,7 @@ class MMAEObjective:
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
         ebv = self._forget_ebv(batch.ebv, generator)
-        batch, shares = replace(batch, image=_symmetries(batch.image), ebv=ebv), shares_of(batch)
+        batch, shares = replace(batch, image=symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)
         cut = round(schedule.spectrum_dropped * len(batch))
         views = []
@@ -196,13 +196,7 @@ class MMAEObjective:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
         encoded = network.encode(network.embed(image, ebv, present), image_hidden=image_hidden)
-        mass = network.redshift_logits(encoded).softmax(dim=1)
-        cdf = mass.cumsum(dim=1)
-        index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
-        inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
-        edges = network.redshift_head.edges
-        width = edges[1] - edges[0]
-        return torch.expm1(edges[index] + inside * width).squeeze(1).float()
+        return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
 
     def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
         """Leave E(B-V) out for some objects, so that not to know it is a trained case."""
@@ -246,6 +240,16 @@ class MMAEObjective:
         )
 
 
+def median_redshift(logits: Tensor, edges: Tensor) -> Tensor:
+    """Medians of binned p(z), linear in ln(1+z) inside a bin: (N, K), (K + 1,) -> (N,)."""
+    mass = logits.softmax(dim=1)
+    cdf = mass.cumsum(dim=1)
+    index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
+    inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
+    width = edges[1] - edges[0]
+    return torch.expm1(edges[index] + inside * width).squeeze(1).float()
+
+
 def _sum(
     schedule: Schedule, shares: Shares, image: Tensor, spectrum: Tensor, redshift: Tensor
 ) -> dict[str, Tensor]:
@@ -280,7 +284,7 @@ def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def _symmetries(image: Tensor) -> Tensor:
+def symmetries(image: Tensor) -> Tensor:
     """Turn and mirror: each eighth of the batch in one of the square's eight ways."""
     turned = []
     for index, part in enumerate(image.tensor_split(8)):
