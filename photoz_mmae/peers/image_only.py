@@ -121,7 +121,8 @@ class ImageContestant:
         }
 
     def fit(self, sample: TrainingBatch, objects: int) -> None:
-        self.network.fit(sample.image, objects)
+        # The network comes to the device of the images only after this.
+        self.network.fit(sample.image.cpu(), objects)
 
     def stages(self) -> list[Stage]:
         return [Stage("training", self.network, self._course, self._make)]
@@ -175,7 +176,7 @@ class Photometry(nn.Module):
         sky.fit(image)
         # Negative pixels are half a Gaussian, which has 0.603 of its standard deviation.
         noise = sky.noise / math.sqrt(1 - 2 / math.pi)
-        self.softening.copy_(noise.unsqueeze(1) * self.weight.square().sum(dim=1).sqrt().cpu())
+        self.softening.copy_(noise.unsqueeze(1) * self.weight.square().sum(dim=1).sqrt())
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, B, S, S) flux -> (N, B, A) magnitudes."""
