@@ -14,7 +14,7 @@ the mean over several passes with other weights.
 
 Chosen: no branch for magnitudes, which the code takes from a catalogue; pre-activations are drawn
 instead of weights (local reparameterisation, Kingma et al. 2015, arXiv:1506.02557), the same for
-each object and less noise in the gradient; of 50 passes the noise is always the same, and the same
+each object and less noise in the gradient; 50 passes, whose noise is always the same, and the same
 for all objects; the divergence, nearly constant and thousands of times the rest, is left out of the
 validation loss; early stopping after 20 epochs, where the code saves the best of a fixed number.
 `bcnn-turned` adds flips and quarter turns, without which few training objects are soon learnt by
@@ -112,6 +112,11 @@ class BayesianCNN(ImageNetwork):
         self.first = Variational(inputs, DENSE[0])
         self.second = Variational(*DENSE)
         self.gaussian = nn.Linear(DENSE[1], 2)
+        for parameter in (*self.convolutions.parameters(), *self.gaussian.parameters()):
+            if parameter.dim() > 1:  # as Keras begins
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
         self.register_buffer("objects", torch.ones(()))
         # The same for every object, so that a redshift does not depend on its neighbours.
         generator = torch.Generator().manual_seed(0)
