@@ -24,9 +24,9 @@ RADII = (0.5, 0.85, 1.3, 2.0, 3.0, 4.5)
 """Arcsec: from the light inside the seeing to all of a large galaxy."""
 
 BINS, REDSHIFT_MAX = 320, 6.0
-WIDTH, LAYERS, DROPOUT = 256, 3, 0.1
+WIDTH, LAYERS, DROPOUT = 512, 3, 0.3
 
-EPOCHS, BATCH = 60, 128
+EPOCHS, BATCH = 50, 128
 RATE, DECAY, WARMUP = 1e-3, 0.03, 0.05
 EMA = 0.998
 
