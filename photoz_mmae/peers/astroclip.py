@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 from photoz_mmae.model.blocks import QueryBlock
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.peers import masked_images, masked_spectra
-from photoz_mmae.peers.contestant import Batches, Frame, Stage
+from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.peers.masked_images import (
     ImageEncoder,
     MaskedImages,
@@ -185,7 +186,7 @@ class AstroCLIP:
         }
 
     @torch.no_grad()
-    def fit(self, sample: TrainingBatch) -> None:
+    def fit(self, sample: TrainingBatch, objects: int) -> None:
         self.network.images.encoder.stretch.fit(sample.image)
 
     def stages(self) -> list[Stage]:

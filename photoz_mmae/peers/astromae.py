@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.presets import MMAENetwork
 from photoz_mmae.model.stretch import Stretch
 from photoz_mmae.model.tokens import FluxToken
 from photoz_mmae.peers import masked_images
-from photoz_mmae.peers.contestant import Batches, Frame, Stage
+from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.peers.masked_images import (
     ImageEncoder,
     MaskedImages,
@@ -222,7 +223,7 @@ class AstroMAE:
         }
 
     @torch.no_grad()
-    def fit(self, sample: TrainingBatch) -> None:
+    def fit(self, sample: TrainingBatch, objects: int) -> None:
         self.network.stretch.fit(sample.image)
         self.network.magnitudes.fit(sample.image, self.network.stretch.noise)
 

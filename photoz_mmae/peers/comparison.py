@@ -105,7 +105,8 @@ class _Round:
     def make(self) -> None:
         """Train, test, write the outcome."""
         contestant = self._contestant
-        contestant.fit(self._prepare(self._data.sample(STRETCH_OBJECTS)))
+        sample = self._prepare(self._data.sample(STRETCH_OBJECTS))
+        contestant.fit(sample, self._data.composition.training)
         contestant.network.to(self._device)
         curve: list[dict[str, Any]] = []
         speeds: list[float] = []

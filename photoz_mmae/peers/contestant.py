@@ -59,8 +59,16 @@ class Contestant(Protocol):
     def network(self) -> nn.Module:
         """All of it, what is saved; on one device."""
 
-    def fit(self, sample: TrainingBatch) -> None:
-        """Set what is measured on training objects before any training, such as a stretch."""
+    def fit(self, sample: TrainingBatch, objects: int) -> None:
+        """Set what is measured on training objects before any training, such as a stretch.
+
+        Parameters
+        ----------
+        sample : TrainingBatch
+            Some of the training objects.
+        objects : int
+            How many training objects there are.
+        """
 
     def stages(self) -> list[Stage]:
         """Return the parts of its training, in order."""

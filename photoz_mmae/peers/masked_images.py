@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from photoz_mmae.model.blocks import SelfBlock
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.masking import draw_mask, visible_tokens
 from photoz_mmae.model.stretch import Stretch
 from photoz_mmae.model.tokens import to_patches
-from photoz_mmae.peers.contestant import Frame
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.losses import masked_mse
 from photoz_mmae.training.objectives import autocast, symmetries

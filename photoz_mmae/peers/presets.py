@@ -42,7 +42,7 @@ class PresetContestant:
         }
         self.normalisation = self._make(self.network).normalisation
 
-    def fit(self, sample: TrainingBatch) -> None:
+    def fit(self, sample: TrainingBatch, objects: int) -> None:
         if isinstance(self.network, MMAE):
             self.network.fit(sample.image)
 

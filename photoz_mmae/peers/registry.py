@@ -2,16 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 from photoz_mmae.errors import UsageError
 from photoz_mmae.model.frame import Frame, network_for
 from photoz_mmae.model.presets import load_preset, preset_names
 from photoz_mmae.peers.astroclip import AstroCLIP
 from photoz_mmae.peers.astromae import AstroMAE
+from photoz_mmae.peers.bcnn import make_bcnn
+from photoz_mmae.peers.colours import make_colours
 from photoz_mmae.peers.contestant import Contestant
+from photoz_mmae.peers.inception import make_inception
 from photoz_mmae.peers.presets import PresetContestant
 
 _PEERS: dict[str, Callable[[Frame], Contestant]] = {
+    "inception": make_inception,
+    "inception-turned": partial(make_inception, turned=True),
+    "bcnn": make_bcnn,
+    "bcnn-turned": partial(make_bcnn, turned=True),
+    "colours": make_colours,
     "astroclip": AstroCLIP,
     "astromae": AstroMAE,
 }

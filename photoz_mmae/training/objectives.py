@@ -202,13 +202,7 @@ class MMAEObjective:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
         encoded = network.encode(network.embed(image, ebv, present), image_hidden=image_hidden)
-        mass = network.redshift_logits(encoded).softmax(dim=1)
-        cdf = mass.cumsum(dim=1)
-        index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
-        inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
-        edges = network.redshift_head.edges
-        width = edges[1] - edges[0]
-        return torch.expm1(edges[index] + inside * width).squeeze(1).float()
+        return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
 
     def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
         """Leave E(B-V) out for some objects, so that not to know it is a trained case."""
@@ -250,6 +244,16 @@ class MMAEObjective:
             _all_bands(batch),
             spectrum_shown=False,
         )
+
+
+def median_redshift(logits: Tensor, edges: Tensor) -> Tensor:
+    """Medians of binned p(z), linear in ln(1+z) inside a bin: (N, K), (K + 1,) -> (N,)."""
+    mass = logits.softmax(dim=1)
+    cdf = mass.cumsum(dim=1)
+    index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
+    inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
+    width = edges[1] - edges[0]
+    return torch.expm1(edges[index] + inside * width).squeeze(1).float()
 
 
 def _sum(

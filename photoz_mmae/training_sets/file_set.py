@@ -160,10 +160,8 @@ class FileSet:
             has_redshift=batch.has_redshift & ~hidden,
         )
 
-    def _draw_unlabelled(
-        self, training: NDArray[np.bool_], number: int
-    ) -> NDArray[np.bool_]:
-        """Add objects to those drawn for training; which objects are to hide what is known, (n,)."""
+    def _draw_unlabelled(self, training: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
+        """Add objects to those drawn for training; returns which hide what is known."""
         hidden = np.zeros(len(training), dtype=bool)
         labelled = self._rows[split.TRAINING]
         hidden[_drawn(np.setdiff1d(np.flatnonzero(training), labelled), number, self._seed)] = True

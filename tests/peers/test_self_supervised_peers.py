@@ -8,6 +8,7 @@ import pytest
 import torch
 from blobs import blobs, run, write
 
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.peers.astroclip import (
     AlignmentObjective,
     AstroCLIP,
@@ -17,7 +18,6 @@ from photoz_mmae.peers.astroclip import (
     neighbours_mean,
 )
 from photoz_mmae.peers.astromae import AstroMAE, AstroMAEObjective, plateau_factor
-from photoz_mmae.peers.contestant import Frame
 from photoz_mmae.peers.masked_images import ImageEncoder, MaskedImages, MaskedImagesObjective
 from photoz_mmae.peers.masked_spectra import MaskedSpectraObjective
 from photoz_mmae.training_sets.training_set import TrainingBatch
@@ -201,7 +201,7 @@ def test_finetuning_leaves_the_pretrained_encoder_as_it_is():
 def test_any_number_of_bands_and_any_size_will_do(make, size, bands):
     contestant = make(make_frame(size, bands))
     batch = make_batch(70, size, bands)
-    contestant.fit(batch)
+    contestant.fit(batch, len(batch))
     contestant.network.eval()
     contestant.finish(lambda: iter([batch]), lambda: iter([batch[:20]]))
     for redshift in contestant.redshifts(batch.image[:3], batch.ebv[:3]).values():
