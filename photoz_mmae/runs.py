@@ -118,6 +118,7 @@ class CompareModelsRun:
     split: Literal["sky", "published"] = "sky"
     dust: Literal["none", "deredden"] = "deredden"
     epochs: int | None = Field(default=None, ge=1)
+    hours: float | None = Field(default=None, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     overwrite: bool = False

@@ -62,6 +62,12 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 )
 @run_option(
     CompareModelsRun,
+    "--hours",
+    type=float,
+    help="Test what a training has come to after so long; more hours go on from there.",
+)
+@run_option(
+    CompareModelsRun,
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     help="Of matrix products in training.",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -78,8 +79,10 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
             work = _make_work_folder(run, name, seed)
             # Of one model and seed: others may be made at the same time.
             with run_lock(work):
-                _Round(run, contestant, work, seed, settings, data, dust, device, watcher).make()
-            shutil.rmtree(work, ignore_errors=True)
+                made = _Round(run, contestant, work, seed, settings, data, dust, device, watcher)
+                outcome = made.make()
+            if outcome.ended:
+                shutil.rmtree(work, ignore_errors=True)
 
 
 class _Round:
@@ -102,7 +105,7 @@ class _Round:
         self._device, self._watcher = device, watcher
         self._work = work
 
-    def make(self) -> None:
+    def make(self) -> Outcome:
         """Train, test, write the outcome."""
         contestant = self._contestant
         sample = self._prepare(self._data.sample(STRETCH_OBJECTS))
@@ -110,7 +113,7 @@ class _Round:
         contestant.network.to(self._device)
         curve: list[dict[str, Any]] = []
         speeds: list[float] = []
-        flat, seconds = True, 0.0
+        flat, ended, seconds = True, True, 0.0
         for number, stage in enumerate(contestant.stages()):
             folder = self._work / stage.name
             folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +121,13 @@ class _Round:
             if self._run.epochs is not None:
                 course = dataclasses.replace(course, epochs=self._run.epochs)
             trainer = Trainer(
-                Job(folder, self._settings, (self._seed, number), self._precision),
+                Job(
+                    folder,
+                    self._settings,
+                    (self._seed, number),
+                    self._precision,
+                    most_seconds=_most_seconds(self._run) - seconds,
+                ),
                 self._data,
                 stage.network,
                 stage.make_objective,
@@ -132,6 +141,7 @@ class _Round:
             speeds = [record["objects_per_second"] for record in records]
             seconds += trainer.progress.seconds
             flat = flat and is_flat(trainer.progress.validation)
+            ended = ended and trainer.ended
         contestant.network.eval()
         started = time.monotonic()
         contestant.finish(self._batches("training"), self._batches("validation"))
@@ -147,11 +157,13 @@ class _Round:
             training_speed=float(np.median(speeds)),
             prediction_speed=speed,
             seconds=round(seconds, 1),
+            ended=ended,
             converged=flat,
             curve=curve,
             ways=list(tested.z_phot),
         )
         save_outcome(self._run.output, outcome, tested)
+        return outcome
 
     @property
     def _precision(self) -> torch.dtype:
@@ -257,12 +269,17 @@ def _is_there(run: CompareModelsRun, name: str, seed: int, settings: dict[str, A
     path = outcome_file(run.output, name, seed)
     if run.overwrite or not path.exists():
         return False
-    differences = differing(load_outcome(path).settings, settings)
+    outcome = load_outcome(path)
+    differences = differing(outcome.settings, settings)
     if differences:
         raise OutputError(
             f"{path}: made with other settings ({differences}); give another output, or --overwrite"
         )
-    return True
+    return outcome.ended or outcome.seconds >= _most_seconds(run)
+
+
+def _most_seconds(run: CompareModelsRun) -> float:
+    return math.inf if run.hours is None else 3600 * run.hours
 
 
 def _make_work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:

@@ -38,6 +38,8 @@ class Outcome:
         Objects per second; of training the median over epochs.
     seconds : float
         Of training, validation included.
+    ended : bool
+        Whether the training came to its own end, not to that of the time it was given.
     converged : bool
         Whether the validation loss was flat for five epochs.
     curve : list of dict
@@ -56,6 +58,7 @@ class Outcome:
     training_speed: float
     prediction_speed: float
     seconds: float
+    ended: bool
     converged: bool
     curve: list[dict[str, Any]]
     ways: list[str]

@@ -1,5 +1,6 @@
 """A training under way: steps, epochs, validation, checkpoints; whatever the network is."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Job:
     accumulate : int
         In how many pieces each batch is computed, at least.
     tensorboard : bool
+    most_seconds : float
+        After an epoch that ends later than this no other is begun.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class Job:
     precision: torch.dtype = torch.float32
     accumulate: int = 1
     tensorboard: bool = False
+    most_seconds: float = math.inf
 
 
 class Trainer:
@@ -135,13 +139,24 @@ class Trainer:
         if self._job.tensorboard:
             self._events = Events(self._job.folder, progress.epoch * self._steps + progress.step)
         try:
-            while progress.epoch < epochs and not self._has_stalled():
+            while not self.ended and progress.seconds < self._job.most_seconds:
                 self._make_epoch(progress.epoch + 1)
         finally:
             if self._events:
                 self._events.close()
+        if self.ended and progress.epoch < epochs:
+            self._watcher.on_note(
+                f"stopped early: no lower validation loss since epoch {progress.best_epoch}"
+            )
         self._network.load_state_dict(self._best)
         self._result.load_state_dict(self._best)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are made, or the validation loss goes down no more."""
+        progress, patience = self.progress, self._course.patience
+        stalled = patience > 0 and progress.epoch - progress.best_epoch >= patience
+        return stalled or progress.epoch >= self._course.epochs
 
     def score(
         self,
@@ -154,15 +169,6 @@ class Trainer:
         return score(
             self.scoring, self._data, part, size, self._prepare, self._pieces, look_up, without
         )
-
-    def _has_stalled(self) -> bool:
-        patience = self._course.patience
-        if not patience or self.progress.epoch - self.progress.best_epoch < patience:
-            return False
-        self._watcher.on_note(
-            f"stopped early: no lower validation loss since epoch {self.progress.best_epoch}"
-        )
-        return True
 
     def _make_epoch(self, epoch: int) -> None:
         """Make the steps that are left of an epoch, validate, record."""
