@@ -26,7 +26,7 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
     CompareModelsRun,
     "--models",
     metavar="A,B,...",
-    help="Presets and peers to train; none: only show the report.",
+    help="Presets, preset files (X.toml), peers to train; none: only show the report.",
 )
 @run_option(
     CompareModelsRun,

@@ -36,7 +36,12 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
     metavar="NAME",
     help="With --simulate: hsc-wide, lsst-y1, lsst-y10 or lsst-dp1.",
 )
-@run_option(TrainRun, "--preset", metavar="NAME", help="Network and schedule: small or paper.")
+@run_option(
+    TrainRun,
+    "--preset",
+    metavar="NAME",
+    help="Network and schedule: base, small, large, paper, or a file of your own, X.toml.",
+)
 @run_option(
     TrainRun,
     "--split",

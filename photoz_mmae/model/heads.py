@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_mmae.model.blocks import QueryBlock
+from photoz_mmae.model.masking import visible_tokens
 from photoz_mmae.model.presets import MMAENetwork
 
 
@@ -45,8 +46,21 @@ class TokenDecoder(nn.Module):
         self.block = QueryBlock(width, settings.width, settings.heads)
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pixels))
 
-    def forward(self, encoded: Tensor, there: Tensor | None = None) -> Tensor:
-        """(N, T, W) -> (N, positions, pixels); `there` (N, T) is False for tokens of no account."""
+    def forward(
+        self, encoded: Tensor, there: Tensor | None = None, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Read pixels off the encoded tokens: (N, T, W) -> (N, positions, pixels).
+
+        Parameters
+        ----------
+        encoded : Tensor, (N, T, W)
+        there : Tensor of bool, (N, T), optional
+            False for tokens of no account.
+        wanted : Tensor of bool, (N, positions), optional
+            Give only these positions, in their order; the same number for every object.
+        """
         queries = self.queries.expand(len(encoded), -1, -1)
+        if wanted is not None:
+            queries = visible_tokens(queries, ~wanted)
         pixels: Tensor = self.out(self.block(queries, encoded, there))
         return pixels

@@ -184,7 +184,10 @@ class MMAE(nn.Module):
         runs: Tensor = self.spectrum_decoder(encoded, there)
         return runs.flatten(1)[:, : self.settings.spectrum_pixels]
 
-    def decode_patches(self, encoded: Tensor) -> Tensor:
-        """Reconstructed patches of the stretched image: (N, T, W) -> (N, patches, B * p * p)."""
-        patches: Tensor = self.image_decoder(encoded)
+    def decode_patches(self, encoded: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Reconstructed patches of the stretched image: (N, T, W) -> (N, patches, B * p * p).
+
+        `wanted` (N, patches) bool, as many of each object, leaves the other patches out.
+        """
+        patches: Tensor = self.image_decoder(encoded, wanted=wanted)
         return patches

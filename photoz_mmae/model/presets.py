@@ -2,14 +2,17 @@
 
 import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from photoz_mmae.errors import ModelError, UsageError
+from photoz_mmae.errors import InputError, ModelError, UsageError
 
 _STRICT = ConfigDict(extra="forbid")
+
+PRESET_FILE = ".toml"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -167,15 +170,40 @@ class Preset:
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the package."""
     folder = resources.files("photoz_mmae.model") / "presets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
+    return sorted(entry.name.removesuffix(PRESET_FILE) for entry in folder.iterdir())
 
 
 def load_preset(name: str) -> Preset:
-    """Read the preset called `name`; raises UsageError for an unknown one."""
+    """Read the preset called `name`, or that of a file of one's own, `name` ending in `.toml`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds no preset.
+    UsageError
+        There is no preset of this name.
+    """
+    if name.endswith(PRESET_FILE):
+        return _read_preset(Path(name))
     if name not in preset_names():
-        raise UsageError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
-    text = (resources.files("photoz_mmae.model") / "presets" / f"{name}.toml").read_text()
+        raise UsageError(
+            f"unknown preset {name!r}; known: {', '.join(preset_names())}, or a file {PRESET_FILE}"
+        )
+    text = (resources.files("photoz_mmae.model") / "presets" / f"{name}{PRESET_FILE}").read_text()
     return TypeAdapter(Preset).validate_python(tomllib.loads(text))
+
+
+def _read_preset(path: Path) -> Preset:
+    try:
+        return TypeAdapter(Preset).validate_python(tomllib.loads(path.read_bytes().decode()))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: no preset: {where}: {first['msg']}") from error
 
 
 def parse_network(settings: dict[str, Any], where: str) -> Network:

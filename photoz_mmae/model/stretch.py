@@ -24,8 +24,11 @@ class Stretch(nn.Module):
             self.register_buffer(name, torch.ones(bands))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, B, S, S) flux -> (N, B, S, S) of mean 0 and standard deviation 1 per band."""
-        stretched = torch.asinh(image / self.noise.view(-1, 1, 1))
+        """(..., B, S, S) flux -> (..., B, S, S) of mean 0 and standard deviation 1 per band."""
+        ratio = image / self.noise.view(-1, 1, 1)
+        size = ratio.abs()
+        # arcsinh by its formula: torch's own takes more than twice as long.
+        stretched = (size + (size.square() + 1).sqrt()).log().copysign(ratio)
         return (stretched - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def fit(self, image: Tensor) -> None:

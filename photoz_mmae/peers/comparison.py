@@ -73,10 +73,10 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
         torch.manual_seed(seed)
         contestant = make_contestant(name, frame)
         settings = _settings(run, contestant, checksum)
-        if not _is_there(run, name, seed, settings):
+        if not _is_there(run, contestant.name, seed, settings):
             data = _open(run, file, contestant)
-            watcher.on_note(f"{name}, seed {seed}")
-            work = _make_work_folder(run, name, seed)
+            watcher.on_note(f"{contestant.name}, seed {seed}")
+            work = _make_work_folder(run, contestant.name, seed)
             # Of one model and seed: others may be made at the same time.
             with run_lock(work):
                 made = _Round(run, contestant, work, seed, settings, data, dust, device, watcher)

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from photoz_mmae.errors import UsageError
 from photoz_mmae.model.frame import Frame, network_for
-from photoz_mmae.model.presets import load_preset, preset_names
+from photoz_mmae.model.presets import PRESET_FILE, load_preset, preset_names
 from photoz_mmae.peers.astroclip import AstroCLIP
 from photoz_mmae.peers.astromae import AstroMAE
 from photoz_mmae.peers.bcnn import make_bcnn
@@ -34,6 +35,8 @@ def contestant_names() -> list[str]:
 def make_contestant(name: str, frame: Frame) -> Contestant:
     """Make the contestant `name`, with random weights from torch's generator.
 
+    A name that ends in `.toml` is a preset of one's own: a file like those in `model/presets`.
+
     Raises
     ------
     UsageError
@@ -43,8 +46,9 @@ def make_contestant(name: str, frame: Frame) -> Contestant:
     """
     if name in _PEERS:
         return _PEERS[name](frame)
-    if name in preset_names():
+    if name in preset_names() or name.endswith(PRESET_FILE):
         preset = load_preset(name)
         network = network_for(preset.network, frame, f"model {name}")
-        return PresetContestant(name, dataclasses.replace(preset, network=network))
+        called = Path(name).name.removesuffix(PRESET_FILE)
+        return PresetContestant(called, dataclasses.replace(preset, network=network))
     raise UsageError(f"unknown model {name!r}; known: {', '.join(contestant_names())}")

@@ -1,9 +1,11 @@
 """`report.md` and `curves.png` of a folder of outcomes."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from photoz_mmae.errors import OutputError
 from photoz_mmae.peers.table import (
+    Comparison,
     accuracy_table,
     as_markdown,
     cost_table,
@@ -40,6 +42,15 @@ def write_report(folder: Path, against: str | None = None) -> str:
     text = "\n\n".join(blocks) + "\n"
     try:
         (folder / "report.md").write_text(text)
+        _draw_curves(comparison, folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot write the report ({error.strerror})") from error
     return text
+
+
+def _draw_curves(comparison: Comparison, folder: Path) -> None:
+    if find_spec("matplotlib") is None:
+        return  # the extra `report` is not installed: the tables say it, too
+    from photoz_mmae.peers.curves import draw_curves
+
+    draw_curves(comparison, folder / "curves.png")

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from photoz_mmae.model.masking import draw_mask
+from photoz_mmae.model.masking import draw_mask, visible_tokens
 from photoz_mmae.model.mmae import MMAE, Spectra
 from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
@@ -177,12 +177,12 @@ class MMAEObjective:
                 encoded = network.encode(embedded, image_hidden=view.image_hidden)
             spectrum = network.decode_spectrum(encoded)
             hides = bool(view.image_hidden.any())
-            patches = network.decode_patches(encoded) if hides else None
+            patches = network.decode_patches(encoded, view.image_hidden) if hides else None
         spectrum_loss = losses.spectrum_loss(spectrum.float(), batch.flux, batch.ivar, pixels)
         image_loss = torch.zeros_like(spectrum_loss)
         if patches is not None:
-            target = to_patches(network.stretch(batch.image), network.settings.patch_size)
-            image_loss = losses.masked_mse(patches.float(), target, view.image_hidden.unsqueeze(-1))
+            target = _hidden_patches(network, batch.image, view.image_hidden)
+            image_loss = (patches.float() - target).square().mean(dim=(1, 2))
         edges = network.redshift_head.edges
         logits = network.redshift_logits(encoded.float())
         crps = losses.crps(logits, batch.redshift, edges)
@@ -271,6 +271,14 @@ def _sum(
         + schedule.spectrum_weight * parts["spectrum"]
     )
     return {"total": total, **parts}
+
+
+def _hidden_patches(network: MMAE, image: Tensor, hidden: Tensor) -> Tensor:
+    """Stretched pixels of the hidden patches: (N, B, S, S), (N, T) -> (N, H, B * p * p)."""
+    bands, patch = network.settings.bands, network.settings.patch_size
+    patches = visible_tokens(to_patches(image, patch), ~hidden)
+    target: Tensor = network.stretch(patches.view(*patches.shape[:2], bands, patch, patch))
+    return target.flatten(2)
 
 
 def autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:

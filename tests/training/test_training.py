@@ -76,7 +76,7 @@ def test_not_hdf5_missing_and_unknown_preset(tmp_path, training_file, capsys):
     assert run("train", text, "-o", tmp_path / "m") == 4
     assert run("train", tmp_path / "absent.hdf5", "-o", tmp_path / "m") == 4
     assert run("train", training_file, "-o", tmp_path / "m", "--preset", "tiny") == 2
-    assert "known: paper, small" in capsys.readouterr().err
+    assert "known: base, large, paper, small" in capsys.readouterr().err
     assert run("train", training_file) == 2
     assert run("train", training_file, "-o", text) == 6
 

@@ -1,0 +1,47 @@
+"""Learning curves of a comparison as one picture; needs the extra `report`."""
+
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from photoz_mmae.evaluation.style import new_figure, styled
+from photoz_mmae.peers.outcome import Outcome
+from photoz_mmae.peers.table import Comparison
+
+
+def draw_curves(comparison: Comparison, path: Path) -> None:
+    """Draw sigma_NMAD of the validation objects against epochs and against time; raises OSError.
+
+    One colour per model, one line per seed, the last stage of each training; dashed where the
+    training has not converged.
+    """
+    models = {row.outcomes[0].model: row.outcomes for row in comparison.rows}
+    colours = [colormaps["viridis"](k / max(1, len(models) - 1)) for k in range(len(models))]
+    with styled():
+        figure = new_figure(4.2)
+        by_epoch, by_time = figure.subplots(1, 2, sharey=True)
+        for (name, outcomes), colour in zip(models.items(), colours, strict=True):
+            for outcome in outcomes:
+                label = name if outcome is outcomes[0] else None
+                _draw(by_epoch, outcome, "epoch", 1.0, colour, label)
+                _draw(by_time, outcome, "seconds", 60.0, colour, label)
+        by_epoch.set(xlabel="epoch", ylabel="sigma_NMAD of the validation objects", yscale="log")
+        by_time.set(xlabel="minutes", xscale="log")
+        by_epoch.legend()
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _draw(
+    axes: Axes, outcome: Outcome, key: str, unit: float, colour: object, label: str | None
+) -> None:
+    last = outcome.curve[-1]["stage"]
+    points = [point for point in outcome.curve if point["stage"] == last]
+    known = [point for point in points if point["sigma_nmad"] is not None]
+    axes.plot(
+        [point[key] / unit for point in known],
+        [point["sigma_nmad"] for point in known],
+        color=colour,
+        linestyle="-" if outcome.converged else "--",
+        label=label,
+    )
