@@ -109,6 +109,17 @@ LSST_DP1 = replace(
     depth=(24.55, 26.18, 25.96, 25.71, 25.07, 23.10),
 )
 
+PASSBANDS = {
+    "u": (3493.0, 3956.0),
+    "g": (4080.0, 5450.0),
+    "r": (5480.0, 6970.0),
+    "i": (6950.0, 8460.0),
+    "z": (8530.0, 9290.0),
+    "y": (9350.0, 10080.0),
+}
+"""Where a band's response is half of its maximum, Angstrom: HSC's, u of LSST (response curves of
+speclite). LSST's others lie within 4 per cent of these."""
+
 SURVEYS = {survey.name: survey for survey in (HSC_WIDE, LSST_Y1, LSST_Y10, LSST_DP1)}
 
 

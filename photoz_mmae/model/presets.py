@@ -110,6 +110,9 @@ class Schedule:
         Share of the objects (`published`: probability for the whole batch) without spectrum.
     image_dropped : float
         Share of the objects that are shown as a spectrum alone.
+    redshift_jitter : float
+        Half of the objects are moved by so much (a standard deviation) in ln(1+z), as their
+        spectra say; see `photoz_mmae.training.redshifted`.
     image_weight, spectrum_weight : float
         Of the reconstruction losses, beside 1 for the redshift.
     validation_share, test_share : float
@@ -141,6 +144,7 @@ class Schedule:
     ema: float
     bands_dropped: float = 0.0
     image_dropped: float = 0.0
+    redshift_jitter: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork

@@ -29,9 +29,11 @@ class PresetContestant:
     name : str
     preset : Preset
         Its `dust` does not count: all contestants get the same images.
+    bands : tuple of str
     """
 
-    def __init__(self, name: str, preset: Preset) -> None:
+    def __init__(self, name: str, preset: Preset, bands: tuple[str, ...]) -> None:
+        self._bands = bands
         self.name, self.source, self._preset = name, preset.description, preset
         self.network: MMAE | PublishedMMAE = build_network(
             preset.network, "none", preset.missing_bands
@@ -67,7 +69,7 @@ class PresetContestant:
         }
 
     def _make(self, network: nn.Module, precision: torch.dtype = torch.float32) -> Objective:
-        return make_objective(network, self._preset.training, precision)
+        return make_objective(network, self._preset.training, self._bands, precision)
 
     def _course(self) -> Course:
         course = course_of(self._preset.training)

@@ -50,5 +50,6 @@ def make_contestant(name: str, frame: Frame) -> Contestant:
         preset = load_preset(name)
         network = network_for(preset.network, frame, f"model {name}")
         called = Path(name).name.removesuffix(PRESET_FILE)
-        return PresetContestant(called, dataclasses.replace(preset, network=network))
+        fitted = dataclasses.replace(preset, network=network)
+        return PresetContestant(called, fitted, frame.bands)
     raise UsageError(f"unknown model {name!r}; known: {', '.join(contestant_names())}")

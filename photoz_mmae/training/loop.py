@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch import nn
 
 from photoz_mmae import __version__
 from photoz_mmae.inference.engine import resolve_device
@@ -22,7 +23,7 @@ from photoz_mmae.training.course import course_of
 from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.events import require_tensorboard
 from photoz_mmae.training.folder import folder_held, is_finished
-from photoz_mmae.training.objectives import make_objective
+from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training.scores import result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
@@ -54,7 +55,11 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         return None
     torch.manual_seed(run.seed)
     network = build_network(preset.network, preset.dust, preset.missing_bands)
-    data = source.open(make_objective(network, preset.training).normalisation)
+
+    def objective_of(shown: nn.Module, precision: torch.dtype) -> Objective:
+        return make_objective(shown, preset.training, source.bands, precision)
+
+    data = source.open(objective_of(network, precision).normalisation)
     for line in data.composition.lines():
         watcher.on_note(line)
     dust = make_dust(preset.dust, data.survey)
@@ -66,7 +71,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             Job(run.output, settings, (run.seed,), precision, run.accumulate, run.tensorboard),
             data,
             network,
-            lambda shown, precision: make_objective(shown, preset.training, precision),
+            objective_of,
             course_of(preset.training),
             lambda batch: prepared(batch.to(device), dust),
             watcher,

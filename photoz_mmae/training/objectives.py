@@ -16,11 +16,15 @@ from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
+from photoz_mmae.training.redshifted import Redshifter, draw_shifts
 from photoz_mmae.training.views import Shares, View, shares_of
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
 """Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
+
+JITTERED = 0.5
+"""Share of the objects that are moved in redshift, where a schedule wants it."""
 
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
@@ -61,11 +65,17 @@ class Objective(Protocol):
 
 
 def make_objective(
-    network: torch.nn.Module, schedule: Schedule, precision: torch.dtype = torch.float32
+    network: torch.nn.Module,
+    schedule: Schedule,
+    bands: tuple[str, ...],
+    precision: torch.dtype = torch.float32,
 ) -> Objective:
-    """Choose the objective of a network; `precision` is that of its matrix products."""
+    """Choose the objective of a network for images in `bands`.
+
+    `precision` is that of its matrix products.
+    """
     if isinstance(network, MMAE):
-        return MMAEObjective(network, schedule, precision)
+        return MMAEObjective(network, schedule, bands, precision)
     assert isinstance(network, PublishedMMAE)  # there is no third
     return PublishedObjective(network, schedule, precision)
 
@@ -134,13 +144,20 @@ class MMAEObjective:
 
     normalisation: Normalisation = "relative"
 
-    def __init__(self, network: MMAE, schedule: Schedule, precision: torch.dtype) -> None:
+    def __init__(
+        self, network: MMAE, schedule: Schedule, bands: tuple[str, ...], precision: torch.dtype
+    ) -> None:
         self.network = network
         self._schedule = schedule
+        self._redshifter = Redshifter(bands) if schedule.redshift_jitter else None
         self._precision = precision
 
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         schedule = self._schedule
+        if self._redshifter is not None:
+            width = schedule.redshift_jitter
+            shift = draw_shifts(len(batch), width, JITTERED, generator)
+            batch = self._redshifter.move(batch, shift)
         ebv = self._forget_ebv(batch.ebv, generator)
         batch, shares = replace(batch, image=symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)

@@ -24,6 +24,7 @@ class Source:
     ----------
     network : Network
         That of the preset, for images of this set.
+    bands : tuple of str
     fingerprint : str
         Two sources of the same fingerprint hold the same objects.
     open : callable
@@ -31,6 +32,7 @@ class Source:
     """
 
     network: Network
+    bands: tuple[str, ...]
     fingerprint: str
     open: Callable[[Normalisation], TrainingSet]
 
@@ -52,6 +54,7 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
         frame = Frame(survey.bands, SIMULATED_STAMP, survey.pixel_scale)
         return Source(
             network_for(preset.network, frame, f"--survey {survey.name}"),
+            survey.bands,
             recipe_sha256(recipe, n),
             lambda normalisation: SimulatedSet(recipe, n, normalisation, shares, device),
         )
@@ -62,6 +65,7 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
         file.load_ebv()
     return Source(
         network,
+        file.survey.bands,
         file.sha256(),
         lambda normalisation: FileSet(
             file, normalisation, run.split, shares, run.seed, run.limit, run.match_to

@@ -147,7 +147,9 @@ def test_some_objects_lose_some_bands_never_all(data):
     schedule = dataclasses.replace(load_preset("small").training, bands_dropped=0.6)
     network = MMAE(MMAENetwork(width=16, depth=1, heads=2), takes_bands=True)
     batch = SpectraFile(data).read(np.arange(300), "relative")
-    views = make_objective(network, schedule).views(batch, torch.Generator().manual_seed(1))
+    views = make_objective(network, schedule, tuple(BANDS)).views(
+        batch, torch.Generator().manual_seed(1)
+    )
     present = torch.cat([view.present for view in views])
     lost = (~present).sum(dim=1)
     assert (lost < 5).all()

@@ -17,6 +17,7 @@ from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 N = 10
+BANDS = ("g", "r", "i", "z", "y")
 NETWORKS = {
     "small": MMAENetwork(width=16, depth=1, heads=2, decoder_width=8, redshift_bins=20),
     "paper": PublishedNetwork(width=16, depth=1, heads=2, fusion_blocks=1, dropout=0.0),
@@ -54,7 +55,7 @@ def make(name, precision=torch.float32, dust="none"):
     # Spectra are shown to half of every batch, and to every batch of the published training.
     dropped = 0.5 if name == "small" else 0.0
     schedule = replace(load_preset(name).training, spectrum_dropped=dropped)
-    return make_objective(build_network(NETWORKS[name], dust), schedule, precision)
+    return make_objective(build_network(NETWORKS[name], dust), schedule, BANDS, precision)
 
 
 def losses_and_gradient(objective, batch, pieces=1):

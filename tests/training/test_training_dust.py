@@ -75,7 +75,7 @@ def test_training_and_prediction_see_the_same(mock_file, make_info, kind, dust):
     treatment = make_dust(dust, data.survey)
     torch.manual_seed(0)
     built = build_network(network, dust).eval()
-    objective = make_objective(built, load_preset(kind).training)
+    objective = make_objective(built, load_preset(kind).training, tuple("grizy"))
     raw = data.read(np.arange(8), objective.normalisation)
     batch = prepared(raw, treatment)
     if kind == "small":
