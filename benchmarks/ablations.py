@@ -1,0 +1,71 @@
+"""What each choice of our network buys: the preset `base` with one choice undone at a time.
+
+    photoz-mmae simulate -n 56000 --seed 101 -o mock.hdf5
+    python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
+
+Writes a preset file per row into the output's folder `presets` and trains them all with
+`photoz-mmae compare-models` on the same objects, at an equal number of epochs. The same command
+goes on with what was stopped, and adds what is missing.
+"""
+
+import argparse
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+CHANGES: dict[str, dict[str, str]] = {
+    "base": {},
+    "without-flux-ratios": {"colours": "false"},
+    "without-dropout": {"dropout": "0.0"},
+    "without-moved-redshifts": {"redshift_jitter": "0.0"},
+    "little-weight-on-spectra": {"spectrum_weight": "0.1"},
+    "without-spectra": {
+        "spectrum_weight": "0.0",
+        "spectrum_dropped": "1.0",
+        "image_dropped": "0.0",
+        "redshift_jitter": "0.0",
+    },
+    "without-rebuilt-images": {"image_weight": "0.0"},
+    "fewer-patches-hidden": {"image_hidden": "[0.0, 0.75]"},
+    "all-bands-always": {"bands_dropped": "0.0"},
+    "larger-batches": {"batch_size": "128", "learning_rate": "1.7e-3"},
+    "narrow": {"width": "48"},
+    "wide": {"width": "192"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--rows", default=",".join(CHANGES), help="by default all of them")
+    parser.add_argument("--training-size", type=int, default=2000)
+    parser.add_argument("--seeds", default="0")
+    options = parser.parse_args()
+    folder = options.output / "presets"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [write_preset(folder, name) for name in options.rows.split(",")]
+    command = ["photoz-mmae", "compare-models", options.data, "-o", options.output]
+    command += ["--models", ",".join(map(str, files)), "--seeds", options.seeds]
+    command += ["--training-size", options.training_size, "--against", "base"]
+    command += ["--validation-size", 2500, "--test-size", 20000]
+    sys.exit(subprocess.run([str(word) for word in command], check=False).returncode)
+
+
+def write_preset(folder: Path, name: str) -> Path:
+    """Write `base` with the changes of a row as a preset file."""
+    text = (resources.files("photoz_mmae.model") / "presets" / "base.toml").read_text()
+    lines = text.splitlines()
+    for key, value in CHANGES[name].items():
+        places = [number for number, line in enumerate(lines) if line.startswith(f"{key} = ")]
+        if len(places) != 1:
+            raise SystemExit(f"{key}: not a key of base.toml")
+        lines[places[0]] = f"{key} = {value}"
+    path = folder / f"{name}.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    main()
