@@ -11,7 +11,7 @@ from photoz_mmae.model.info import load_info
 from photoz_mmae.model.weights import load_model
 
 
-@pytest.mark.parametrize("preset", ["small", "paper"])
+@pytest.mark.parametrize("preset", ["base", "small", "paper"])
 def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
     limit = 60 if preset == "small" else 20
     folder = tmp_path / "mine"
