@@ -95,6 +95,11 @@ def test_an_epoch_goes_on_from_any_step(file, tmp_path):
     for batch in whole:
         rich = int(batch.has_redshift.sum())
         assert abs(rich - 10 * (1 - MORE / mixed_size(file, cutouts))) < 1
+    # Neither kind comes first.
+    first = [bool(batch.has_redshift[0]) for batch in whole]
+    last = [bool(batch.has_redshift[-1]) for batch in whole]
+    assert not all(first)
+    assert any(last)
     for step in (1, 3):
         again = mixed(file, cutouts).epoch(3, 10, step)
         assert numbers_of(again) == numbers_of(whole[step:])
