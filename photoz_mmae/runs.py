@@ -59,6 +59,8 @@ class TrainRun:
     output: Path
     simulate: int | None = Field(default=None, ge=100)
     data: Path | None = Field(default=None, validate_default=True)
+    unlabelled: Path | None = None
+    unlabelled_catalog: Path | None = None
     simulate_seed: int = Field(default=0, ge=0)
     survey: str = "hsc-wide"
     preset: str = "small"
@@ -87,7 +89,14 @@ class TrainRun:
             raise ValueError("give either DATA or --simulate N")
         return data
 
-    @field_validator("split", "match_to", "limit")
+    @field_validator("unlabelled_catalog")
+    @classmethod
+    def _of_unlabelled(cls, table: Path | None, info: ValidationInfo) -> Path | None:
+        if table is not None and info.data.get("unlabelled") is None:
+            raise ValueError("is a table of the objects of --unlabelled CUTOUTS; give them, too")
+        return table
+
+    @field_validator("split", "match_to", "limit", "unlabelled")
     @classmethod
     def _for_files(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("simulate") is not None:

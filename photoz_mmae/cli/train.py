@@ -29,6 +29,20 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
     metavar="N",
     help="Instead of DATA: N new mock objects for every epoch.",
 )
+@run_option(
+    TrainRun,
+    "--unlabelled",
+    type=click.Path(path_type=Path),
+    metavar="CUTOUTS",
+    help="More objects, without redshift and spectrum: cutouts, shards, or a GalaxiesML file.",
+)
+@run_option(
+    TrainRun,
+    "--unlabelled-catalog",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="Their E(B-V): a table with object_id and ebv.",
+)
 @run_option(TrainRun, "--simulate-seed", type=int, help="Of the mock survey.")
 @run_option(
     TrainRun,

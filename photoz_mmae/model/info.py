@@ -46,6 +46,8 @@ class TrainingRecord:
     data_seed : int or None
         Seed of mock data.
     objects_training, objects_validation, objects_test : int
+    objects_unlabelled : int
+        Of those for training, the ones whose images alone were trained on.
     split : str
         How they were told apart, in words.
     dropped, lacking : dict of str to int
@@ -86,6 +88,7 @@ class TrainingRecord:
     notes: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objects_unlabelled: int = 0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -152,6 +155,8 @@ class ModelInfo:
             del values["extinction"]
         if self.missing_bands == "refused":
             del values["missing_bands"]
+        if not self.training.objects_unlabelled:
+            del values["training"]["objects_unlabelled"]
         return json.dumps(values, indent=1) + "\n"
 
     @property

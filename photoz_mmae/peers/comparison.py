@@ -232,9 +232,9 @@ def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> F
         unlabelled=run.unlabelled_size,
     )
     found = data.composition
-    labelled = found.training - run.unlabelled_size
     for name, asked, given in (
-        ("training", run.training_size, labelled),
+        ("training", run.training_size, found.training - found.unlabelled),
+        ("unlabelled", run.unlabelled_size, found.unlabelled),
         ("validation", run.validation_size, found.validation),
         ("test", run.test_size, found.test),
     ):

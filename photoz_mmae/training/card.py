@@ -10,8 +10,8 @@ from photoz_mmae.runs import TrainRun
 from photoz_mmae.training_sets.training_set import counted
 
 _OPTIONS = (
-    "preset", "split", "match_to", "limit", "seed", "epochs", "patience", "batch_size",
-    "learning_rate", "dust", "drop_bands", "precision",
+    "unlabelled", "unlabelled_catalog", "preset", "split", "match_to", "limit", "seed", "epochs",
+    "patience", "batch_size", "learning_rate", "dust", "drop_bands", "precision",
 )  # fmt: skip
 """Those that decide what comes out."""
 
@@ -43,6 +43,9 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     seed = "" if record.data_seed is None else f", seed {record.data_seed}"
     of_what = "" if run.data else " of its recipe"
     notes = "".join(f"\n- {note}" for note in record.notes)
+    training = f"{record.objects_training:,} objects for training"
+    if record.objects_unlabelled:
+        training += f" ({record.objects_unlabelled:,} unlabelled)"
     part = "test" if record.objects_test else "validation"
     average = record.settings.get("training", {}).get("ema")
     kept = "the weights' moving average" if average else "the weights"
@@ -63,7 +66,7 @@ Preset `{info.preset}`: {preset.description}.
 
 Data: `{record.data}` ({record.data_description}{seed}), sha256{of_what} `{record.data_sha256}`.
 
-- {record.objects_training:,} objects for training, {record.objects_validation:,} for validation,
+- {training}, {record.objects_validation:,} for validation,
   {record.objects_test:,} for the test; split: {record.split}
 - Training objects without: {_counts(record.lacking)}
 - Dropped: {_counts(record.dropped)}{notes}

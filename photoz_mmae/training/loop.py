@@ -50,7 +50,8 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         require_tensorboard()
     source = find_source(run, preset, device)
     preset = dataclasses.replace(preset, network=source.network)
-    settings = decisive_settings(run, preset, precision, source.fingerprint)
+    checksums = source.fingerprint, source.unlabelled_sha256
+    settings = decisive_settings(run, preset, precision, *checksums)
     if is_finished(run, settings):
         return None
     torch.manual_seed(run.seed)
@@ -93,6 +94,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             data_description=data.description,
             data_seed=data.mock_seed,
             objects_training=composition.training,
+            objects_unlabelled=composition.unlabelled,
             objects_validation=composition.validation,
             objects_test=composition.test,
             split=composition.split,

@@ -47,7 +47,11 @@ def precision_of(run: TrainRun, device: str) -> torch.dtype:
 
 
 def decisive_settings(
-    run: TrainRun, preset: Preset, precision: torch.dtype, data_sha256: str
+    run: TrainRun,
+    preset: Preset,
+    precision: torch.dtype,
+    data_sha256: str,
+    unlabelled_sha256: str | None,
 ) -> dict[str, Any]:
     """Everything that a resumed training must have in common with its beginning.
 
@@ -59,6 +63,8 @@ def decisive_settings(
         del training["bands_dropped"]
     return {
         "data_sha256": data_sha256,
+        # Trainings without them go on from before there was such a key.
+        **({"unlabelled_sha256": unlabelled_sha256} if unlabelled_sha256 else {}),
         "split": run.split,
         "match_to_sha256": _checksum(run.match_to) if run.match_to else None,
         "limit": run.limit,

@@ -12,6 +12,7 @@ from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.simulated import SimulatedSet, recipe_sha256
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingSet
+from photoz_mmae.training_sets.unlabelled import Unlabelled
 
 SIMULATED_STAMP = 64
 
@@ -29,12 +30,15 @@ class Source:
         Two sources of the same fingerprint hold the same objects.
     open : callable
         Look through it; spectra come in the normalisation asked for.
+    unlabelled_sha256 : str or None
+        Checksum of the unlabelled objects, where there are some.
     """
 
     network: Network
     bands: tuple[str, ...]
     fingerprint: str
     open: Callable[[Normalisation], TrainingSet]
+    unlabelled_sha256: str | None = None
 
 
 def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
@@ -63,11 +67,16 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     network = network_for(preset.network, file.frame, str(run.data))
     if preset.dust != "none":
         file.load_ebv()
+    cutouts = None
+    if run.unlabelled is not None:
+        cutouts = Unlabelled(run.unlabelled, file.frame, run.unlabelled_catalog)
     return Source(
         network,
         file.survey.bands,
         file.sha256(),
         lambda normalisation: FileSet(
-            file, normalisation, run.split, shares, run.seed, run.limit, run.match_to
+            *(file, normalisation, run.split, shares, run.seed, run.limit, run.match_to),
+            cutouts=cutouts,
         ),
+        None if cutouts is None else cutouts.sha256(),
     )

@@ -1,6 +1,5 @@
 """A training file as a training set: usable objects, split, weighted, read in batches."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.hygiene import find_usable
 from photoz_mmae.training_sets.matching import match, target_magnitudes
+from photoz_mmae.training_sets.mixing import join, mixed_batches, without_labels
 from photoz_mmae.training_sets.training_set import (
     Composition,
     HeldOut,
@@ -20,6 +20,7 @@ from photoz_mmae.training_sets.training_set import (
     TrainingBatch,
     counted,
 )
+from photoz_mmae.training_sets.unlabelled import Unlabelled
 
 Sizes = tuple[int | None, int | None, int | None]
 """Of training, validation and test; None: all there are."""
@@ -50,6 +51,8 @@ class FileSet:
     unlabelled : int
         With a size for training: so many other objects of that part are trained on, too, their
         redshifts and spectra hidden.
+    cutouts : Unlabelled, optional
+        Objects that have neither; in an epoch they are mixed with the others.
 
     Raises
     ------
@@ -68,8 +71,10 @@ class FileSet:
         match_to: Path | None = None,
         sizes: Sizes = (None, None, None),
         unlabelled: int = 0,
+        cutouts: Unlabelled | None = None,
     ) -> None:
         self._file, self._normalisation, self._seed = file, normalisation, seed
+        self._cutouts = cutouts
         self.name, self.description = file.path.name, file.description
         self.mock_seed, self.survey, self.wave = file.mock_seed, file.survey, file.wave
         n = min(len(file), limit or len(file))
@@ -92,13 +97,17 @@ class FileSet:
             number: _drawn(np.flatnonzero(keep & (part == number)), size, seed)
             for number, size in zip(parts, sizes, strict=True)
         }
-        self._hidden = self._draw_unlabelled(keep & (part == split.TRAINING), unlabelled)
-        chosen = sum(len(rows) for rows in self._rows.values())
+        # Numbers of training objects: rows of the file, and behind them the cutouts.
+        others = np.setdiff1d(
+            np.flatnonzero(keep & (part == split.TRAINING)), self._rows[split.TRAINING]
+        )
+        self._unlabelled = _drawn(others, unlabelled, seed)
+        chosen = sum(len(rows) for rows in [*self._rows.values(), self._unlabelled])
         dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
         notes = self._match(match_to, known, dropped) if match_to else []
         training = self._rows[split.TRAINING]
-        if (known & ~self._hidden)[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
+        if known[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
             raise InputError(
                 f"{file.path}: {known[training].sum()} objects with redshift for training and "
                 f"{len(self._rows[split.VALIDATION])} for validation are too few"
@@ -108,16 +117,19 @@ class FileSet:
             if unknown.any():
                 total = counted(len(unknown), "object")
                 notes.append(f"{unknown.sum():,} of {total} have no usable E(B-V)")
+        if cutouts is not None:
+            notes += self._add_cutouts(cutouts, n, dropped)
         self.composition = Composition(
-            source=str(file.path),
+            source=str(file.path) if cutouts is None else f"{file.path} and {cutouts.path}",
             split=words,
-            objects=n,
-            training=len(training),
+            objects=n + (0 if cutouts is None else len(cutouts)),
+            training=len(training) + len(self._unlabelled),
+            unlabelled=len(self._unlabelled),
             validation=len(self._rows[split.VALIDATION]),
             test=len(self._rows[split.TEST]),
             lacking={
-                "redshift": int((~known[training] | self._hidden[training]).sum()),
-                "spectrum": int((~usable.has_spectrum[training] | self._hidden[training]).sum()),
+                "redshift": int((~known[training]).sum()),
+                "spectrum": int((~usable.has_spectrum[training]).sum()),
             },
             dropped=dropped,
             notes=notes,
@@ -125,17 +137,14 @@ class FileSet:
 
     def sample(self, n: int) -> TrainingBatch:
         """Read the first training objects."""
-        rows = self._rows[split.TRAINING][:n]
-        return self._read(rows, np.ones(len(rows)))
+        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation)
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Every training object once, in an order of this epoch's own, from a step on."""
-        rows = self._rows[split.TRAINING]
-        order = np.random.default_rng([self._seed, epoch]).permutation(rows)
-        size = min(batch_size, len(rows))
-        for start in range(first_step * size, len(order) - size + 1, size):
-            batch = order[start : start + size]
-            yield self._read(batch, self._weights[batch])
+        rows, rng = self._rows[split.TRAINING], np.random.default_rng([self._seed, epoch])
+        size = min(batch_size, len(rows) + len(self._unlabelled))
+        for batch in mixed_batches(rows, self._unlabelled, size, rng)[first_step:]:
+            yield self._read(batch)
 
     def held_out(self, part: HeldOut, batch_size: int) -> Iterator[TrainingBatch]:
         """Give the objects of a part in batches, in the order of the file."""
@@ -148,25 +157,37 @@ class FileSet:
         names = self._file.classes()
         return None if names is None else names[self._held_out(part)]
 
-    def _read(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> TrainingBatch:
-        batch = self._file.read(rows, self._normalisation, weights)
-        hidden = torch.from_numpy(self._hidden[rows])
-        if not hidden.any():
-            return batch
-        return dataclasses.replace(
-            batch,
-            has_spectrum=batch.has_spectrum & ~hidden,
-            redshift=batch.redshift.masked_fill(hidden, 0.0),
-            has_redshift=batch.has_redshift & ~hidden,
-        )
+    def _read(self, numbers: NDArray[np.int64]) -> TrainingBatch:
+        """Read training objects, in the order asked for."""
+        own = numbers < len(self._file)
+        batches = []
+        if own.any():
+            rows = numbers[own]
+            batch = self._file.read(rows, self._normalisation, self._weights[rows])
+            batches.append(without_labels(batch, np.isin(rows, self._unlabelled)))
+        if self._cutouts is None or own.all():
+            return batches[0]
+        batches.append(self._cutouts.read(numbers[~own] - len(self._file), self._normalisation))
+        return join(batches)[torch.from_numpy(np.argsort(np.argsort(~own, kind="stable")))]
 
-    def _draw_unlabelled(self, training: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
-        """Add objects to those drawn for training; returns which hide what is known."""
-        hidden = np.zeros(len(training), dtype=bool)
-        labelled = self._rows[split.TRAINING]
-        hidden[_drawn(np.setdiff1d(np.flatnonzero(training), labelled), number, self._seed)] = True
-        self._rows[split.TRAINING] = np.union1d(labelled, np.flatnonzero(hidden))
-        return hidden
+    def _add_cutouts(self, cutouts: Unlabelled, n: int, dropped: dict[str, int]) -> list[str]:
+        """Add those to be trained on beside the first `n` rows; returns what is to be said."""
+        ids, positions = self._file.column("object_id"), self._file.positions()
+        held_out = np.concatenate([self._rows[split.VALIDATION], self._rows[split.TEST]])
+        chosen = cutouts.choose(
+            None if ids is None else ids[:n],
+            None if positions is None else positions[held_out],
+            self._stamp_radius,
+            needs_ebv=self._file.ebv is not None,
+        )
+        dropped |= chosen.dropped
+        self._unlabelled = np.append(self._unlabelled, len(self._file) + chosen.numbers)
+        return chosen.notes
+
+    @property
+    def _stamp_radius(self) -> float:
+        """Arcsec: stamps nearer than this may show the same sky."""
+        return float(np.sqrt(2) * self._file.image_shape[2] * self._file.survey.pixel_scale)
 
     def _held_out(self, part: HeldOut) -> NDArray[np.int64]:
         return self._rows[split.VALIDATION if part == "validation" else split.TEST]
@@ -196,9 +217,8 @@ class FileSet:
         part[usable] = split.split_blocks(blocks, *shares, self._seed)
         if positions is not None:
             # Stamps that overlap show the same sky, whichever side of a border they are on.
-            radius = np.sqrt(2) * self._file.image_shape[2] * self.survey.pixel_scale
             close = np.zeros(n, dtype=bool)
-            close[usable] = split.close_pairs(positions[usable], part[usable], radius)
+            close[usable] = split.close_pairs(positions[usable], part[usable], self._stamp_radius)
             lost["on the stamp of one of another part"] = close
         return part, words, lost
 

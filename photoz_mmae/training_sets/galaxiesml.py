@@ -60,7 +60,8 @@ class SpectraFile:
         if not path.is_file():
             raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
         try:
-            self._file = h5py.File(path, "r")
+            # Without a lock, as cutouts are read, which may be of the same file.
+            self._file = h5py.File(path, "r", locking=False)
         except OSError as error:
             raise InputError(f"{path}: not a readable HDF5 file ({error})") from error
         self._image = self._dataset("image", 4)

@@ -12,6 +12,7 @@ from photoz_mmae.provenance import settings_sha256
 from photoz_mmae.simulation.observe import CHUNK, MockChunk, simulate_chunk
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.training_sets.galaxiesml import make_batch
+from photoz_mmae.training_sets.mixing import join
 from photoz_mmae.training_sets.training_set import (
     Composition,
     HeldOut,
@@ -103,7 +104,7 @@ class SimulatedSet:
             rng = np.random.default_rng([self._recipe.seed, epoch, first])
             order = torch.from_numpy(rng.permutation(start - before)[max(0, skip - before) :])
             drawn = self._draw(window)[order]
-            pool = drawn if pool is None else _join([pool, drawn])
+            pool = drawn if pool is None else join([pool, drawn])
             whole = len(pool) // size * size
             for row in range(0, whole, size):
                 yield pool[row : row + size]
@@ -125,7 +126,7 @@ class SimulatedSet:
         return _chunks(self._first + (epoch - 1) * per_epoch, self._n)
 
     def _draw(self, chunks: Chunks) -> TrainingBatch:
-        return _join([self._to_batch(self._simulate(*chunk)) for chunk in chunks])
+        return join([self._to_batch(self._simulate(*chunk)) for chunk in chunks])
 
     def _to_batch(self, mock: MockChunk) -> TrainingBatch:
         weight = np.ones(len(mock))
@@ -160,10 +161,3 @@ def _chunks(first: int, n: int) -> Chunks:
     """`n` objects in chunks from number `first` on."""
     sizes = [min(CHUNK, n - done) for done in range(0, n, CHUNK)]
     return list(enumerate(sizes, start=first))
-
-
-def _join(batches: list[TrainingBatch]) -> TrainingBatch:
-    names = [field.name for field in fields(TrainingBatch)]
-    return TrainingBatch(
-        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
-    )

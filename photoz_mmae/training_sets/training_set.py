@@ -68,8 +68,10 @@ class Composition:
     split : str
         How the parts were told apart, in words.
     objects, training, validation, test : int
+    unlabelled : int
+        Of those for training, the ones whose images alone are trained on.
     lacking : dict of str to int
-        Training objects that are kept without: `redshift`, `spectrum`.
+        The other training objects that are kept without: `redshift`, `spectrum`.
     dropped : dict of str to int
         Why, in words, and how many.
     notes : list of str
@@ -85,14 +87,16 @@ class Composition:
     lacking: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unlabelled: int = 0
 
     def lines(self) -> list[str]:
         """Say it in a few lines."""
         dropped = ", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"
         lacking = "".join(f"; {n:,} without {what}" for what, n in self.lacking.items() if n)
+        unlabelled = f" ({self.unlabelled:,} unlabelled)" if self.unlabelled else ""
         return [
             f"{self.source}: {counted(self.objects, 'object')}; dropped: {dropped}",
-            f"{self.training:,} for training, {self.validation:,} for validation, "
+            f"{self.training:,} for training{unlabelled}, {self.validation:,} for validation, "
             f"{self.test:,} for the test ({self.split}){lacking}",
             *self.notes,
         ]

@@ -1,0 +1,147 @@
+"""`compare-models`: sizes, unlabelled objects, what is refused, stopping and going on."""
+
+import json
+import signal
+
+import pyarrow.parquet as pq
+import pytest
+from blobs import run
+
+from photoz_mmae.errors import StoppedError
+from photoz_mmae.peers.comparison import compare
+from photoz_mmae.runs import CompareModelsRun
+from photoz_mmae.training import trainer
+from photoz_mmae.training.trainer import Watcher
+
+
+def words(data, output, *more):
+    return ["compare-models", data, "-o", output, "--models", "colours", "--device", "cpu", *more]
+
+
+def call(data, output, should_stop=lambda: False, **settings):
+    """Compare through the API; returns how many objects each training was of."""
+    objects = []
+    watcher = Watcher(
+        lambda line: None,
+        lambda training, *rest: objects.append(training),
+        lambda *step: None,
+        lambda record: None,
+        should_stop,
+    )
+    values = {"models": ("colours",), "device": "cpu", "epochs": 2, **settings}
+    compare(CompareModelsRun(data=data, output=output, **values), watcher)
+    return objects
+
+
+def assert_same_outcome(first, second, name="colours-seed0"):
+    tables = [pq.read_table(folder / f"{name}.parquet") for folder in (first, second)]
+    assert tables[0].equals(tables[1])
+    records = [json.loads((folder / f"{name}.json").read_text()) for folder in (first, second)]
+    for record in records:
+        for key in ("seconds", "training_speed", "prediction_speed"):
+            del record[key]
+        for point in record["curve"]:
+            del point["seconds"]
+    assert records[0] == records[1]
+
+
+def test_unlabelled_objects_are_trained_on(training_file, tmp_path):
+    sizes = {"training_size": 20, "test_size": 10, "epochs": 1}
+    assert call(training_file, tmp_path / "few", **sizes) == [20]
+    assert call(training_file, tmp_path / "more", **sizes, unlabelled_size=12) == [32]
+    for folder, unlabelled in (("few", 0), ("more", 12)):
+        record = json.loads((tmp_path / folder / "colours-seed0.json").read_text())
+        assert record["settings"]["unlabelled_size"] == unlabelled
+    truth = [
+        pq.read_table(tmp_path / f / "colours-seed0.parquet")["redshift"] for f in ("few", "more")
+    ]
+    assert truth[0].equals(truth[1])
+    assert len(truth[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (("--training-size", 1000), "objects for training, --training-size asks for 1,000;"),
+        (("--test-size", 59), "for validation are too few"),
+        (("--unlabelled-size", 5), "0 objects for unlabelled, --unlabelled-size asks for 5;"),
+        (
+            ("--training-size", 20, "--unlabelled-size", 1000),
+            "objects for unlabelled, --unlabelled-size asks for 1,000;",
+        ),
+    ],
+)
+def test_more_objects_than_there_are(training_file, tmp_path, capsys, sizes, message):
+    assert run(*words(training_file, tmp_path / "r", *sizes)) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "r").exists()
+
+
+def test_other_settings_are_refused_and_named(training_file, tmp_path, capsys):
+    assert run(*words(training_file, tmp_path, "--epochs", 1)) == 0
+    before = (tmp_path / "colours-seed0.json").read_bytes()
+    capsys.readouterr()
+    assert run(*words(training_file, tmp_path, "--epochs", 2, "--dust", "none")) == 6
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "dust was deredden, is none; epochs was 1, is 2" in line
+    assert (tmp_path / "colours-seed0.json").read_bytes() == before
+    assert run(*words(training_file, tmp_path, "--epochs", 2, "--overwrite")) == 0
+    assert (tmp_path / "colours-seed0.json").read_bytes() != before
+
+
+def test_the_table_grows_and_is_shown_without_training(training_file, tmp_path, capsys):
+    assert run(*words(training_file, tmp_path, "--epochs", 1)) == 0
+    assert run(*words(training_file, tmp_path, "--epochs", 1, "--seeds", "0,1")) == 0
+    assert (tmp_path / "colours-seed1.json").exists()
+    capsys.readouterr()
+    assert run("compare-models", training_file, "-o", tmp_path, "--against", "colours") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "| colours | 2 |" in said.out
+    assert "NOT CONVERGED" in said.out
+    assert said.out.strip() == (tmp_path / "report.md").read_text().strip()
+
+
+def test_unknown_models_are_said_before_any_is_trained(training_file, tmp_path, capsys):
+    command = ["compare-models", training_file, "-o", tmp_path / "r", "--models", "colours,colors"]
+    assert run(*command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "unknown model 'colors'; known: paper, small, " in line
+    for name in ("inception", "bcnn", "colours", "astroclip", "astromae"):
+        assert name in line
+    assert not (tmp_path / "r").exists()
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_outcome(training_file, tmp_path):
+    call(training_file, tmp_path / "whole")
+    stops = 0
+    while not (tmp_path / "often/colours-seed0.json").exists():
+        asked = iter(range(99))
+        try:
+            call(training_file, tmp_path / "often", lambda looks=asked: next(looks) >= 1)
+        except StoppedError:
+            stops += 1
+    assert stops >= 2
+    assert_same_outcome(tmp_path / "whole", tmp_path / "often")
+    assert not list((tmp_path / "often/unfinished").iterdir())
+
+
+def test_stopped_by_a_signal(training_file, tmp_path, capsys, monkeypatch):
+    assert run(*words(training_file, tmp_path / "whole", "--epochs", 3)) == 0
+    append = trainer.append_metrics
+
+    def stop(folder, record):
+        append(folder, record)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(trainer, "append_metrics", stop)
+    capsys.readouterr()
+    assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 75
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert not (tmp_path / "once/colours-seed0.json").exists()
+    monkeypatch.undo()
+    assert run(*words(training_file, tmp_path / "once", "--epochs", 2)) == 6
+    assert "(epochs was 3, is 2)" in capsys.readouterr().err
+    assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 0
+    assert_same_outcome(tmp_path / "whole", tmp_path / "once")
