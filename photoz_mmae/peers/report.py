@@ -1,4 +1,4 @@
-"""`report.md` of a folder of outcomes."""
+"""`report.md` and `curves.png` of a folder of outcomes."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -161,6 +161,9 @@ class MMAEObjective:
         ebv = self._forget_ebv(batch.ebv, generator)
         batch, shares = replace(batch, image=symmetries(batch.image), ebv=ebv), shares_of(batch)
         present = self._drop_bands(batch, generator)
+        # Those without a spectrum come first: to the views that show none.
+        order = batch.has_spectrum.int().argsort(stable=True)
+        batch, shares, present = batch[order], shares[order], present[order]
         first = round(schedule.spectrum_dropped * len(batch))
         last = len(batch) - round(schedule.image_dropped * len(batch))
         views = []

@@ -24,7 +24,7 @@ class Shares:
     spectrum: Tensor
     redshift: Tensor
 
-    def __getitem__(self, rows: slice) -> "Shares":
+    def __getitem__(self, rows: slice | Tensor) -> "Shares":
         """Return those of some of the objects."""
         return Shares(**{name: value[rows] for name, value in vars(self).items()})
 
