@@ -34,6 +34,7 @@ def make_outcome(model, seed=0, **changes):
         "training_speed": 100.0,
         "prediction_speed": 1000.0,
         "seconds": 600.0,
+        "ended": True,
         "converged": True,
         "curve": [],
         "ways": ["whole image"],
