@@ -94,6 +94,8 @@ def mock_objects(n: int, normalisation: Normalisation) -> TrainingBatch:
         mock.redshift,
         torch.ones(n).double().numpy(),
         mock.ebv.astype("f4"),
+        mock.psf_fwhm.astype("f4"),
+        mock.psf_fwhm.astype("f4"),
         normalisation,
     )
     return prepared(batch, Dust("deredden", HSC_WIDE.extinction))

@@ -24,7 +24,8 @@ ROWS = 100
 
 def columns() -> tuple[Column, ...]:
     """Return every column that the shipped model's catalogue can have."""
-    return catalogue_schema(load_info(find_model(MODEL)), 4, "grid", APERTURE_DIAMETER, ebv=True)
+    model = load_info(find_model(MODEL))
+    return catalogue_schema(model, 4, "grid", APERTURE_DIAMETER, ebv=True, psf_fwhm_i=True)
 
 
 def schema_json() -> str:

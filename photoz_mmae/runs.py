@@ -156,7 +156,10 @@ class InspectRun:
         return (files,) if isinstance(files, str) else files
 
 
-CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", "file", "tract", "patch")
+PSF_ROLES = {band: f"psf_fwhm_{band}" for band in "ugrizy"}
+"""What the PSF's width in a band is called: column of the table, role, column of the catalogue."""
+
+CATALOG_COLUMNS = ("id", "ra", "dec", "ebv", *PSF_ROLES.values(), "file", "tract", "patch")
 """What `predict --catalog` takes from a table."""
 
 

@@ -82,6 +82,12 @@ def tiny_point_model(make_info, tmp_path_factory):
     return _save(tmp_path_factory.mktemp("models") / "point", info)
 
 
+@pytest.fixture(scope="session")
+def save_tiny():
+    """Save a model with random weights of what an info says; returns the folder."""
+    return _save
+
+
 def _save(folder, info):
     import torch
 

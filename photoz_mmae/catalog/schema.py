@@ -55,7 +55,12 @@ class CatalogModel(Protocol):
 
 
 def catalogue_schema(
-    model: CatalogModel, masks: int, pdf: str, aperture: float, ebv: bool
+    model: CatalogModel,
+    masks: int,
+    pdf: str,
+    aperture: float,
+    ebv: bool,
+    psf_fwhm_i: bool = False,
 ) -> tuple[Column, ...]:
     """Return the columns of a catalogue made with this model and these options, in order.
 
@@ -71,6 +76,8 @@ def catalogue_schema(
         Diameter of the aperture of the photometry, arcsec.
     ebv : bool
         Whether a table with E(B-V) was given.
+    psf_fwhm_i : bool
+        Whether a table with the width of the PSF in i was given.
 
     Notes
     -----
@@ -81,6 +88,8 @@ def catalogue_schema(
     columns = [*_IDENTITY, *_photometry(model.bands, aperture)]
     if ebv:
         columns += [_EBV]
+    if psf_fwhm_i:
+        columns += [_PSF_FWHM_I]
     if model.z_edges is None:
         columns += [_Z_POINT]
     else:
@@ -170,6 +179,13 @@ _EBV = _float(
     "mag",
     "phot.color.excess",
     "Galactic reddening E(B-V), from the table given as --catalog; fluxes here are not corrected",
+)
+
+_PSF_FWHM_I = _float(
+    "psf_fwhm_i",
+    "arcsec",
+    "instr.det.psf;em.opt.I",
+    "width of the point spread function in i (FWHM), from the table given as --catalog",
 )
 
 _Z = "src.redshift.phot"

@@ -19,7 +19,7 @@ def object_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             metavar="TABLE",
             help="A table of objects (Parquet, CSV, FITS, VOTable) with column object_id: their "
-            "E(B-V) (ebv), positions (ra, dec), what --keep names.",
+            "E(B-V) (ebv), seeing (psf_fwhm_<b>, arcsec), positions (ra, dec), what --keep names.",
         ),
         run_option(
             SurveyRun,
@@ -33,8 +33,8 @@ def object_options(command: Command) -> Command:
             SurveyRun,
             "--columns",
             metavar="ROLE=NAME,...",
-            help="The columns of TABLE, where they have other names: id, ra, dec, ebv; file, which "
-            "makes the table's rows the objects; tract, patch.",
+            help="The columns of TABLE, where they have other names: id, ra, dec, ebv, "
+            "psf_fwhm_<b>; file, which makes the table's rows the objects; tract, patch.",
         ),
         run_option(
             SurveyRun,

@@ -58,12 +58,16 @@ class SurveyReport:
         self._start = self._last = time.monotonic()
 
     def catalog(self, path: Path, rows: "CatalogRows") -> None:
+        from numpy import any as any_
         from numpy import isfinite
 
         table = rows.objects
         said = [count(len(table.ids), "object")]
         if table.ebv is not None:
             said.append(f"{int(isfinite(table.ebv).sum())} with E(B-V)")
+        if table.psf_fwhm:
+            known = any_([isfinite(values) for values in table.psf_fwhm.values()], axis=0)
+            said.append(f"{int(known.sum())} with seeing ({''.join(table.psf_fwhm)})")
         if table.ra is not None and table.dec is not None:
             said.append(f"{int((isfinite(table.ra) & isfinite(table.dec)).sum())} with a position")
         passed = [

@@ -52,6 +52,30 @@ class Prediction:
     spectrum_masked: Floats | None
 
 
+@dataclass
+class _Batch:
+    """N objects as the network is asked about them, of which the first `n` count.
+
+    Attributes
+    ----------
+    images : Tensor, (N, B, S, S)
+    ebv : Tensor, (N,)
+    psf_fwhm : Tensor, (N, B)
+    present : Tensor of bool, (N, B)
+        Bands that are there.
+    lost : Tensor of bool, (N, T), or None
+        Patches that are hidden; None: none of any object.
+    n : int
+    """
+
+    images: Tensor
+    ebv: Tensor
+    psf_fwhm: Tensor
+    present: Tensor
+    lost: Tensor | None
+    n: int
+
+
 class Engine:
     """A model on a device, ready to predict.
 
@@ -92,9 +116,13 @@ class Engine:
         self._pinned = on_gpu
 
     def predict(
-        self, images: Floats, ebv: Floats | None = None, missing: Bools | None = None
+        self,
+        images: Floats,
+        ebv: Floats | None = None,
+        missing: Bools | None = None,
+        psf_fwhm: Floats | None = None,
     ) -> Prediction:
-        """Predict from images alone, and E(B-V) where the model wants it.
+        """Predict from images alone, and E(B-V) and the seeing where the model wants them.
 
         Parameters
         ----------
@@ -104,8 +132,10 @@ class Engine:
             E(B-V) towards them, mag; NaN, or nothing at all, where it is not known.
         missing : array of bool, (N, B, S, S), optional
             Pixels that were not measured; see `photoz_mmae.inference.missing`.
+        psf_fwhm : array of float32, (N, B), optional
+            Width of the PSF, arcsec; NaN, or nothing at all, where it is not known.
         """
-        answers, back = self._in_batches(self._predict_batch, images, ebv, missing)
+        answers, back = self._in_batches(self._predict_batch, images, ebv, missing, psf_fwhm)
         joined = {
             field.name: _concatenate([getattr(answer, field.name) for answer in answers], back)
             for field in fields(Prediction)
@@ -113,58 +143,70 @@ class Engine:
         return Prediction(**joined)
 
     def embed(
-        self, images: Floats, ebv: Floats | None = None, missing: Bools | None = None
+        self,
+        images: Floats,
+        ebv: Floats | None = None,
+        missing: Bools | None = None,
+        psf_fwhm: Floats | None = None,
     ) -> Floats:
         """Give what the network's redshift head reads of images alone, (N, D); as `predict`."""
-        answers, back = self._in_batches(self._embed_batch, images, ebv, missing)
+        answers, back = self._in_batches(self._embed_batch, images, ebv, missing, psf_fwhm)
         return np.concatenate(answers)[back]
 
     def _in_batches(
         self,
-        ask: Callable[[Tensor, Tensor, Tensor, Tensor | None, int], Answer],
+        ask: Callable[[_Batch], Answer],
         images: Floats,
         ebv: Floats | None,
         missing: Bools | None,
+        psf_fwhm: Floats | None,
     ) -> tuple[list[Answer], NDArray[np.intp]]:
         """Ask the network batch by batch; also the order that brings the rows of answers back."""
         if ebv is None:
             ebv = np.full(len(images), np.nan, np.float32)
+        if psf_fwhm is None:
+            psf_fwhm = np.full(images.shape[:2], np.nan, np.float32)
         whole = complete(images, missing, self._network.settings.patch_size)
         lacking = whole.hidden.any(axis=1)
         order = np.argsort(lacking, kind="stable")
         groups = np.split(order, [int((~lacking).sum())])
         sizes = (self.batch_size, max(1, self.batch_size // LACKING_BATCH))
         answers = [
-            ask(*batch)
+            ask(batch)
             for rows, size in zip(groups, sizes, strict=True)
             if len(rows) or not len(images)  # no objects give arrays of the right shapes
-            for batch in self._batches(whole, ebv, rows, size)
+            for batch in self._batches(whole, ebv, psf_fwhm, rows, size)
         ]
         return answers, np.argsort(order)
 
     def _batches(
-        self, whole: Completed, ebv: Floats, rows: NDArray[np.intp], size: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
-        """Yield batches of a fixed size on the device, and how many of each are objects.
-
-        Images, E(B-V), bands there, patches hidden (None: none of any object), number.
-        """
+        self,
+        whole: Completed,
+        ebv: Floats,
+        psf_fwhm: Floats,
+        rows: NDArray[np.intp],
+        size: int,
+    ) -> Iterator[_Batch]:
+        """Yield batches of a fixed size on the device."""
         lacking = bool(whole.hidden[rows].any())
         for start in range(0, max(len(rows), 1), size):
             some = rows[start : start + size]
             host = torch.zeros((size, *whole.images.shape[1:]), pin_memory=self._pinned)
             np.take(whole.images, some, axis=0, out=host.numpy()[: len(some)], mode="clip")
             hidden = _padded(whole.hidden[some], size, False).to(self.device) if lacking else None
-            reddening = _padded(ebv[some], size, np.nan).to(self.device)
-            present = _padded(whole.present[some], size, True).to(self.device)
-            yield host.to(self.device, non_blocking=True), reddening, present, hidden, len(some)
+            yield _Batch(
+                images=host.to(self.device, non_blocking=True),
+                ebv=_padded(ebv[some], size, np.nan).to(self.device),
+                psf_fwhm=_padded(psf_fwhm[some], size, np.nan).to(self.device),
+                present=_padded(whole.present[some], size, True).to(self.device),
+                lost=hidden,
+                n=len(some),
+            )
 
     @torch.inference_mode()
-    def _predict_batch(
-        self, images: Tensor, ebv: Tensor, present: Tensor, lost: Tensor | None, n: int
-    ) -> Prediction:
-        network = self._network
-        images, ebv = self._dust.prepare(images, ebv)
+    def _predict_batch(self, batch: _Batch) -> Prediction:
+        network, lost, n = self._network, batch.lost, batch.n
+        images, ebv = self._dust.prepare(batch.images, batch.ebv)
         masks = [mask.expand(len(images), -1) for mask in self._masks]
         if not isinstance(network, MMAE):
             masked = [
@@ -177,7 +219,7 @@ class Engine:
                 spectrum=None,
                 spectrum_masked=None,
             )
-        embedded = network.embed(images, ebv, present)
+        embedded = network.embed(images, ebv, batch.present, batch.psf_fwhm)
         mass, _, spectrum = self._read(network, embedded, None, lost)
         masked_passes = [self._read(network, embedded, mask, lost) for mask in masks]
         return Prediction(
@@ -189,15 +231,14 @@ class Engine:
         )
 
     @torch.inference_mode()
-    def _embed_batch(
-        self, images: Tensor, ebv: Tensor, present: Tensor, lost: Tensor | None, n: int
-    ) -> Floats:
-        network = self._network
-        images, ebv = self._dust.prepare(images, ebv)
+    def _embed_batch(self, batch: _Batch) -> Floats:
+        network, lost, n = self._network, batch.lost, batch.n
+        images, ebv = self._dust.prepare(batch.images, batch.ebv)
         if not isinstance(network, MMAE):
             return _numpy(network.representation_of(images, lost), n)
         there = None if lost is None else network.tokens_there(lost)
-        encoded = network.encode(network.embed(images, ebv, present), there=there)
+        embedded = network.embed(images, ebv, batch.present, batch.psf_fwhm)
+        encoded = network.encode(embedded, there=there)
         return _numpy(network.representation(encoded), n)
 
     @staticmethod

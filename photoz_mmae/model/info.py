@@ -14,7 +14,14 @@ from pydantic.dataclasses import dataclass
 
 import photoz_mmae
 from photoz_mmae.errors import ModelError
-from photoz_mmae.model.presets import DustTreatment, MissingBands, Network, PublishedNetwork
+from photoz_mmae.model.presets import (
+    LATER_SETTINGS,
+    DustTreatment,
+    MissingBands,
+    MMAENetwork,
+    Network,
+    PublishedNetwork,
+)
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -157,7 +164,19 @@ class ModelInfo:
             del values["missing_bands"]
         if not self.training.objects_unlabelled:
             del values["training"]["objects_unlabelled"]
+        if isinstance(self.network, MMAENetwork):
+            network = values["network"].items()
+            values["network"] = {
+                name: value
+                for name, value in network
+                if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]
+            }
         return json.dumps(values, indent=1) + "\n"
+
+    @property
+    def seeing(self) -> bool:
+        """Whether the network is told the PSF's width per band, where it is known."""
+        return isinstance(self.network, MMAENetwork) and self.network.seeing
 
     @property
     def sha256(self) -> str:

@@ -72,10 +72,10 @@ class MMAE(nn.Module):
         )
 
     @torch.no_grad()
-    def fit(self, image: Tensor) -> None:
-        """Set the stretch from training images, (N, B, S, S) flux."""
+    def fit(self, image: Tensor, psf_fwhm: Tensor | None = None) -> None:
+        """Set the stretch from training images, (N, B, S, S) flux, and PSFs, (N, B) arcsec."""
         self.stretch.fit(image)
-        self.flux_token.fit(image, self.stretch.noise)
+        self.flux_token.fit(image, self.stretch.noise, psf_fwhm)
 
     @property
     def heading(self) -> int:
@@ -83,7 +83,11 @@ class MMAE(nn.Module):
         return 2 if self.ebv_token is None else 3
 
     def embed(
-        self, image: Tensor, ebv: Tensor | None = None, present: Tensor | None = None
+        self,
+        image: Tensor,
+        ebv: Tensor | None = None,
+        present: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, H + T, W).
 
@@ -97,6 +101,8 @@ class MMAE(nn.Module):
             Mag, NaN where unknown; not looked at by a network that does not take it.
         present : Tensor of bool, (N, B), optional
             Bands that are there, by default all; not looked at by a network that needs them all.
+        psf_fwhm : Tensor, (N, B), optional
+            Arcsec, NaN where unknown; not looked at by a network without `seeing`.
         """
         if self.absent is None:
             present = None
@@ -105,7 +111,7 @@ class MMAE(nn.Module):
         if present is not None:
             image = image * present[:, :, None, None]
         tokens = [self.summary.expand(len(image), -1, -1)]
-        tokens.append(self.flux_token(image, self.stretch.noise, present))
+        tokens.append(self.flux_token(image, self.stretch.noise, present, psf_fwhm))
         if self.ebv_token is not None:
             unknown = image.new_full((len(image),), torch.nan)
             tokens.append(self.ebv_token(unknown if ebv is None else ebv))

@@ -57,6 +57,8 @@ class MMAENetwork:
         Whether the flux token has ratios of adjacent bands and apertures.
     dropout : float
         In the flux token and the redshift head.
+    seeing : bool
+        Whether the flux token is told the PSF's width per band, where it is known.
     """
 
     kind: Literal["mmae"] = "mmae"
@@ -74,6 +76,7 @@ class MMAENetwork:
     redshift_max: float = 6.0
     colours: bool = False
     dropout: float = 0.0
+    seeing: bool = False
 
     @property
     def image_tokens(self) -> int:
@@ -148,6 +151,15 @@ class Schedule:
 
 
 Network = PublishedNetwork | MMAENetwork
+
+LATER_SETTINGS: dict[str, Any] = {
+    "colours": False,
+    "dropout": 0.0,
+    "seeing": False,
+    "bands_dropped": 0.0,
+    "image_dropped": 0.0,
+}
+"""Settings of our network and its schedule that came later, as they are of whatever is older."""
 
 DustTreatment = Literal["none", "deredden", "input"]
 """What is done about Galactic reddening; see `photoz_mmae.model.dust`."""

@@ -8,6 +8,9 @@ from photoz_mmae.model.presets import MMAENetwork
 APERTURE_RADII = (0.5, 0.85, 1.3, 2.0, 3.0, 4.5)
 """Radii of the flux token's apertures, arcsec."""
 
+LEAST_SCATTER = 0.02
+"""Of ln FWHM: seeing that hardly varies in training says little, and must not be blown up."""
+
 EBV_SCALE = 0.05
 """Mag: E(B-V) of a typical field."""
 
@@ -49,7 +52,8 @@ class FluxToken(nn.Module):
     Parameters
     ----------
     settings : MMAENetwork
-        With `colours`, ratios of adjacent bands and of adjacent apertures are given, too.
+        With `colours`, ratios of adjacent bands and of adjacent apertures are given, too; with
+        `seeing`, the PSF's width per band, without which apertures tell no exact colours.
     takes_bands : bool
         Whether bands may be missing, and the token is told which are there.
     """
@@ -73,6 +77,9 @@ class FluxToken(nn.Module):
         self.register_buffer("mean", torch.zeros(len(needs)))
         self.register_buffer("std", torch.ones(len(needs)))
         told = bands if takes_bands else 0
+        self.seeing = Seeing(bands) if settings.seeing else None
+        if self.seeing is not None:
+            told += 2 * bands
         self.net = nn.Sequential(
             nn.Linear(len(needs) + told, 4 * settings.width),
             nn.Sequential(nn.GELU(), nn.Dropout(settings.dropout)),
@@ -102,22 +109,87 @@ class FluxToken(nn.Module):
             features += [logarithm.diff(dim=1), logarithm.diff(dim=2)]
         return torch.cat([feature.flatten(1) for feature in features], dim=1)
 
-    def fit(self, image: Tensor, noise: Tensor) -> None:
-        """Set the standardisation from training images (N, B, S, S)."""
+    def fit(self, image: Tensor, noise: Tensor, psf_fwhm: Tensor | None = None) -> None:
+        """Set the standardisation from training images (N, B, S, S), PSFs (N, B) in arcsec."""
         features = self.features(image, noise)
         self.mean.copy_(features.mean(dim=0))
         self.std.copy_(features.std(dim=0).clamp(min=1e-6))
+        if self.seeing is not None:
+            self.seeing.fit(_told(psf_fwhm, image))
 
-    def forward(self, image: Tensor, noise: Tensor, present: Tensor | None = None) -> Tensor:
-        """(N, B, S, S) -> (N, 1, W); `present` (N, B) bool where bands may be missing."""
+    def forward(
+        self,
+        image: Tensor,
+        noise: Tensor,
+        present: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
+    ) -> Tensor:
+        """Make the token of each image.
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+        noise : Tensor, (B,)
+        present : Tensor of bool, (N, B), optional
+            Where bands may be missing.
+        psf_fwhm : Tensor, (N, B), optional
+            Arcsec, NaN where unknown; not looked at without `seeing`.
+
+        Returns
+        -------
+        Tensor, (N, 1, W)
+        """
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
         features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
         if present is not None:
             absent = (~present).to(features.dtype)
             known = (absent @ self.needs.T.to(features.dtype)) == 0  # (N, F)
             features = torch.cat([features * known, 1 - absent], dim=1)
+        if self.seeing is not None:
+            widths = _told(psf_fwhm, image)
+            if present is not None:
+                widths = widths.masked_fill(~present, torch.nan)
+            features = torch.cat([features, self.seeing(widths)], dim=1)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
+
+
+class Seeing(nn.Module):
+    """Widths of the PSF as a network takes them: two numbers per band.
+
+    Parameters
+    ----------
+    bands : int
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(bands))
+        self.register_buffer("std", torch.ones(bands))
+
+    def fit(self, psf_fwhm: Tensor) -> None:
+        """Set the standardisation from training objects, (N, B) arcsec, NaN where unknown."""
+        logarithm = psf_fwhm.log()
+        mean = logarithm.nanmean(dim=0)
+        std = (logarithm - mean).square().nanmean(dim=0).sqrt().clamp(min=LEAST_SCATTER)
+        # Of a band whose seeing no training object tells, prediction must not tell it either.
+        self.mean.copy_(mean.nan_to_num(nan=0.0))
+        self.std.copy_(std.nan_to_num(nan=0.0))
+
+    def forward(self, psf_fwhm: Tensor) -> Tensor:
+        """(N, B) -> (N, 2 B): standardised logarithm or 0, and 1 where it is known."""
+        logarithm = psf_fwhm.log()
+        known = logarithm.isfinite() & (self.std > 0)
+        feature = ((logarithm - self.mean) / self.std).clamp(-8, 8)
+        return torch.cat([torch.where(known, feature, 0.0), known.to(feature.dtype)], dim=1)
+
+
+def _told(psf_fwhm: Tensor | None, image: Tensor) -> Tensor:
+    """Widths of the PSF (N, B), unknown where nothing is told."""
+    return image.new_full(image.shape[:2], torch.nan) if psf_fwhm is None else psf_fwhm
 
 
 def _bands_needed(bands: int, apertures: int, colours: bool) -> Tensor:

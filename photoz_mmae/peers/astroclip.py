@@ -219,11 +219,11 @@ class AstroCLIP:
         self._known = Labelled((known.embedding - network.centre) / network.spread, known.value)
         fit_mlp(network.mlp, self._known, self._label(validation), self._seed)
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        return self._by_mlp(self._embed(image))
+    def redshift(self, batch: TrainingBatch) -> Tensor:
+        return self._by_mlp(self._embed(batch.image))
 
-    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        embedding, known = self._embed(image), self._known
+    def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        embedding, known = self._embed(batch.image), self._known
         nearest = neighbours_mean(embedding, known.embedding, known.value, NEIGHBOURS)
         return {"MLP": self._by_mlp(embedding), "k-NN": torch.expm1(nearest)}
 

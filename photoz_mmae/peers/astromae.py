@@ -181,6 +181,7 @@ class AstroMAEObjective:
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         return torch.expm1(self.network(image))
 
@@ -252,11 +253,11 @@ class AstroMAE:
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do nothing: there is nothing after the finetuning."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        return torch.expm1(self.network(image))
+    def redshift(self, batch: TrainingBatch) -> Tensor:
+        return torch.expm1(self.network(batch.image))
 
-    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        return {"whole image": self.redshift(image, ebv)}
+    def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        return {"whole image": self.redshift(batch)}
 
 
 def _pretraining(network: nn.Module, precision: torch.dtype) -> Objective:

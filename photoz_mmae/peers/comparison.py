@@ -190,13 +190,13 @@ class _Round:
         truth, objects, seconds = [], 0, 0.0
         for batch in self._data.held_out(part, BATCH):
             shown = self._prepare(batch)
-            ways = self._contestant.redshifts(shown.image, shown.ebv)
+            ways = self._contestant.redshifts(shown)
             for way, redshift in ways.items():
                 found.setdefault(way, []).append(redshift.double().cpu().numpy())
             truth.append(batch.redshift.double().numpy())
             if objects < 8 * BATCH:
                 started = time.monotonic()
-                self._contestant.redshift(shown.image, shown.ebv).cpu()
+                self._contestant.redshift(shown).cpu()
                 seconds += time.monotonic() - started
                 objects += len(batch)
         z_phot = {way: np.concatenate(values) for way, values in found.items()}
@@ -209,7 +209,7 @@ class _Round:
         batch = self._prepare(next(self._data.held_out("validation", objects)))
         # Without fused kernels, whose operations torch does not count.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self._contestant.redshift(batch.image, batch.ebv)
+            self._contestant.redshift(batch)
         return float(counter.get_total_flops() / len(batch))
 
 

@@ -76,16 +76,16 @@ class Contestant(Protocol):
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do what comes after the stages and needs no gradient through images, such as k-NN."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        """Give point redshifts in the usual way: (N, B, S, S), (N,) -> (N,)."""
+    def redshift(self, batch: TrainingBatch) -> Tensor:
+        """Give point redshifts in the usual way, from images alone, and E(B-V): (N,)."""
 
-    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        """Give point redshifts by each way it has, the usual one first, all from images alone.
+    def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Give point redshifts by each way it has, the usual one first, none from spectra.
 
         Parameters
         ----------
-        image : Tensor, (N, B, S, S)
-        ebv : Tensor, (N,)
+        batch : TrainingBatch
+            Of N objects, as the network is to see them.
 
         Returns
         -------

@@ -74,6 +74,7 @@ class ImageObjective:
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         return self.network.redshift(self.network(image))
 
@@ -131,11 +132,11 @@ class ImageContestant:
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do nothing: there is nothing after the training."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        return self._make(self.network).redshift(image, ebv)
+    def redshift(self, batch: TrainingBatch) -> Tensor:
+        return self._make(self.network).redshift(batch.image, batch.ebv)
 
-    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        return {"whole image": self.redshift(image, ebv)}
+    def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        return {"whole image": self.redshift(batch)}
 
     def _make(self, network: nn.Module, precision: torch.dtype = torch.float32) -> ImageObjective:
         return ImageObjective(network, precision, self._turned)

@@ -140,6 +140,7 @@ class Unlabelled:
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         """NaN: there are none yet."""
         return image.new_full((len(image),), torch.nan)

@@ -13,16 +13,21 @@ from photoz_mmae.model.weights import build_network
 from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.peers.outcome import FLAT_EPOCHS
 from photoz_mmae.training.course import Course, course_of
-from photoz_mmae.training.objectives import Objective, make_objective
+from photoz_mmae.training.objectives import MMAEObjective, Objective, make_objective
+from photoz_mmae.training.views import View
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 MASKED = "25 % masked"
+SEEING = "seeing given"
 
 MOST_EPOCHS = 1000
 
 
 class PresetContestant:
     """A network of `photoz-mmae train`, also asked with a quarter of the image hidden.
+
+    Validation, which decides what is kept, and the usual way to ask it see images alone, as those
+    of its peers do. A network that takes the seeing is asked with it as well.
 
     Parameters
     ----------
@@ -43,10 +48,12 @@ class PresetContestant:
             "training": asdict(preset.training),
         }
         self.normalisation = self._make(self.network).normalisation
+        self._told = False
 
     def fit(self, sample: TrainingBatch, objects: int) -> None:
         if isinstance(self.network, MMAE):
-            self.network.fit(sample.image)
+            self.network.fit(sample.image, sample.psf_fwhm)
+            self._told = self.network.settings.seeing and not bool(sample.psf_fwhm.isnan().all())
 
     def stages(self) -> list[Stage]:
         return [Stage("training", self.network, self._course(), self._make)]
@@ -54,21 +61,26 @@ class PresetContestant:
     def finish(self, training: Batches, validation: Batches) -> None:
         """Do nothing: there is nothing after the training."""
 
-    def redshift(self, image: Tensor, ebv: Tensor) -> Tensor:
-        return self._make(self.network).redshift(image, ebv)
+    def redshift(self, batch: TrainingBatch) -> Tensor:
+        return self._make(self.network).redshift(batch.image, batch.ebv)
 
-    def redshifts(self, image: Tensor, ebv: Tensor) -> dict[str, Tensor]:
-        objective = self._make(self.network)
+    def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        objective, image, ebv = self._make(self.network), batch.image, batch.ebv
         # The same generator for each batch: the same objects always hide the same.
         generator = torch.Generator().manual_seed(0)
         tokens = self.network.settings.image_tokens
         hidden = draw_mask(len(image), tokens, HIDDEN_SHARE, generator).to(image.device)
-        return {
+        ways = {
             "whole image": objective.redshift(image, ebv),
             MASKED: objective.redshift(image, ebv, image_hidden=hidden),
         }
+        if self._told:
+            ways[SEEING] = objective.redshift(image, ebv, psf_fwhm=batch.psf_fwhm)
+        return ways
 
     def _make(self, network: nn.Module, precision: torch.dtype = torch.float32) -> Objective:
+        if isinstance(network, MMAE):
+            return _ValidatedWithoutSeeing(network, self._preset.training, self._bands, precision)
         return make_objective(network, self._preset.training, self._bands, precision)
 
     def _course(self) -> Course:
@@ -78,3 +90,11 @@ class PresetContestant:
         # A constant learning rate has no end of its own; published is a number of epochs on far
         # more objects.
         return replace(course, epochs=MOST_EPOCHS, patience=FLAT_EPOCHS)
+
+
+class _ValidatedWithoutSeeing(MMAEObjective):
+    """The usual training."""
+
+    def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        untold = torch.full_like(batch.psf_fwhm, torch.nan)
+        return super().validation_views(replace(batch, psf_fwhm=untold), generator)

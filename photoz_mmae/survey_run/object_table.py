@@ -1,10 +1,11 @@
 """The table of objects given as `--catalog`: read once, sorted by id, looked up by all workers.
 
 In the run folder it becomes a folder of arrays, `ids.npy` (bytes, increasing) and, where the
-table has such columns, `ebv.npy`, `ra.npy` and `dec.npy`. Workers map them into memory: a task
-carries a path, and the processes of a machine share the pages.
+table has such columns, `ebv.npy`, `ra.npy`, `dec.npy` and `psf_fwhm_<b>.npy`. Workers map them
+into memory: a task carries a path, and the processes of a machine share the pages.
 """
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ from photoz_mmae.cutouts.read import read_id
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv
-from photoz_mmae.runs import SurveyRun
+from photoz_mmae.model.seeing import usable_fwhm
+from photoz_mmae.runs import PSF_ROLES, SurveyRun
 from photoz_mmae.tables import ID_COLUMN, TableFile
 
 LONGEST_ID = 40
@@ -49,19 +51,28 @@ class ObjectTable:
         E(B-V), mag; NaN where missing. None where the table has no such column.
     ra, dec : array of float64, (N,), or None
         Position, deg; NaN where missing. None where the table has no such columns.
+    psf_fwhm : dict of str to array of float32, (N,)
+        Width of the PSF by band, arcsec; NaN where missing. Of the bands that the table has.
     """
 
     ids: NDArray[np.bytes_]
     ebv: NDArray[np.float32] | None = None
     ra: NDArray[np.float64] | None = None
     dec: NDArray[np.float64] | None = None
+    psf_fwhm: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map what `save` wrote into memory; raises OutputError."""
         names = ("ids", *(name for name in _VALUES if (folder / f"{name}.npy").exists()))
+        bands = [band for band, name in PSF_ROLES.items() if (folder / f"{name}.npy").exists()]
+
+        def mapped(name: str) -> Any:
+            return np.load(folder / f"{name}.npy", mmap_mode="r")
+
         try:
-            return cls(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+            widths = {band: mapped(PSF_ROLES[band]) for band in bands}
+            return cls(**{name: mapped(name) for name in names}, psf_fwhm=widths)
         except (OSError, ValueError) as error:
             raise OutputError(f"{folder}: damaged or gone ({error}); remove it") from error
 
@@ -71,7 +82,7 @@ class ObjectTable:
         digest = sha256(str(self.ids.dtype).encode())
         for name, values in self._arrays.items():
             # Without a name: the checksum of ids and E(B-V) alone.
-            digest.update(name.encode() if name in ("ra", "dec") else b"")
+            digest.update(name.encode() if name not in ("ids", "ebv") else b"")
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
@@ -116,9 +127,19 @@ class ObjectTable:
         rows, found = self.find(ids)
         return np.where(found, self.ra[rows], np.nan), np.where(found, self.dec[rows], np.nan)
 
+    def psf_fwhm_of(self, ids: Sequence[str], bands: Sequence[str]) -> NDArray[np.float32]:
+        """Widths of the PSF, arcsec; NaN where they are not known, (N, B)."""
+        values = np.full((len(ids), len(bands)), np.nan, np.float32)
+        rows, found = self.find(ids)
+        for number, band in enumerate(bands):
+            if band in self.psf_fwhm:
+                values[found, number] = self.psf_fwhm[band][rows[found]]
+        return values
+
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
         values = {name: getattr(self, name) for name in ("ids", *_VALUES)}
+        values |= {PSF_ROLES[band]: array for band, array in self.psf_fwhm.items()}
         return {name: array for name, array in values.items() if array is not None}
 
 
@@ -132,12 +153,16 @@ class CatalogFile:
     ----------
     run : SurveyRun
         With `catalog`.
+    psf_bands : sequence of str, optional
+        Those whose PSF is of use.
 
     Attributes
     ----------
     table : TableFile
     columns : dict of str to str
         Name of the column of each role that the table has.
+    psf_bands : list of str
+        Bands whose PSF it tells.
 
     Raises
     ------
@@ -145,18 +170,22 @@ class CatalogFile:
         It is missing, damaged, or has nothing that was asked for.
     """
 
-    def __init__(self, run: SurveyRun) -> None:
+    def __init__(self, run: SurveyRun, psf_bands: Sequence[str] = ()) -> None:
         assert run.catalog is not None
         self.table = TableFile(run.catalog, run.columns.get("id", ID_COLUMN), "--columns id=NAME")
         named: Mapping[str, str] = run.columns
         if run.list is not None:  # some may be names in the list
             names = {*self.table.names, named.get("id", ID_COLUMN)}
             named = {role: name for role, name in named.items() if name in names}
+        useless = {role for band, role in PSF_ROLES.items() if band not in psf_bands}
+        named = {role: name for role, name in named.items() if role not in useless}
         self.columns = {"id": ID_COLUMN, **named}
-        for roles in (("ebv",), ("ra", "dec"), ("tract",), ("patch",)):
+        widths = [(PSF_ROLES[band],) for band in psf_bands]
+        for roles in (("ebv",), ("ra", "dec"), ("tract",), ("patch",), *widths):
             if not set(roles) & named.keys():
                 self.columns |= zip(roles, self._usual(roles), strict=False)
-        if not ({"ebv", "ra", "file"} & self.columns.keys() or run.keep):
+        self.psf_bands = [band for band in psf_bands if PSF_ROLES[band] in self.columns]
+        if not ({"ebv", "ra", "file"} & self.columns.keys() or self.psf_bands or run.keep):
             self.columns["ebv"] = "ebv"  # nothing there to be taken: the message says what
         if run.coadds is not None and "ra" not in self.columns:
             raise InputError(
@@ -220,6 +249,11 @@ def read_objects(file: CatalogFile) -> CatalogRows:
     values: dict[str, Any] = {}
     if "ebv" in columns:
         values["ebv"] = usable_ebv(table.numbers(columns["ebv"], file.option("ebv")))[rows]
+    values["psf_fwhm"] = {
+        band: usable_fwhm(table.numbers(columns[role], file.option(role)))[rows]
+        for band, role in PSF_ROLES.items()
+        if band in file.psf_bands
+    }
     if "ra" in columns:
         ra, dec = (table.angles(columns[role], file.option(role))[rows] for role in ("ra", "dec"))
         usable = (np.abs(ra) <= 360) & (np.abs(dec) <= 90)  # not those that say "unknown"

@@ -26,6 +26,7 @@ from photoz_mmae.errors import ModelError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.runs import PSF_ROLES
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
@@ -39,6 +40,9 @@ PROBLEM = "problem"
 
 GIVEN = ("given_ra", "given_dec")
 """Columns of the part files alone: the position that the table of objects gave, deg."""
+
+GIVEN_PSF = {band: f"given_{role}" for band, role in PSF_ROLES.items()}
+"""The same for the widths of the PSF, arcsec, by band."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,11 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     model = engine.model.info
     objects = _object_table(settings.table) if settings.table else None
     product = settings.product
-    columns = product.columns(model, ebv=objects is not None and objects.ebv is not None)
+    columns = product.columns(
+        model,
+        ebv=objects is not None and objects.ebv is not None,
+        psf_fwhm_i=objects is not None and "i" in objects.psf_fwhm,
+    )
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
     table = _rows(engine, product, sources, base, columns, objects, settings.resample)
@@ -172,13 +180,18 @@ def _rows(
         batch = dataclasses.replace(batch, source=source_names(given))
         if objects is None:
             ebv = np.full(len(given), np.nan, np.float32)
+            psf_fwhm = np.full((len(given), len(model.bands)), np.nan, np.float32)
         else:
             ebv = objects.ebv_of(batch.object_id)
-        rows = product.rows(engine, batch, columns, ebv)
+            psf_fwhm = objects.psf_fwhm_of(batch.object_id, model.bands)
+        rows = product.rows(engine, batch, columns, ebv, psf_fwhm)
         problems = _problems(batch.reason, product.lacking(rows), product.thing)
         if positions is not None:
             for name, values in zip(GIVEN, positions(batch.object_id), strict=True):
                 rows = rows.append_column(name, pa.array(values, from_pandas=True))
+        for band in objects.psf_fwhm if objects else ():
+            width = psf_fwhm[:, model.bands.index(band)]
+            rows = rows.append_column(GIVEN_PSF[band], pa.array(width, from_pandas=True))
         tables.append(rows.append_column(PROBLEM, problems))
     return pa.concat_tables(tables)
 

@@ -49,16 +49,21 @@ class Redshifts:
         """What of it decides the values."""
         return {"masks": self.masks, "pdf": self.pdf}
 
-    def columns(self, model: ModelInfo, ebv: bool) -> tuple[Column, ...]:
-        """Return its columns; `ebv`: whether a table with E(B-V) was given."""
-        return catalogue_schema(model, self.masks, self.pdf, APERTURE_DIAMETER, ebv)
+    def columns(self, model: ModelInfo, ebv: bool, psf_fwhm_i: bool) -> tuple[Column, ...]:
+        """Return its columns, by whether a table with E(B-V) and with seeing was given."""
+        return catalogue_schema(model, self.masks, self.pdf, APERTURE_DIAMETER, ebv, psf_fwhm_i)
 
     def rows(
-        self, engine: Engine, batch: CutoutBatch, columns: Sequence[Column], ebv: Floats
+        self,
+        engine: Engine,
+        batch: CutoutBatch,
+        columns: Sequence[Column],
+        ebv: Floats,
+        psf_fwhm: Floats,
     ) -> pa.Table:
-        """Ask the network, and make the rows of the batch."""
-        prediction = engine.predict(batch.images, ebv, batch.missing)
-        return catalogue_rows(batch, prediction, engine.model.info, columns, ebv)
+        """Ask the network, and make the rows of the batch; (N,) mag, (N, B) arcsec."""
+        prediction = engine.predict(batch.images, ebv, batch.missing, psf_fwhm)
+        return catalogue_rows(batch, prediction, engine.model.info, columns, ebv, psf_fwhm)
 
     def lacking(self, rows: pa.Table) -> NDArray[np.bool_]:
         """Which rows have no redshift, (N,)."""
@@ -87,15 +92,20 @@ class Embeddings:
         """What tells its runs from those of `predict`."""
         return {"content": "embeddings"}
 
-    def columns(self, model: ModelInfo, ebv: bool) -> tuple[Column, ...]:
+    def columns(self, model: ModelInfo, ebv: bool, psf_fwhm_i: bool) -> tuple[Column, ...]:
         """Return its columns; `ebv`: whether a table with E(B-V) was given."""
         return embedding_schema(model.network.embedding_size, ebv)
 
     def rows(
-        self, engine: Engine, batch: CutoutBatch, columns: Sequence[Column], ebv: Floats
+        self,
+        engine: Engine,
+        batch: CutoutBatch,
+        columns: Sequence[Column],
+        ebv: Floats,
+        psf_fwhm: Floats,
     ) -> pa.Table:
-        """Ask the network, and make the rows of the batch."""
-        embedding = engine.embed(batch.images, ebv, batch.missing)
+        """Ask the network, and make the rows of the batch; (N,) mag, (N, B) arcsec."""
+        embedding = engine.embed(batch.images, ebv, batch.missing, psf_fwhm)
         return embedding_rows(batch, embedding, engine.model.info, columns, ebv)
 
     def lacking(self, rows: pa.Table) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ def catalogue_rows(
     model: CatalogModel,
     columns: Sequence[Column],
     ebv: NDArray[np.float32],
+    psf_fwhm: NDArray[np.float32],
 ) -> pa.Table:
     """Make the rows of a batch of N objects, in its order; none is left out.
 
@@ -36,6 +37,8 @@ def catalogue_rows(
         What the catalogue holds; ids as strings.
     ebv : array, (N,)
         E(B-V), mag; NaN where missing.
+    psf_fwhm : array, (N, B)
+        Width of the PSF, arcsec; NaN where missing.
     """
     bad = (batch.flags & int(NO_REDSHIFT)) != 0
     # No model is calibrated yet.
@@ -47,6 +50,8 @@ def catalogue_rows(
         **_photometry(batch, model.bands),
         "ebv": ebv,
     }
+    if "i" in model.bands:
+        values["psf_fwhm_i"] = psf_fwhm[:, model.bands.index("i")]
     if prediction.mass is not None and model.z_edges is not None:
         mass = np.where(bad[:, None], np.nan, prediction.mass)
         edges = np.asarray(model.z_edges)

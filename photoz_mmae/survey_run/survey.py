@@ -48,7 +48,7 @@ from photoz_mmae.survey_run.object_table import (
     read_objects,
 )
 from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_objects
-from photoz_mmae.survey_run.part import GIVEN, PartJob, PartSettings
+from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
@@ -172,14 +172,18 @@ class _Survey:
         self.table_folder: Path | None = None
         self.kept: KeptColumns | None = None
         self.has_ebv = False
+        self.psf_bands: list[str] = []
         self.made_with = ""
 
     def go(self, report: Report) -> Summary:
         run, folder = self.run, self.folder
-        file = CatalogFile(run) if run.catalog is not None else None
+        file = CatalogFile(run, _psf_bands(self.model)) if run.catalog is not None else None
         if file is not None:
             self.has_ebv = "ebv" in file.columns
+            self.psf_bands = file.psf_bands
             self.settings["catalog"] = "ebv" if self.has_ebv else "no ebv"
+            if self.psf_bands:
+                self.settings["catalog"] += f" and psf_fwhm of {''.join(self.psf_bands)}"
         self.made_with = settings_sha256(self.settings)
         if not run.overwrite:
             folder.check_ours(self.settings)
@@ -264,8 +268,8 @@ class _Survey:
     def _is_current(self, part: Part, record: PartRecord, journal: dict[int, PartRecord]) -> bool:
         """Whether the part was made from these files, with this model and these settings.
 
-        A part made with another table is current when that gave its objects the same E(B-V) and
-        positions; its record is then brought up to date.
+        A part made with another table is current when that gave its objects the same E(B-V),
+        positions and PSFs; its record is then brought up to date.
         """
         if record.sources != part.sources:
             return False
@@ -275,12 +279,15 @@ class _Survey:
             return False
         path = self.folder.parts / record.file
         # A part made without any positions has no columns of them.
-        there = [name for name in ("ebv", *GIVEN) if name in pq.read_schema(path).names]
+        names = ("ebv", *GIVEN, *GIVEN_PSF.values())
+        there = [name for name in names if name in pq.read_schema(path).names]
         rows = pq.read_table(path, columns=["object_id", *there])
         ids = rows["object_id"].to_pylist()
         given: dict[str, Any] = dict(zip(GIVEN, self.table.positions_of(ids), strict=True))
         if self.has_ebv:
             given["ebv"] = self.table.ebv_of(ids)
+        for band in self.psf_bands:
+            given[GIVEN_PSF[band]] = self.table.psf_fwhm_of(ids, [band])[:, 0]
         rest = np.delete(np.arange(len(ids)), part.gone)  # gone ones cannot be made again
         for name, values in given.items():
             before = rows[name].to_numpy() if name in there else np.full(len(ids), np.nan)
@@ -291,7 +298,7 @@ class _Survey:
         return True
 
     def _own_columns(self) -> tuple[Column, ...]:
-        return self.product.columns(self.model, self.has_ebv)
+        return self.product.columns(self.model, self.has_ebv, "i" in self.psf_bands)
 
     def _compute(
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
@@ -360,3 +367,8 @@ def _job(part: Part, journal: Mapping[int, PartRecord], sound: set[int]) -> Part
         previous = journal[part.number].file
         return dataclasses.replace(job, keep=part.gone, previous=previous)
     return job
+
+
+def _psf_bands(model: ModelInfo) -> list[str]:
+    """Bands whose PSF the model or the catalogue has use for."""
+    return [band for band in model.bands if model.seeing or band == "i"]

@@ -33,6 +33,8 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     size, bands = info.image_size, "".join(info.bands)
     field = f'{bands} images of {size} x {size} px of {info.pixel_scale}", alone'
     z_range = f"0 to {math.expm1(info.z_edges[-1]):g}" if info.z_edges else "not bounded"
+    seeing = "told per band where known (`predict --catalog`)" if info.seeing else "not told"
+    shown = "image and seeing" if info.seeing else "image only"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
     point = "median of p(z)" if info.z_edges else "the network's"
     losses = "\n".join(
@@ -58,6 +60,7 @@ Preset `{info.preset}`: {preset.description}.
 | input | {field}; flux at AB zero point {info.zero_point:g} |
 | output | {output}; redshift range: {z_range} |
 | Galactic dust | {info.dust}: {_DUST[info.dust]} |
+| seeing | {seeing} |
 | missing bands | {_MISSING_BANDS[info.missing_bands]} |
 | calibration of p(z) | none: every row is flagged UNCALIBRATED |
 | weights sha256 | `{info.weights_sha256}` |
@@ -78,7 +81,7 @@ Data: `{record.data}` ({record.data_description}{seed}), sha256{of_what} `{recor
 
 with photoz-mmae {record.package_version}, torch {record.torch_version}.
 
-## Results on the {part} objects, image only
+## Results on the {part} objects, {shown}
 
 Point: {point}; dz = (z_phot - z) / (1 + z); sigma_NMAD
 about the median of dz; bias is that median.

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from photoz_mmae.errors import InputError, OutputError
+from photoz_mmae.model.presets import LATER_SETTINGS
 
 _SAID = 4  # differences that are named, where there are many
 
@@ -155,7 +156,9 @@ def load_checkpoint(
 
 def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
     """`epochs was 60, is 7; ...`, empty where settings are the same."""
-    was, now = _flat(before), _flat(json.loads(json.dumps(settings)))
+    # What was made before there was a setting goes on.
+    was = LATER_SETTINGS | _flat(before)
+    now = LATER_SETTINGS | _flat(json.loads(json.dumps(settings)))
     names = [name for name in was | now if was.get(name) != now.get(name)]
     words = [
         f"other {name.removesuffix('_sha256')}"

@@ -65,7 +65,13 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         watcher.on_note(line)
     dust = make_dust(preset.dust, data.survey)
     if isinstance(network, MMAE):
-        network.fit(prepared(data.sample(STRETCH_OBJECTS), dust).image)
+        sample = prepared(data.sample(STRETCH_OBJECTS), dust)
+        network.fit(sample.image, sample.psf_fwhm)
+        if network.settings.seeing and sample.psf_fwhm.isnan().all():
+            watcher.on_note(
+                f"{data.name} tells no seeing (HSC_metadata/<b>_psf_fwhm): the model will not take "
+                "it, either"
+            )
     with folder_held(run):
         network.to(device)
         training = Trainer(
@@ -82,6 +88,8 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         tested = training.score("test") if data.composition.test else scored
         part: HeldOut = "test" if data.composition.test else "validation"
         results = result_table(tested, data.classes(part))
+        if isinstance(network, MMAE) and network.settings.seeing:
+            results.append(result("seeing unknown", training.score(part, seeing=False)))
         if preset.missing_bands == "trained":
             results += [
                 result(f"without {band}", training.score(part, without=index))

@@ -29,6 +29,10 @@ JITTERED = 0.5
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
 
+SEEING_FORGOTTEN = 0.3
+"""Share of the objects that a network with `seeing` is not told it of: half of them of none of
+their bands, the others of one in two."""
+
 
 class Objective(Protocol):
     """What the loop asks of a network's training."""
@@ -56,11 +60,13 @@ class Objective(Protocol):
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         """Point redshifts from images, and E(B-V): (N, B, S, S), (N,) -> (N,).
 
         `present` (N, B) bool says which bands are shown, by default all; `image_hidden` (N, T)
-        bool which patches are hidden, by default none.
+        bool which patches are hidden, by default none; `psf_fwhm` (N, B) the PSF's widths, arcsec,
+        NaN where unknown, by default all.
         """
 
 
@@ -124,6 +130,7 @@ class PublishedObjective:
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         return self.network.redshift_of(image, image_hidden)
 
@@ -159,7 +166,9 @@ class MMAEObjective:
             shift = draw_shifts(len(batch), width, JITTERED, generator)
             batch = self._redshifter.move(batch, shift)
         ebv = self._forget_ebv(batch.ebv, generator)
-        batch, shares = replace(batch, image=symmetries(batch.image), ebv=ebv), shares_of(batch)
+        psf_fwhm = self._forget_seeing(batch.psf_fwhm, generator)
+        shares = shares_of(batch)
+        batch = replace(batch, image=symmetries(batch.image), ebv=ebv, psf_fwhm=psf_fwhm)
         present = self._drop_bands(batch, generator)
         # Those without a spectrum come first: to the views that show none.
         order = batch.has_spectrum.int().argsort(stable=True)
@@ -187,7 +196,7 @@ class MMAEObjective:
         pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
         spectra = Spectra(batch.flux, pixels)
         with autocast(batch.image, self._precision):
-            embedded = network.embed(batch.image, batch.ebv, view.present)
+            embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
             if view.spectrum_shown:
                 encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
                 run = network.settings.spectrum_patch_size
@@ -218,10 +227,12 @@ class MMAEObjective:
         ebv: Tensor,
         present: Tensor | None = None,
         image_hidden: Tensor | None = None,
+        psf_fwhm: Tensor | None = None,
     ) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
         network = self.network
-        encoded = network.encode(network.embed(image, ebv, present), image_hidden=image_hidden)
+        embedded = network.embed(image, ebv, present, psf_fwhm)
+        encoded = network.encode(embedded, image_hidden=image_hidden)
         return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
 
     def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
@@ -230,6 +241,15 @@ class MMAEObjective:
             return ebv
         forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
         return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
+
+    def _forget_seeing(self, psf_fwhm: Tensor, generator: torch.Generator) -> Tensor:
+        """Leave the PSF out for some objects, in all bands or in some, as E(B-V)."""
+        if not self.network.settings.seeing:
+            return psf_fwhm
+        drawn = torch.rand(len(psf_fwhm), 1, generator=generator)
+        some = torch.rand(psf_fwhm.shape, generator=generator) < 0.5
+        forgotten = (drawn < SEEING_FORGOTTEN) & (some | (drawn < SEEING_FORGOTTEN / 2))
+        return psf_fwhm.masked_fill(forgotten.to(psf_fwhm.device), torch.nan)
 
     def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
         """Leave bands of some objects out, where the network is to learn it: (N, B) bool.

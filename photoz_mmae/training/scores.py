@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,11 +55,13 @@ def score(
     pieces: Pieces,
     look_up: Callable[[], None] = lambda: None,
     without: int | None = None,
+    seeing: bool = True,
 ) -> Scored:
     """Score whole images alone.
 
     `prepare` brings a batch to the device, as the network is to see it; `look_up` is called between
-    batches, and may raise; the network is not shown the band number `without`.
+    batches, and may raise; the network is not shown the band number `without`, and not told the
+    seeing where that is False.
     """
     objective.network.eval()
     generator = torch.Generator().manual_seed(0)
@@ -67,7 +69,10 @@ def score(
     points, truth = [], []
     for batch in data.held_out(part, batch_size):
         look_up()
-        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces, without)
+        shown = prepare(batch)
+        if not seeing:
+            shown = replace(shown, psf_fwhm=torch.full_like(shown.psf_fwhm, torch.nan))
+        losses, redshift = _score_batch(objective, shown, generator, pieces, without)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
         points.append(redshift.double().cpu().numpy())
@@ -97,7 +102,10 @@ def _score_batch(
                 for name, value in objective.losses(piece).items():
                     sums[name] = sums.get(name, 0.0) + value.item()
                 shown = piece.batch
-                redshifts.append(objective.redshift(shown.image, shown.ebv, piece.present))
+                redshift = objective.redshift(
+                    shown.image, shown.ebv, piece.present, psf_fwhm=shown.psf_fwhm
+                )
+                redshifts.append(redshift)
         return sums, torch.cat(redshifts)
 
     return pieces.attempt(len(batch), compute)

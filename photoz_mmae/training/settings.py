@@ -57,10 +57,6 @@ def decisive_settings(
 
     `accumulate` and `device` are not among it: a training may go on where there is less memory.
     """
-    training = dataclasses.asdict(preset.training)
-    if not preset.training.bands_dropped:
-        # Trainings from before there was such a key go on.
-        del training["bands_dropped"]
     return {
         "data_sha256": data_sha256,
         # Trainings without them go on from before there was such a key.
@@ -72,7 +68,7 @@ def decisive_settings(
         "precision": str(precision).removeprefix("torch."),
         "dust": preset.dust,
         "network": dataclasses.asdict(preset.network),
-        "training": training,
+        "training": dataclasses.asdict(preset.training),
     }
 
 

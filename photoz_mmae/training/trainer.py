@@ -163,11 +163,19 @@ class Trainer:
         part: HeldOut,
         look_up: Callable[[], None] = lambda: None,
         without: int | None = None,
+        seeing: bool = True,
     ) -> Scored:
-        """Score the objects of a part, perhaps without one of their bands."""
-        size = self._course.batch_size
+        """Score the objects of a part, perhaps without one of their bands, or their seeing."""
         return score(
-            self.scoring, self._data, part, size, self._prepare, self._pieces, look_up, without
+            self.scoring,
+            self._data,
+            part,
+            self._course.batch_size,
+            self._prepare,
+            self._pieces,
+            look_up,
+            without,
+            seeing,
         )
 
     def _make_epoch(self, epoch: int) -> None:

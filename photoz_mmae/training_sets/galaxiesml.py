@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.hdf5 import POSITIONS
 from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.model.frame import Frame
+from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
 from photoz_mmae.surveys import get_survey
@@ -48,6 +49,8 @@ class SpectraFile:
         What the images are of.
     ebv : array, (N,), or None
         See `load_ebv`.
+    psf_fwhm : array, (N, B)
+        Width of the PSF, arcsec; NaN where it is not known.
 
     Raises
     ------
@@ -101,6 +104,8 @@ class SpectraFile:
         except UsageError as error:
             raise InputError(f"{path}: {error}") from error
         self.ebv: NDArray[np.float32] | None = None
+        widths = [self._read_psf_fwhm(band) for band in self.survey.bands]
+        self.psf_fwhm = np.stack(widths, axis=1)
 
     def __len__(self) -> int:
         return len(self.redshift)
@@ -204,8 +209,19 @@ class SpectraFile:
             redshift,
             np.ones(len(rows)) if weights is None else weights,
             np.full(len(rows), np.nan, np.float32) if self.ebv is None else self.ebv[rows],
+            self.psf_fwhm[rows],
             normalisation,
         )
+
+    def _read_psf_fwhm(self, band: str) -> NDArray[np.float32]:
+        """Width of the PSF in a band, (N,), from the first place that has it."""
+        for name in (f"HSC_metadata/{band}_psf_fwhm", f"simulation/{band}_psf_fwhm"):
+            values = self.column(name)
+            if values is not None:
+                if values.dtype.kind not in "fiu":
+                    raise InputError(f"{self.path}: {name!r} holds {values.dtype}, not numbers")
+                return usable_fwhm(values)
+        return np.full(len(self), np.nan, np.float32)
 
     def _dataset(self, name: str, dimensions: int | None = None) -> Any:
         if not isinstance(self._file.get(name), h5py.Dataset):
@@ -226,6 +242,7 @@ def make_batch(
     redshift: NDArray[np.float64],
     weight: NDArray[np.float64],
     ebv: NDArray[np.float32],
+    psf_fwhm: NDArray[np.float32],
     normalisation: Normalisation,
 ) -> TrainingBatch:
     """Make a batch of arrays as a file or the simulation has them.
@@ -239,6 +256,8 @@ def make_batch(
     weight : array, (N,)
     ebv : array, (N,)
         Mag; NaN where it is not known.
+    psf_fwhm : array, (N, B)
+        Arcsec; NaN where it is not known.
     normalisation : {"paper", "relative"}
     """
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
@@ -255,6 +274,7 @@ def make_batch(
         has_redshift=torch.from_numpy(known),
         weight=torch.from_numpy(weight.astype(np.float32)),
         ebv=torch.from_numpy(ebv),
+        psf_fwhm=torch.from_numpy(psf_fwhm),
     )
 
 

@@ -137,6 +137,7 @@ class SimulatedSet:
             mock.redshift,
             weight,
             mock.ebv.astype(np.float32),
+            mock.psf_fwhm.astype(np.float32),
             self._normalisation,
         )
 

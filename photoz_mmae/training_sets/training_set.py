@@ -34,6 +34,8 @@ class TrainingBatch:
         How much the object counts in the losses; 1 on average.
     ebv : Tensor, (N,)
         Galactic E(B-V), mag; NaN where it is not known.
+    psf_fwhm : Tensor, (N, B)
+        Width of the PSF, arcsec; NaN where it is not known.
     """
 
     image: Tensor
@@ -44,6 +46,7 @@ class TrainingBatch:
     has_redshift: Tensor
     weight: Tensor
     ebv: Tensor
+    psf_fwhm: Tensor
 
     def __len__(self) -> int:
         return len(self.image)

@@ -178,6 +178,7 @@ class Unlabelled:
             np.full(n, np.nan),
             np.ones(n),
             self._ebv[numbers],
+            np.full(batch.images.shape[:2], np.nan, np.float32),
             normalisation,
         )
 

@@ -12,11 +12,13 @@ from photoz_mmae.redshift.pdf import LEVELS
 
 
 def names(info, masks, pdf):
-    return [column.name for column in catalogue_schema(info, masks, pdf, 2.0, ebv=True)]
+    return [
+        column.name for column in catalogue_schema(info, masks, pdf, 2.0, ebv=True, psf_fwhm_i=True)
+    ]
 
 
 def test_every_column_explains_itself(tiny_info):
-    columns = catalogue_schema(tiny_info, 4, "grid", 2.0, ebv=True)
+    columns = catalogue_schema(tiny_info, 4, "grid", 2.0, ebv=True, psf_fwhm_i=True)
     assert len({column.name for column in columns}) == len(columns)
     for column in columns:
         assert check_ucd(column.ucd, check_controlled_vocabulary=True), column
@@ -28,7 +30,7 @@ def test_every_column_explains_itself(tiny_info):
 def test_columns_are_there_only_when_real(tiny_info, make_info):
     everything = names(tiny_info, 4, "grid")
     without_table = [c.name for c in catalogue_schema(tiny_info, 4, "grid", 2.0, ebv=False)]
-    assert set(everything) - set(without_table) == {"ebv"}
+    assert set(everything) - set(without_table) == {"ebv", "psf_fwhm_i"}
     assert {"z_pdf", "z_quantiles", "z_std_epistemic", "spec_d4000_err"} <= set(everything)
     assert set(everything) - set(names(tiny_info, 4, "quantiles")) == {"z_pdf"}
     assert set(everything) - set(names(tiny_info, 4, "none")) == {"z_pdf", "z_quantiles"}
@@ -50,7 +52,7 @@ def test_columns_are_there_only_when_real(tiny_info, make_info):
 
 @pytest.mark.parametrize("name", ["z_quantiles", "z_pdf"])
 def test_lists_have_their_length(tiny_info, name):
-    schema = arrow_schema(catalogue_schema(tiny_info, 4, "grid", 2.0, ebv=True))
+    schema = arrow_schema(catalogue_schema(tiny_info, 4, "grid", 2.0, ebv=True, psf_fwhm_i=True))
     length = {"z_quantiles": len(LEVELS), "z_pdf": len(tiny_info.z_edges) - 1}[name]
     assert schema.field(name).type == pa.list_(pa.float32(), length)
 

@@ -1,6 +1,8 @@
 """Model folders: what is written is read back, and damage is told in one line."""
 
+import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +46,27 @@ def test_checksum_covers_weights_and_settings(folder):
     text = (folder / "model.json").read_text()
     (folder / "model.json").write_text(text.replace("0.168", "0.2"))
     assert load_info(folder).sha256 != before
+
+
+def test_the_shipped_model_keeps_its_checksum():
+    """Run folders and catalogues name it; settings that came later must not change it."""
+    folder = find_model("small")
+    text = (folder / "model.json").read_text()
+    info = load_info(folder)
+    assert info.to_json() == text
+    assert info.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("changes", [{}, {"seeing": True}, {"colours": True, "dropout": 0.15}])
+def test_later_settings_are_written_where_they_are_not_the_usual_ones(tmp_path, make_info, changes):
+    info = make_info(network=replace(TINY, **changes))
+    written = json.loads(info.to_json())["network"]
+    assert {"colours", "dropout", "seeing"} & written.keys() == changes.keys()
+    (tmp_path / "model.json").write_text(info.to_json())
+    assert load_info(tmp_path) == info
+    # The published network's dropout is no later one.
+    published = make_info(network=PublishedNetwork(dropout=0.0), z_edges=None)
+    assert json.loads(published.to_json())["network"]["dropout"] == 0.0
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1])

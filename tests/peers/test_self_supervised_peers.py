@@ -87,6 +87,7 @@ def make_batch(n=12, size=64, bands=5):
         has_redshift=torch.ones(n, dtype=torch.bool),
         weight=torch.ones(n),
         ebv=torch.zeros(n),
+        psf_fwhm=torch.full((n, bands), torch.nan),
     )
 
 
@@ -204,7 +205,7 @@ def test_any_number_of_bands_and_any_size_will_do(make, size, bands):
     contestant.fit(batch, len(batch))
     contestant.network.eval()
     contestant.finish(lambda: iter([batch]), lambda: iter([batch[:20]]))
-    for redshift in contestant.redshifts(batch.image[:3], batch.ebv[:3]).values():
+    for redshift in contestant.redshifts(batch[:3]).values():
         assert redshift.shape == (3,)
         assert redshift.isfinite().all()
 
@@ -217,7 +218,7 @@ def test_finish_is_the_same_whatever_was_drawn_before():
     found = []
     for _ in range(2):
         contestant.finish(lambda: iter([batch]), lambda: iter([batch[:20]]))
-        found.append(contestant.redshifts(batch.image, batch.ebv))
+        found.append(contestant.redshifts(batch))
         torch.rand(7)
     assert all(torch.equal(found[0][way], found[1][way]) for way in ("MLP", "k-NN"))
 

@@ -64,13 +64,16 @@ def prediction(tiny_info):
 
 
 def make_rows(batch, prediction, info, masks=PASSES, pdf="grid"):
-    columns = catalogue_schema(info, masks, pdf, 2.0, ebv=True)
+    columns = catalogue_schema(info, masks, pdf, 2.0, ebv=True, psf_fwhm_i="i" in info.bands)
+    psf_fwhm = np.full((len(batch.source), len(info.bands)), np.nan, np.float32)
+    psf_fwhm[:1] = 0.5 + 0.1 * np.arange(len(info.bands))
     ebv = np.array([0.1, np.nan, np.nan, 0.0], np.float32)[: len(batch.source)]
-    return catalogue_rows(batch, prediction, info, columns, ebv)
+    return catalogue_rows(batch, prediction, info, columns, ebv, psf_fwhm)
 
 
 def test_columns_hold_what_they_say(batch, prediction, tiny_info):
     table = make_rows(batch, prediction, tiny_info)
+    assert table["psf_fwhm_i"].to_pylist() == [pytest.approx(0.7), None, None, None]
     points = summarise(prediction.mass, np.array(tiny_info.z_edges), batch.object_id)
     good = [0, 2, 3]
     for name, values in points.items():

@@ -29,6 +29,7 @@ def batch_of(flux, redshift=0.5):
         has_redshift=torch.ones(n, dtype=torch.bool),
         weight=torch.ones(n),
         ebv=torch.zeros(n),
+        psf_fwhm=torch.full((n, 5), torch.nan),
     )
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.training import trainer
+from photoz_mmae.training.checkpoint import differing
 
 COMMAND = [sys.executable, "-m", "photoz_mmae.cli.main"]
 
@@ -170,3 +171,15 @@ def test_the_average_follows_the_weights(training_file, tmp_path):
         mean = decay * mean + (1 - decay) * state[f"network/{name}"]
         np.testing.assert_allclose(state[f"average/module.{name}"], mean, rtol=1e-6)
         assert not np.array_equal(mean, state[f"network/{name}"])
+
+
+@pytest.mark.parametrize("name", ["colours", "dropout", "seeing", "image_dropped"])
+def test_what_was_begun_before_there_was_a_setting_goes_on(name):
+    group = "training" if name == "image_dropped" else "network"
+    before = {"seed": 0, "network": {"width": 96}, "training": {"epochs": 3}}
+    usual, other = (json.loads(json.dumps(before)) for _ in range(2))
+    usual[group][name] = {"dropout": 0.0, "image_dropped": 0.0}.get(name, False)
+    other[group][name] = {"dropout": 0.1, "image_dropped": 0.1}.get(name, True)
+    assert not differing(before, usual)
+    assert not differing(usual, before)
+    assert f"{name} was" in differing(before, other)

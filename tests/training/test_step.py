@@ -41,6 +41,7 @@ def batch():
         has_redshift=numbers % 4 > 0,
         weight=torch.rand(N, generator=generator),
         ebv=torch.where(numbers % 5 > 0, 0.1 * numbers, torch.nan),
+        psf_fwhm=torch.full((N, 5), torch.nan),
     )
 
 
