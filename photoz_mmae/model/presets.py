@@ -158,6 +158,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "seeing": False,
     "bands_dropped": 0.0,
     "image_dropped": 0.0,
+    "redshift_jitter": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""
 

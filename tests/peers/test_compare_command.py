@@ -107,7 +107,7 @@ def test_unknown_models_are_said_before_any_is_trained(training_file, tmp_path, 
     command = ["compare-models", training_file, "-o", tmp_path / "r", "--models", "colours,colors"]
     assert run(*command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "unknown model 'colors'; known: paper, small, " in line
+    assert "unknown model 'colors'; known: base, large, paper, small, " in line
     for name in ("inception", "bcnn", "colours", "astroclip", "astromae"):
         assert name in line
     assert not (tmp_path / "r").exists()

@@ -85,7 +85,7 @@ def test_objects_without_spectrum_or_redshift_and_those_not_drawn_stay_as_they_a
     moved = Redshifter(BANDS).move(batch, torch.tensor([0.02, 0.02, 0.0, 0.02]))
     for name, before in vars(batch).items():
         after = getattr(moved, name)
-        assert torch.equal(after[:3], before[:3]), name
+        assert torch.equal(after[:3].nan_to_num(-1.0), before[:3].nan_to_num(-1.0)), name
     assert not torch.equal(moved.image[3], batch.image[3])
     assert not torch.equal(moved.flux[3], batch.flux[3])
 

@@ -74,7 +74,9 @@ def test_a_file_that_tells_it_wrong(tmp_path, values, message):
 def test_only_a_network_with_seeing_looks_at_it(batch):
     some, other = batch[:6], batch.psf_fwhm[:6] * 1.2
     for settings, looks in ((TINY, False), (TOLD, True)):
-        objective = make_objective(make_network(settings, batch), load_preset("small").training)
+        objective = make_objective(
+            make_network(settings, batch), load_preset("small").training, BANDS
+        )
         told, otherwise = (
             objective.redshift(some.image, some.ebv, psf_fwhm=fwhm)
             for fwhm in (some.psf_fwhm, other)
@@ -118,7 +120,7 @@ def test_it_is_hidden_for_a_share_of_the_objects(batch):
     batch = replace(batch, psf_fwhm=torch.ones(300, 5))
     schedule = load_preset("small").training
     for settings, share in ((TINY, 0.0), (TOLD, SEEING_FORGOTTEN)):
-        objective = make_objective(make_network(settings, batch), schedule)
+        objective = make_objective(make_network(settings, batch), schedule, BANDS)
         views = objective.views(batch, torch.Generator().manual_seed(2))
         unknown = torch.cat([view.batch.psf_fwhm for view in views]).isnan()
         assert unknown.any(dim=1).float().mean() == pytest.approx(share, abs=0.07)
@@ -200,7 +202,7 @@ def test_train_from_a_file_that_does_not(data, tmp_path, monkeypatch):
 @torch.no_grad()
 def test_a_comparison_says_both_and_the_usual_way_is_not_told(batch):
     preset = replace(load_preset("small"), network=TOLD)
-    contestant = PresetContestant("told", preset)
+    contestant = PresetContestant("told", preset, BANDS)
     contestant.fit(batch, len(batch))
     contestant.network.eval()
     some = batch[4:10]
@@ -217,4 +219,6 @@ def test_a_comparison_says_both_and_the_usual_way_is_not_told(batch):
     # Data that tell none are not said to have been told.
     contestant.fit(untold, len(untold))
     assert "seeing given" not in contestant.redshifts(untold)
-    assert "seeing given" not in PresetContestant("plain", load_preset("small")).redshifts(some)
+    assert "seeing given" not in PresetContestant("plain", load_preset("small"), BANDS).redshifts(
+        some
+    )
