@@ -33,7 +33,6 @@ from photoz_mmae.peers.masked_images import (
     MaskedImages,
     MaskedImagesObjective,
     Unlabelled,
-    make_view,
     pretraining_course,
     turned,
 )
@@ -46,7 +45,7 @@ from photoz_mmae.peers.outcome import FLAT_EPOCHS
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.objectives import Objective, autocast
 from photoz_mmae.training.schedule import rate_factor
-from photoz_mmae.training.views import View
+from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 PATCH = 8

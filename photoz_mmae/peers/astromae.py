@@ -31,13 +31,12 @@ from photoz_mmae.peers.masked_images import (
     ImageEncoder,
     MaskedImages,
     MaskedImagesObjective,
-    make_view,
     turned,
 )
 from photoz_mmae.peers.outcome import FLAT, FLAT_EPOCHS
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.objectives import Objective, autocast
-from photoz_mmae.training.views import View
+from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 PATCH = 8
@@ -175,15 +174,11 @@ class AstroMAEObjective:
         loss = (found.float() - torch.log1p(view.batch.redshift)).square()
         return {"total": (view.shares.redshift * loss).sum()}
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
-        return torch.expm1(self.network(image))
+    def whole(self, batch: TrainingBatch) -> View:
+        return make_view(batch)
+
+    def redshift(self, view: View) -> Tensor:
+        return torch.expm1(self.network(view.batch.image))
 
 
 def plateau_factor(validation: tuple[float, ...]) -> float:

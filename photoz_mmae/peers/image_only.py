@@ -14,7 +14,7 @@ from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.objectives import symmetries
-from photoz_mmae.training.views import View, shares_of
+from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 
@@ -55,10 +55,10 @@ class ImageObjective:
     def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         if self._turned:
             batch = replace(batch, image=symmetries(batch.image))
-        return [_whole(batch)]
+        return [make_view(batch)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
-        return [_whole(batch)]
+        return [make_view(batch)]
 
     def losses(self, view: View) -> dict[str, Tensor]:
         batch = view.batch
@@ -68,22 +68,11 @@ class ImageObjective:
         loss = self.network.loss(output.float(), batch.redshift)
         return {"total": (view.shares.redshift * loss).sum()}
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
-        return self.network.redshift(self.network(image))
+    def whole(self, batch: TrainingBatch) -> View:
+        return make_view(batch)
 
-
-def _whole(batch: TrainingBatch) -> View:
-    n, bands = batch.image.shape[:2]
-    nothing = batch.image.new_zeros(n, 0, dtype=torch.bool)
-    present = batch.image.new_ones(n, bands, dtype=torch.bool)
-    return View(batch, shares_of(batch), nothing, nothing, present, spectrum_shown=False)
+    def redshift(self, view: View) -> Tensor:
+        return self.network.redshift(self.network(view.batch.image))
 
 
 class ImageContestant:
@@ -133,7 +122,7 @@ class ImageContestant:
         """Do nothing: there is nothing after the training."""
 
     def redshift(self, batch: TrainingBatch) -> Tensor:
-        return self._make(self.network).redshift(batch.image, batch.ebv)
+        return self._make(self.network).redshift(make_view(batch))
 
     def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
         return {"whole image": self.redshift(batch)}

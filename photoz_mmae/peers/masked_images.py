@@ -23,7 +23,7 @@ from photoz_mmae.training.course import Course
 from photoz_mmae.training.losses import masked_mse
 from photoz_mmae.training.objectives import autocast, symmetries
 from photoz_mmae.training.schedule import rate_factor
-from photoz_mmae.training.views import View, shares_of
+from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 HIDDEN = 0.75
@@ -134,16 +134,12 @@ class Unlabelled:
 
     normalisation: Normalisation = "relative"
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
+    def whole(self, batch: TrainingBatch) -> View:
+        return make_view(batch)
+
+    def redshift(self, view: View) -> Tensor:
         """NaN: there are none yet."""
-        return image.new_full((len(image),), torch.nan)
+        return torch.full_like(view.batch.redshift, torch.nan)
 
 
 class MaskedImagesObjective(Unlabelled):
@@ -170,21 +166,3 @@ class MaskedImagesObjective(Unlabelled):
 def turned(batch: TrainingBatch) -> TrainingBatch:
     """Return a training batch with its images turned and mirrored."""
     return replace(batch, image=symmetries(batch.image))
-
-
-def make_view(
-    batch: TrainingBatch,
-    image_hidden: Tensor | None = None,
-    spectrum_hidden: Tensor | None = None,
-    spectrum_shown: bool = False,
-) -> View:
-    """Make the view of a whole batch; by default nothing is hidden."""
-    nothing = batch.image.new_zeros((len(batch), 0), dtype=torch.bool)
-    return View(
-        batch,
-        shares_of(batch),
-        nothing if image_hidden is None else image_hidden,
-        nothing if spectrum_hidden is None else spectrum_hidden,
-        batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool),
-        spectrum_shown,
-    )

@@ -15,11 +15,11 @@ from torch.nn.functional import pad
 
 from photoz_mmae.model.blocks import SelfBlock
 from photoz_mmae.model.masking import draw_mask
-from photoz_mmae.peers.masked_images import Unlabelled, make_view
+from photoz_mmae.peers.masked_images import Unlabelled
 from photoz_mmae.spectra.grid import pooled_wave
 from photoz_mmae.training.losses import masked_mse
 from photoz_mmae.training.objectives import autocast
-from photoz_mmae.training.views import View
+from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import TrainingBatch
 
 RUN = 8

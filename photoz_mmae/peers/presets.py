@@ -62,20 +62,22 @@ class PresetContestant:
         """Do nothing: there is nothing after the training."""
 
     def redshift(self, batch: TrainingBatch) -> Tensor:
-        return self._make(self.network).redshift(batch.image, batch.ebv)
+        objective = self._make(self.network)
+        return objective.redshift(objective.whole(_untold(batch)))
 
     def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        objective, image, ebv = self._make(self.network), batch.image, batch.ebv
+        objective = self._make(self.network)
+        view = objective.whole(_untold(batch))
         # The same generator for each batch: the same objects always hide the same.
         generator = torch.Generator().manual_seed(0)
         tokens = self.network.settings.image_tokens
-        hidden = draw_mask(len(image), tokens, HIDDEN_SHARE, generator).to(image.device)
+        hidden = draw_mask(len(batch), tokens, HIDDEN_SHARE, generator).to(batch.image.device)
         ways = {
-            "whole image": objective.redshift(image, ebv),
-            MASKED: objective.redshift(image, ebv, image_hidden=hidden),
+            "whole image": objective.redshift(view),
+            MASKED: objective.redshift(replace(view, image_hidden=hidden)),
         }
         if self._told:
-            ways[SEEING] = objective.redshift(image, ebv, psf_fwhm=batch.psf_fwhm)
+            ways[SEEING] = objective.redshift(objective.whole(batch))
         return ways
 
     def _make(self, network: nn.Module, precision: torch.dtype = torch.float32) -> Objective:
@@ -96,5 +98,9 @@ class _ValidatedWithoutSeeing(MMAEObjective):
     """The usual training."""
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
-        untold = torch.full_like(batch.psf_fwhm, torch.nan)
-        return super().validation_views(replace(batch, psf_fwhm=untold), generator)
+        return super().validation_views(_untold(batch), generator)
+
+
+def _untold(batch: TrainingBatch) -> TrainingBatch:
+    """Objects of which no seeing is known."""
+    return replace(batch, psf_fwhm=torch.full_like(batch.psf_fwhm, torch.nan))

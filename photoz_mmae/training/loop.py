@@ -24,7 +24,7 @@ from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.events import require_tensorboard
 from photoz_mmae.training.folder import folder_held, is_finished
 from photoz_mmae.training.objectives import Objective, make_objective
-from photoz_mmae.training.scores import result, result_table
+from photoz_mmae.training.scores import Shown, result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
@@ -88,13 +88,10 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         tested = training.score("test") if data.composition.test else scored
         part: HeldOut = "test" if data.composition.test else "validation"
         results = result_table(tested, data.classes(part))
-        if isinstance(network, MMAE) and network.settings.seeing:
-            results.append(result("seeing unknown", training.score(part, seeing=False)))
-        if preset.missing_bands == "trained":
-            results += [
-                result(f"without {band}", training.score(part, without=index))
-                for index, band in enumerate(data.survey.bands)
-            ]
+        results += [
+            result(name, training.score(part, shown=shown))
+            for name, shown in _other_cases(preset, source.bands).items()
+        ]
         composition, progress = data.composition, training.progress
         origin = TrainingRecord(
             data=data.name,
@@ -123,6 +120,22 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         model = save_model(run.output, model, lambda info: model_card(info, preset, run))
         (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
         return model
+
+
+def _other_cases(preset: Preset, bands: tuple[str, ...]) -> dict[str, Shown]:
+    """List what else than whole images the network was trained to predict from."""
+    if not isinstance(preset.network, MMAENetwork):
+        return {}
+    cases = {}
+    if preset.network.seeing:
+        cases["seeing unknown"] = Shown(seeing=False)
+    if preset.missing_bands == "trained":
+        cases |= {f"without {band}": Shown(without=index) for index, band in enumerate(bands)}
+    if preset.training.spectrum_dropped < 1:
+        cases["image and spectrum"] = Shown(spectrum=True)
+    if preset.training.image_dropped:
+        cases["spectrum alone"] = Shown(image=False, spectrum=True)
+    return cases
 
 
 def _describe(

@@ -17,7 +17,7 @@ from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
 from photoz_mmae.training.redshifted import Redshifter, draw_shifts
-from photoz_mmae.training.views import Shares, View, shares_of
+from photoz_mmae.training.views import Shares, View, make_view, shares_of
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
@@ -54,20 +54,11 @@ class Objective(Protocol):
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
-        """Point redshifts from images, and E(B-V): (N, B, S, S), (N,) -> (N,).
+    def whole(self, batch: TrainingBatch) -> View:
+        """Show all of the images, and no spectra, as prediction does."""
 
-        `present` (N, B) bool says which bands are shown, by default all; `image_hidden` (N, T)
-        bool which patches are hidden, by default none; `psf_fwhm` (N, B) the PSF's widths, arcsec,
-        NaN where unknown, by default all.
-        """
+    def redshift(self, view: View) -> Tensor:
+        """Point redshifts from what is shown, (N,)."""
 
 
 def make_objective(
@@ -124,15 +115,11 @@ class PublishedObjective:
         redshift = losses.hsc_loss(output.redshift.float(), batch.redshift)
         return _sum(schedule, view.shares, image, spectrum_loss, redshift)
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
-        return self.network.redshift_of(image, image_hidden)
+    def whole(self, batch: TrainingBatch) -> View:
+        return make_view(batch, _nothing_hidden(batch, self.network.settings.image_tokens))
+
+    def redshift(self, view: View) -> Tensor:
+        return self.network.redshift_of(view.batch.image, view.image_hidden)
 
     def _view(self, batch: TrainingBatch, generator: torch.Generator, dropped: bool) -> View:
         schedule, settings = self._schedule, self.network.settings
@@ -221,18 +208,22 @@ class MMAEObjective:
             "crps": (view.shares.redshift * crps).sum(),
         }
 
-    def redshift(
-        self,
-        image: Tensor,
-        ebv: Tensor,
-        present: Tensor | None = None,
-        image_hidden: Tensor | None = None,
-        psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
+    def whole(self, batch: TrainingBatch) -> View:
+        settings = self.network.settings
+        return make_view(
+            batch,
+            _nothing_hidden(batch, settings.image_tokens),
+            _nothing_hidden(batch, settings.spectrum_tokens),
+        )
+
+    def redshift(self, view: View) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
-        network = self.network
-        embedded = network.embed(image, ebv, present, psf_fwhm)
-        encoded = network.encode(embedded, image_hidden=image_hidden)
+        network, batch = self.network, view.batch
+        spectra = None
+        if view.spectrum_shown:
+            spectra = Spectra(batch.flux, (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1))
+        embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
+        encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
         return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
 
     def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
@@ -328,6 +319,10 @@ def autocast(image: Tensor, precision: torch.dtype) -> torch.autocast:
 
 def _hide(batch: TrainingBatch, tokens: int, ratio: float, generator: torch.Generator) -> Tensor:
     return draw_mask(len(batch), tokens, ratio, generator).to(batch.image.device)
+
+
+def _nothing_hidden(batch: TrainingBatch, tokens: int) -> Tensor:
+    return batch.image.new_zeros((len(batch), tokens), dtype=torch.bool)
 
 
 def _all_bands(batch: TrainingBatch) -> Tensor:

@@ -13,6 +13,7 @@ from photoz_mmae.model.info import Result
 from photoz_mmae.redshift.metrics import point_metrics
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.step import Pieces
+from photoz_mmae.training.views import View
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
 
 REDSHIFT_BINS = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
@@ -45,6 +46,40 @@ class Scored:
         return {**losses, **{name: scores[name] for name in _METRICS}}
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a network is shown of the objects it is scored on; by default what prediction has.
+
+    Attributes
+    ----------
+    image, spectrum : bool
+    without : int or None
+        Number of a band that is not shown.
+    seeing : bool
+        Whether the PSF's widths are told.
+    """
+
+    image: bool = True
+    spectrum: bool = False
+    without: int | None = None
+    seeing: bool = True
+
+    def of(self, objective: Objective, batch: TrainingBatch) -> View:
+        """Show it to a network."""
+        if not self.seeing:
+            batch = replace(batch, psf_fwhm=torch.full_like(batch.psf_fwhm, torch.nan))
+        view = replace(objective.whole(batch), spectrum_shown=self.spectrum)
+        if not self.image:
+            hidden = torch.ones_like(view.image_hidden)
+            view = replace(view, image_hidden=hidden, present=torch.zeros_like(view.present))
+        if self.without is not None:
+            view.present[:, self.without] = False
+        return view
+
+
+WHOLE = Shown()
+
+
 @torch.no_grad()
 def score(
     objective: Objective,
@@ -54,31 +89,29 @@ def score(
     prepare: Callable[[TrainingBatch], TrainingBatch],
     pieces: Pieces,
     look_up: Callable[[], None] = lambda: None,
-    without: int | None = None,
-    seeing: bool = True,
+    shown: Shown = WHOLE,
 ) -> Scored:
-    """Score whole images alone.
+    """Score a network on objects it has not seen; the losses are those of validation.
 
     `prepare` brings a batch to the device, as the network is to see it; `look_up` is called between
-    batches, and may raise; the network is not shown the band number `without`, and not told the
-    seeing where that is False.
+    batches, and may raise.
     """
     objective.network.eval()
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, float] = {}
-    points, truth = [], []
+    points, truth, objects = [], [], 0
     for batch in data.held_out(part, batch_size):
         look_up()
-        shown = prepare(batch)
-        if not seeing:
-            shown = replace(shown, psf_fwhm=torch.full_like(shown.psf_fwhm, torch.nan))
-        losses, redshift = _score_batch(objective, shown, generator, pieces, without)
+        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces, shown)
+        objects += len(batch)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
-        points.append(redshift.double().cpu().numpy())
-        truth.append(batch.redshift.double().numpy())
+        # What is shown no spectrum of cannot be scored on spectra.
+        rows = batch.has_spectrum.numpy() if shown.spectrum else slice(None)
+        points.append(redshift.double().cpu().numpy()[rows])
+        truth.append(batch.redshift.double().numpy()[rows])
     z_true = np.concatenate(truth)
-    means = {name: value / len(z_true) for name, value in sums.items()}
+    means = {name: value / objects for name, value in sums.items()}
     return Scored(means, np.concatenate(points), z_true)
 
 
@@ -87,25 +120,18 @@ def _score_batch(
     batch: TrainingBatch,
     generator: torch.Generator,
     pieces: Pieces,
-    without: int | None,
+    shown: Shown,
 ) -> tuple[dict[str, float], Tensor]:
     views = objective.validation_views(batch, generator)
-    if without is not None:
-        for view in views:
-            view.present[:, without] = False
+    whole = shown.of(objective, batch)
 
     def compute(n: int) -> tuple[dict[str, float], Tensor]:
         sums: dict[str, float] = {}
-        redshifts = []
         for view in views:
             for piece in view.pieces(n):
                 for name, value in objective.losses(piece).items():
                     sums[name] = sums.get(name, 0.0) + value.item()
-                shown = piece.batch
-                redshift = objective.redshift(
-                    shown.image, shown.ebv, piece.present, psf_fwhm=shown.psf_fwhm
-                )
-                redshifts.append(redshift)
+        redshifts = [objective.redshift(piece) for piece in whole.pieces(n)]
         return sums, torch.cat(redshifts)
 
     return pieces.attempt(len(batch), compute)

@@ -17,7 +17,7 @@ from photoz_mmae.training.events import Events
 from photoz_mmae.training.folder import append_metrics, drop_metrics
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import make_average
-from photoz_mmae.training.scores import Scored, score
+from photoz_mmae.training.scores import WHOLE, Scored, Shown, score
 from photoz_mmae.training.step import Pieces, Stepper
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
 
@@ -162,10 +162,9 @@ class Trainer:
         self,
         part: HeldOut,
         look_up: Callable[[], None] = lambda: None,
-        without: int | None = None,
-        seeing: bool = True,
+        shown: Shown = WHOLE,
     ) -> Scored:
-        """Score the objects of a part, perhaps without one of their bands, or their seeing."""
+        """Score the objects of a part."""
         return score(
             self.scoring,
             self._data,
@@ -174,8 +173,7 @@ class Trainer:
             self._prepare,
             self._pieces,
             look_up,
-            without,
-            seeing,
+            shown,
         )
 
     def _make_epoch(self, epoch: int) -> None:

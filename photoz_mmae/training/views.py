@@ -85,3 +85,21 @@ def shares_of(batch: TrainingBatch) -> Shares:
         spectrum=normalised(batch.weight * batch.has_spectrum),
         redshift=normalised(batch.weight * batch.has_redshift),
     )
+
+
+def make_view(
+    batch: TrainingBatch,
+    image_hidden: Tensor | None = None,
+    spectrum_hidden: Tensor | None = None,
+    spectrum_shown: bool = False,
+) -> View:
+    """Make the view of a whole batch; by default nothing is hidden."""
+    nothing = batch.image.new_zeros((len(batch), 0), dtype=torch.bool)
+    return View(
+        batch,
+        shares_of(batch),
+        nothing if image_hidden is None else image_hidden,
+        nothing if spectrum_hidden is None else spectrum_hidden,
+        batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool),
+        spectrum_shown,
+    )

@@ -78,7 +78,7 @@ def test_only_a_network_with_seeing_looks_at_it(batch):
             make_network(settings, batch), load_preset("small").training, BANDS
         )
         told, otherwise = (
-            objective.redshift(some.image, some.ebv, psf_fwhm=fwhm)
+            objective.redshift(objective.whole(replace(some, psf_fwhm=fwhm)))
             for fwhm in (some.psf_fwhm, other)
         )
         assert torch.equal(told, otherwise) != looks

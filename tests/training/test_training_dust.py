@@ -80,7 +80,7 @@ def test_training_and_prediction_see_the_same(mock_file, make_info, kind, dust):
     batch = prepared(raw, treatment)
     if kind == "small":
         built.fit(batch.image)
-    learnt = objective.redshift(batch.image, batch.ebv).numpy()
+    learnt = objective.redshift(objective.whole(batch)).numpy()
 
     info = make_info(network=network, dust=dust, extinction=treatment.extinction)
     prediction = Engine(TrainedModel(built, info), "cpu", 8, masks=0).predict(
