@@ -97,10 +97,10 @@ def outcome_file(folder: Path, model: str, seed: int) -> Path:
 def save_outcome(folder: Path, outcome: Outcome, tested: Tested) -> None:
     """Write both files, the JSON last: where it is, the table is too; raises OutputError."""
     path = outcome_file(folder, outcome.model, outcome.seed)
-    columns: dict[str, Any] = {"redshift": tested.z_true}
+    columns: dict[str, Any] = {"redshift": tested.z_true.astype(np.float32)}
     if tested.classes is not None:
         columns["class"] = tested.classes
-    columns |= tested.z_phot
+    columns |= {way: z_phot.astype(np.float32) for way, z_phot in tested.z_phot.items()}
     try:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         pq.write_table(pa.table(columns), temporary, compression="zstd")
@@ -124,9 +124,10 @@ def load_tested(path: Path) -> Tested:
     table_path = path.with_suffix(".parquet")
     try:
         table = pq.read_table(table_path)
-        z_true = table["redshift"].to_numpy()
+        z_true = table["redshift"].to_numpy().astype(np.float64)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{table_path}: not redshifts of compare-models ({error})") from error
     ways = [name for name in table.column_names if name not in ("redshift", "class")]
     classes = np.asarray(table["class"].to_pylist()) if "class" in table.column_names else None
-    return Tested(z_true, classes, {way: table[way].to_numpy() for way in ways})
+    z_phot = {way: table[way].to_numpy().astype(np.float64) for way in ways}
+    return Tested(z_true, classes, z_phot)
