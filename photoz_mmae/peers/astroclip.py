@@ -43,7 +43,8 @@ from photoz_mmae.peers.masked_spectra import (
 )
 from photoz_mmae.peers.outcome import FLAT_EPOCHS
 from photoz_mmae.training.course import Course
-from photoz_mmae.training.objectives import Objective, autocast
+from photoz_mmae.training.objective_parts import autocast
+from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import rate_factor
 from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch

@@ -15,7 +15,7 @@ from photoz_mmae.model.frame import Frame
 from photoz_mmae.peers.image_only import ImageContestant, ImageNetwork, Photometry, Standardised
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.losses import bin_cross_entropy, crps
-from photoz_mmae.training.objectives import CRPS_WEIGHT, median_redshift
+from photoz_mmae.training.mmae_objective import CRPS_WEIGHT, median_redshift
 from photoz_mmae.training.schedule import rate_factor
 
 SOURCE = "no publication: a dense network on aperture magnitudes measured on the image"

@@ -13,7 +13,7 @@ from photoz_mmae.model.stretch import Stretch
 from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.training.course import Course
-from photoz_mmae.training.objectives import symmetries
+from photoz_mmae.training.objective_parts import symmetries
 from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 

@@ -21,7 +21,7 @@ from photoz_mmae.model.stretch import Stretch
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training.course import Course
 from photoz_mmae.training.losses import masked_mse
-from photoz_mmae.training.objectives import autocast, symmetries
+from photoz_mmae.training.objective_parts import autocast, symmetries
 from photoz_mmae.training.schedule import rate_factor
 from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch

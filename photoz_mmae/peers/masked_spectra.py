@@ -18,7 +18,7 @@ from photoz_mmae.model.masking import draw_mask
 from photoz_mmae.peers.masked_images import Unlabelled
 from photoz_mmae.spectra.grid import pooled_wave
 from photoz_mmae.training.losses import masked_mse
-from photoz_mmae.training.objectives import autocast
+from photoz_mmae.training.objective_parts import autocast
 from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import TrainingBatch
 

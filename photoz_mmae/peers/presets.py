@@ -13,7 +13,8 @@ from photoz_mmae.model.weights import build_network
 from photoz_mmae.peers.contestant import Batches, Stage
 from photoz_mmae.peers.outcome import FLAT_EPOCHS
 from photoz_mmae.training.course import Course, course_of
-from photoz_mmae.training.objectives import MMAEObjective, Objective, make_objective
+from photoz_mmae.training.mmae_objective import MMAEObjective
+from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training.views import View
 from photoz_mmae.training_sets.training_set import TrainingBatch
 

@@ -14,7 +14,8 @@ from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, load_preset
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.peers.presets import PresetContestant
-from photoz_mmae.training.objectives import SEEING_FORGOTTEN, make_objective
+from photoz_mmae.training.mmae_objective import SEEING_FORGOTTEN
+from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 
 BANDS = "grizy"

@@ -1,0 +1,199 @@
+"""What our network is trained for: a batch in, the losses out."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from photoz_mmae.model.masking import visible_tokens
+from photoz_mmae.model.mmae import MMAE, Spectra
+from photoz_mmae.model.presets import Schedule
+from photoz_mmae.model.tokens import to_patches
+from photoz_mmae.training import losses
+from photoz_mmae.training.objective_parts import (
+    all_bands,
+    autocast,
+    draw,
+    hide,
+    nothing_hidden,
+    sum_losses,
+    symmetries,
+)
+from photoz_mmae.training.redshifted import Redshifter, draw_shifts
+from photoz_mmae.training.views import Shares, View, make_view, shares_of
+from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
+
+CRPS_WEIGHT = 20.0
+"""Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
+
+JITTERED = 0.5
+"""Share of the objects that are moved in redshift, where a schedule wants it."""
+
+EBV_FORGOTTEN = 0.1
+"""Share of the objects that a network with a token for E(B-V) is not told theirs of."""
+
+SEEING_FORGOTTEN = 0.3
+"""Share of the objects that a network with `seeing` is not told it of: half of them of none of
+their bands, the others of one in two."""
+
+
+class MMAEObjective:
+    """Ours: any share of the image hidden, the spectrum there or not object by object."""
+
+    normalisation: Normalisation = "relative"
+
+    def __init__(
+        self, network: MMAE, schedule: Schedule, bands: tuple[str, ...], precision: torch.dtype
+    ) -> None:
+        self.network = network
+        self._schedule = schedule
+        self._redshifter = Redshifter(bands) if schedule.redshift_jitter else None
+        self._precision = precision
+
+    def views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        schedule = self._schedule
+        if self._redshifter is not None:
+            width = schedule.redshift_jitter
+            shift = draw_shifts(len(batch), width, JITTERED, generator)
+            batch = self._redshifter.move(batch, shift)
+        ebv = self._forget_ebv(batch.ebv, generator)
+        psf_fwhm = self._forget_seeing(batch.psf_fwhm, generator)
+        shares = shares_of(batch)
+        batch = replace(batch, image=symmetries(batch.image), ebv=ebv, psf_fwhm=psf_fwhm)
+        present = self._drop_bands(batch, generator)
+        # Those without a spectrum come first: to the views that show none.
+        order = batch.has_spectrum.int().argsort(stable=True)
+        batch, shares, present = batch[order], shares[order], present[order]
+        first = round(schedule.spectrum_dropped * len(batch))
+        last = len(batch) - round(schedule.image_dropped * len(batch))
+        views = []
+        for rows, image_shown, shown in (
+            (slice(first), True, False),
+            (slice(first, last), True, True),
+            (slice(last, None), False, True),
+        ):
+            image_ratio = draw(schedule.image_hidden, generator) if image_shown else 1.0
+            spectrum_ratio = draw(schedule.spectrum_hidden, generator)
+            view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
+            bands = present[rows] & image_shown
+            views.append(replace(view, spectrum_shown=shown, present=bands))
+        return [view for view in views if len(view)]
+
+    def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
+        return [self._view(batch, shares_of(batch), 0.0, 1.0, generator)]
+
+    def losses(self, view: View) -> dict[str, Tensor]:
+        network, batch = self.network, view.batch
+        pixels = (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1)  # (N, P), those to score
+        spectra = Spectra(batch.flux, pixels)
+        with autocast(batch.image, self._precision):
+            embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
+            if view.spectrum_shown:
+                encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+                run = network.settings.spectrum_patch_size
+                hidden = view.spectrum_hidden.repeat_interleave(run, dim=1)
+                pixels = pixels & hidden[:, : pixels.shape[1]]
+            else:
+                encoded = network.encode(embedded, image_hidden=view.image_hidden)
+            spectrum = network.decode_spectrum(encoded)
+            hides = bool(view.image_hidden.any())
+            patches = network.decode_patches(encoded, view.image_hidden) if hides else None
+        spectrum_loss = losses.spectrum_loss(spectrum.float(), batch.flux, batch.ivar, pixels)
+        image_loss = torch.zeros_like(spectrum_loss)
+        if patches is not None:
+            target = _hidden_patches(network, batch.image, view.image_hidden)
+            image_loss = (patches.float() - target).square().mean(dim=(1, 2))
+        edges = network.redshift_head.edges
+        logits = network.redshift_logits(encoded.float())
+        crps = losses.crps(logits, batch.redshift, edges)
+        redshift = losses.bin_cross_entropy(logits, batch.redshift, edges) + CRPS_WEIGHT * crps
+        return {
+            **sum_losses(self._schedule, view.shares, image_loss, spectrum_loss, redshift),
+            "crps": (view.shares.redshift * crps).sum(),
+        }
+
+    def whole(self, batch: TrainingBatch) -> View:
+        settings = self.network.settings
+        return make_view(
+            batch,
+            nothing_hidden(batch, settings.image_tokens),
+            nothing_hidden(batch, settings.spectrum_tokens),
+        )
+
+    def redshift(self, view: View) -> Tensor:
+        """Median of p(z): what the metrics of the progress are taken of."""
+        network, batch = self.network, view.batch
+        spectra = None
+        if view.spectrum_shown:
+            spectra = Spectra(batch.flux, (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1))
+        embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
+        encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+        return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
+
+    def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
+        """Leave E(B-V) out for some objects, so that not to know it is a trained case."""
+        if self.network.ebv_token is None:
+            return ebv
+        forgotten = torch.rand(len(ebv), generator=generator) < EBV_FORGOTTEN
+        return ebv.masked_fill(forgotten.to(ebv.device), torch.nan)
+
+    def _forget_seeing(self, psf_fwhm: Tensor, generator: torch.Generator) -> Tensor:
+        """Leave the PSF out for some objects, in all bands or in some, as E(B-V)."""
+        if not self.network.settings.seeing:
+            return psf_fwhm
+        drawn = torch.rand(len(psf_fwhm), 1, generator=generator)
+        some = torch.rand(psf_fwhm.shape, generator=generator) < 0.5
+        forgotten = (drawn < SEEING_FORGOTTEN) & (some | (drawn < SEEING_FORGOTTEN / 2))
+        return psf_fwhm.masked_fill(forgotten.to(psf_fwhm.device), torch.nan)
+
+    def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
+        """Leave bands of some objects out, where the network is to learn it: (N, B) bool.
+
+        One band of half of them, two of a quarter, and so on, never the last one. Hidden patches
+        are to be rebuilt in all bands.
+        """
+        present = all_bands(batch)
+        if self.network.absent is None:
+            return present
+        n, bands = present.shape
+        chance = 0.5 ** torch.arange(1, bands, dtype=torch.float32)
+        number = 1 + torch.multinomial(chance, n, replacement=True, generator=generator)
+        number[torch.rand(n, generator=generator) >= self._schedule.bands_dropped] = 0
+        order = torch.rand(n, bands, generator=generator).argsort(dim=1)
+        return (order >= number.unsqueeze(1)).to(present.device)
+
+    def _view(
+        self,
+        batch: TrainingBatch,
+        shares: Shares,
+        image_ratio: float,
+        spectrum_ratio: float,
+        generator: torch.Generator,
+    ) -> View:
+        settings = self.network.settings
+        return View(
+            batch,
+            shares,
+            hide(batch, settings.image_tokens, image_ratio, generator),
+            hide(batch, settings.spectrum_tokens, spectrum_ratio, generator),
+            all_bands(batch),
+            spectrum_shown=False,
+        )
+
+
+def median_redshift(logits: Tensor, edges: Tensor) -> Tensor:
+    """Medians of binned p(z), linear in ln(1+z) inside a bin: (N, K), (K + 1,) -> (N,)."""
+    mass = logits.softmax(dim=1)
+    cdf = mass.cumsum(dim=1)
+    index = (cdf < 0.5).sum(dim=1, keepdim=True).clamp(max=mass.shape[1] - 1)  # (N, 1)
+    inside = (0.5 - (cdf - mass).gather(1, index)) / mass.gather(1, index)
+    width = edges[1] - edges[0]
+    return torch.expm1(edges[index] + inside * width).squeeze(1).float()
+
+
+def _hidden_patches(network: MMAE, image: Tensor, hidden: Tensor) -> Tensor:
+    """Stretched pixels of the hidden patches: (N, B, S, S), (N, T) -> (N, H, B * p * p)."""
+    bands, patch = network.settings.bands, network.settings.patch_size
+    patches = visible_tokens(to_patches(image, patch), ~hidden)
+    target: Tensor = network.stretch(patches.view(*patches.shape[:2], bands, patch, patch))
+    return target.flatten(2)
