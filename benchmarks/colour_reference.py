@@ -3,11 +3,11 @@
     python benchmarks/colour_reference.py --seed 2
 
 The objects are mock data, those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each
-is its catalogued magnitudes in five bands (`cmodel_mag`), their errors as an observer states them
-(from the sky and the measured flux, never from the noise-free one, and from the calibration of the
-images, which both share) and its Galactic E(B-V). The prior are other draws of the same
-population. Each draw is weighted by its likelihood; the point is where the expected HSC loss is
-least.
+is its catalogued magnitudes in five bands (`cmodel_mag`), shifted by errors of calibration such as
+the images have, their errors as an observer states them (from the sky and the measured flux, never
+from the noise-free one, and from calibration) and its Galactic E(B-V). The prior are other draws of
+the same population. Each draw is weighted by its likelihood; the point is where the expected HSC
+loss is least.
 
 Draws that fit in colour at another brightness count too: the likelihood is widened by a grey
 kernel of 0.06 mag. Where fewer than 30 draws effectively carry a posterior, the kernel is widened,
@@ -34,6 +34,7 @@ from photoz_mmae.redshift.metrics import (
 )
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
+from photoz_mmae.simulation.exposure import ZERO_POINT_JITTER
 from photoz_mmae.simulation.observe import band_fluxes_of, flux_error
 from photoz_mmae.simulation.population import draw_targets
 from photoz_mmae.simulation.recipe import Recipe
@@ -92,9 +93,14 @@ def observe(n: int, recipe: Recipe) -> Objects:
     chunks = list(simulate(recipe, n))
     flux = 10 ** (-0.4 * (np.concatenate([c.cmodel_mag for c in chunks]) - ZERO_POINT))
     ebv = np.concatenate([c.ebv for c in chunks])
+    # Catalogued magnitudes are right on average, those of a stamp's image are not: a network on
+    # images has this error, so the reference is to have it, too.
+    rng = np.random.default_rng([recipe.seed, n])
+    flux *= 10 ** (-0.4 * rng.normal(0.0, ZERO_POINT_JITTER, flux.shape))
+    noise = flux_error(np.concatenate([c.sky_noise for c in chunks]), flux)
     return Objects(
         flux=flux,
-        error=flux_error(np.concatenate([c.sky_noise for c in chunks]), flux),
+        error=np.hypot(noise, np.log(10.0) / 2.5 * ZERO_POINT_JITTER * flux),
         dimming=10 ** (-0.4 * ebv[:, None] * np.array(recipe.survey.extinction)),
         redshift=np.concatenate([c.redshift for c in chunks]),
         kind=np.concatenate([c.kind for c in chunks]),

@@ -16,7 +16,7 @@ from photoz_mmae.cutouts.batch import Wanted, empty_batch
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
 from photoz_mmae.flags import Flag
 from photoz_mmae.simulation import population
-from photoz_mmae.simulation.exposure import draw_calibration, expose
+from photoz_mmae.simulation.exposure import expose
 from photoz_mmae.simulation.observe import CHUNK, light_of
 from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
 from photoz_mmae.simulation.recipe import Recipe
@@ -52,8 +52,7 @@ def scenes(n: int, seed: int, selection: str) -> Scenes:
     parts = [flux * reddening for flux in light_of(targets, survey).parts]
     offset = rng.uniform(-0.48, 0.48, (n, 2))
     sources, clumps = place(rng, survey, targets.galaxies, parts, offset, reddening)
-    calibration = draw_calibration(rng, survey, n)
-    images = expose(rng, survey, sources, clumps, patch, calibration, "cpu")
+    images = expose(rng, survey, sources, clumps, patch, "cpu")
     centre = CENTRE + offset[sources.stamp]
     own = (sources.x == centre[:, 0]) & (sources.y == centre[:, 1])
     nothing = np.zeros(0)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from photoz_mmae.simulation.exposure import draw_calibration, expose
+from photoz_mmae.simulation.exposure import expose
 from photoz_mmae.simulation.observe import light_of
 from photoz_mmae.simulation.pointing import draw_pointings, get_conditions
 from photoz_mmae.simulation.population import QSO, draw_targets
@@ -167,8 +167,7 @@ def report_speed(stamps: Stamps, rounds: int) -> None:
             draw_with_galsim(parts, stamps.patch[row], list(range(BANDS)))
 
     def ours_with_noise() -> None:
-        calibration = draw_calibration(rng, HSC_WIDE, len(stamps))
-        expose(rng, HSC_WIDE, stamps.sources, NO_CLUMPS, stamps.patch, calibration, "cpu")
+        expose(rng, HSC_WIDE, stamps.sources, NO_CLUMPS, stamps.patch, "cpu")
 
     contenders: dict[str, Callable[[], object]] = {
         "GalSim, default": lambda: galsim_default(decimals=9),

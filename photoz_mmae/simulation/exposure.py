@@ -28,17 +28,14 @@ def expose(
     sources: Sources,
     clumps: Clumps,
     patch: NDArray[np.int64],
-    calibration: NDArray[np.float64],
     device: str,
 ) -> NDArray[np.float32]:
-    """Images (N, B, 64, 64) of stamps in the given patches (N,), with noise.
-
-    `calibration` (N, B) is the factor on all fluxes that is an error of the zero point.
-    """
+    """Images (N, B, 64, 64) of stamps in the given patches (N,), with noise."""
     n, n_bands = len(patch), len(survey.bands)
     conditions = get_conditions(survey)
     images = render(sources, clumps, n, conditions.psfs, patch, device)
-    images *= torch.from_numpy(calibration.astype("f4")).to(device)[:, :, None, None]
+    calibration = 10 ** (-0.4 * rng.normal(0.0, ZERO_POINT_JITTER, (n, n_bands, 1, 1)))
+    images *= torch.from_numpy(calibration.astype("f4")).to(device)
     sky = sky_noise(survey, patch)
     sky_variance = torch.from_numpy((sky**2).astype("f4")).to(device)[:, :, None, None]
     photons = torch.tensor(electrons_per_flux(survey), device=device)[:, None, None]
@@ -46,14 +43,6 @@ def expose(
     images += variance.sqrt_() * _correlated(_white_noise(rng, (n, n_bands), device))
     result: NDArray[np.float32] = images.cpu().numpy()
     return result
-
-
-def draw_calibration(rng: np.random.Generator, survey: Survey, n: int) -> NDArray[np.float64]:
-    """Draw the factors (N, B) by which the zero points of stamps are wrong."""
-    factors: NDArray[np.float64] = 10 ** (
-        -0.4 * rng.normal(0.0, ZERO_POINT_JITTER, (n, len(survey.bands)))
-    )
-    return factors
 
 
 def sky_noise(survey: Survey, patch: NDArray[np.int64]) -> NDArray[np.float64]:

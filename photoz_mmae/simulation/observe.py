@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.simulation import defects, fibre, population
-from photoz_mmae.simulation.exposure import (
-    ZERO_POINT_JITTER,
-    draw_calibration,
-    expose,
-    sky_noise,
-)
+from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.fibre import Light
 from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
 from photoz_mmae.simulation.population import CLASSES, QSO, STAR, Targets
@@ -44,7 +39,7 @@ class MockChunk:
     mag : (N, B) float64
         Noise-free total AB magnitude of the target as seen, Galactic reddening included.
     cmodel_mag : (N, B) float64
-        As a pipeline would measure it on these images: `mag` with noise and their calibration.
+        As a pipeline would measure it: `mag` with noise.
     kind : (N,) str
         One of `population.CLASSES`.
     morphtype : (N,) bytes
@@ -133,8 +128,7 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
     offset += defects.draw_shifts(recipe, defect, chunk)
     sources, clumps = place(rng, survey, targets.galaxies, parts, offset, reddening)
     noise = sky_noise(survey, pointings.patch)
-    calibration = draw_calibration(rng, survey, n)
-    images = expose(rng, survey, sources, clumps, pointings.patch, calibration, device)
+    images = expose(rng, survey, sources, clumps, pointings.patch, device)
     wave = fibre.wave_of(recipe.spectrum_pixels)
     curve = np.interp(wave, [c[0][c[1].argmax()] for c in load_curves(survey)], survey.extinction)
     dimmed = light.fibre * 10 ** (-0.4 * ebv[:, None] * curve).astype(np.float32)
@@ -146,7 +140,7 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
         wave=wave,
         redshift=targets.z,
         mag=ZERO_POINT - 2.5 * np.log10(total),
-        cmodel_mag=_measure(rng, noise, total * calibration),
+        cmodel_mag=_measure(rng, noise, total),
         kind=np.array(CLASSES)[targets.kind],
         morphtype=_morphtypes(targets),
         ebv=ebv,
@@ -262,25 +256,18 @@ def _galaxy_light(model: SedModel, seds: GalaxySeds, z: Floats, fine: bool) -> L
 
 
 def flux_error(sky_noise: Floats, flux: Floats) -> Floats:
-    """Give the standard error (N, B) of catalogued fluxes: of profile fits, and of calibration.
+    """Give the standard error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise.
 
     An observer, who does not know the true fluxes (N, B), has it from the measured ones.
     `sky_noise` (N, B) is that of a pixel.
     """
-    calibration = np.log(10.0) / 2.5 * ZERO_POINT_JITTER * flux
-    error: Floats = np.hypot(_fit_error(sky_noise, flux), calibration)
-    return error
-
-
-def _fit_error(sky_noise: Floats, flux: Floats) -> Floats:
-    """Error (N, B) of a pipeline's profile fits: 1 per cent and the sky's noise."""
     error: Floats = np.hypot(0.01 * flux, 10.0 * sky_noise)
     return error
 
 
 def _measure(rng: np.random.Generator, sky_noise: Floats, total: Floats) -> Floats:
-    """Magnitudes (N, B) as a pipeline would measure them on images of such fluxes (N, B)."""
-    flux = total + rng.normal(0.0, 1.0, total.shape) * _fit_error(sky_noise, total)
+    """Magnitudes (N, B) as a pipeline would measure them."""
+    flux = total + rng.normal(0.0, 1.0, total.shape) * flux_error(sky_noise, total)
     return np.asarray(ZERO_POINT - 2.5 * np.log10(np.maximum(flux, 1e-3)))
 
 

@@ -160,21 +160,6 @@ def test_measured_magnitudes_scatter_about_the_truth_by_the_error_an_observer_st
     assert scaled.std(axis=0) == pytest.approx(np.ones(5), abs=0.15)
 
 
-def test_catalogued_magnitudes_share_the_calibration_errors_of_their_images(chunk):
-    points = chunk.morphtype == b"PSF"
-    y, x = np.indices((STAMP, STAMP)) - (STAMP - 1) / 2
-    aperture = np.hypot(x, y) * HSC_WIDE.pixel_scale < 1.2
-    flux = chunk.images[points][:, :, aperture].sum(axis=-1)
-    on_image = -2.5 * np.log10(np.maximum(flux, 1e-3)) - chunk.mag[points]
-    catalogued = chunk.cmodel_mag[points] - chunk.mag[points]
-    bright = chunk.mag[points] < 20.5
-    shared = [
-        np.corrcoef(on_image[rows, band], catalogued[rows, band])[0, 1]
-        for band, rows in enumerate(bright.T)
-    ]
-    assert np.median(shared) > 0.3
-
-
 def test_spectra_scatter_by_their_stated_inverse_variance(chunk):
     # Galaxies without strong lines: beside the noise, adjacent pixels are nearly alike.
     smooth = chunk.kind == "LRG"

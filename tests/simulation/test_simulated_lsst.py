@@ -12,7 +12,7 @@ from photoz_mmae.cutouts.batch import Wanted
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
-from photoz_mmae.simulation.exposure import draw_calibration, expose, sky_noise
+from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.pointing import get_conditions
 from photoz_mmae.simulation.render import STAMP, render
 from photoz_mmae.simulation.sed import N_COMPONENTS, N_WARP, GalaxySeds, get_model
@@ -58,9 +58,9 @@ def test_the_depth_measured_on_the_images_is_the_survey_s(survey):
     n_bands = len(survey.bands)
     no_clumps = Clumps(np.zeros(0, dtype=np.int64), *np.zeros((3, 0)), np.zeros((0, n_bands)))
     faint = 10 ** (-0.4 * (np.array(survey.depth) - ZERO_POINT))
-    rng = np.random.default_rng(1)
-    calibration = draw_calibration(rng, survey, n)
-    images = expose(rng, survey, point_sources(faint, n), no_clumps, patch, calibration, "cpu")
+    images = expose(
+        np.random.default_rng(1), survey, point_sources(faint, n), no_clumps, patch, "cpu"
+    )
     unit = point_sources(np.ones(n_bands), n)
     psf = render(unit, no_clumps, n, get_conditions(survey).psfs, patch).numpy()
     # PSF photometry, as depths are quoted for.
