@@ -17,6 +17,7 @@ from pathlib import Path
 CHANGES: dict[str, dict[str, str]] = {
     "base": {},
     "without-flux-ratios": {"colours": "false"},
+    "without-seeing": {"seeing": "false"},
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+import numpy as np
 import torch
 
 from photoz_mmae.model.dust import Dust
@@ -92,9 +93,8 @@ def mock_objects(n: int, normalisation: Normalisation) -> TrainingBatch:
         mock.flux,
         mock.ivar,
         mock.redshift,
-        torch.ones(n).double().numpy(),
+        np.ones(n),
         mock.ebv.astype("f4"),
-        mock.psf_fwhm.astype("f4"),
         mock.psf_fwhm.astype("f4"),
         normalisation,
     )

@@ -171,8 +171,8 @@ def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Dissolve the groups of settings: `{"training": {"epochs": 3}}` -> `{"epochs": 3}`."""
+    """Dissolve groups of settings, and groups in them: `{"training": {"n": 3}}` -> `{"n": 3}`."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= value if isinstance(value, dict) else {name: value}
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
     return flat

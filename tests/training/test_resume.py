@@ -183,3 +183,11 @@ def test_what_was_begun_before_there_was_a_setting_goes_on(name):
     assert not differing(before, usual)
     assert not differing(usual, before)
     assert f"{name} was" in differing(before, other)
+
+
+def test_a_setting_that_came_later_is_no_difference_at_its_default_in_any_group():
+    before = {"network": {"network": {"width": 3}}, "epochs": 2}
+    now = {"network": {"network": {"width": 3, "seeing": False}}, "epochs": 2}
+    assert differing(before, now) == ""
+    now["network"]["network"]["seeing"] = True
+    assert differing(before, now) == "seeing was False, is True"
