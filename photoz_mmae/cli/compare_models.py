@@ -36,8 +36,14 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 )
 @run_option(CompareModelsRun, "--seeds", metavar="0,1,...", help="Of weights and order.")
 @run_option(CompareModelsRun, "--training-size", type=int, metavar="N", help="Objects to train on.")
-@run_option(CompareModelsRun, "--validation-size", type=int, metavar="N", help="The same.")
-@run_option(CompareModelsRun, "--test-size", type=int, metavar="N", help="The same.")
+@run_option(
+    CompareModelsRun,
+    "--validation-size",
+    type=int,
+    metavar="N",
+    help="Objects to choose the epoch by.",
+)
+@run_option(CompareModelsRun, "--test-size", type=int, metavar="N", help="Objects to test on.")
 @run_option(
     CompareModelsRun,
     "--unlabelled-size",
