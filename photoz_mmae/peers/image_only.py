@@ -1,6 +1,7 @@
 """What peers have in common that see images only: objective, contestant, measured magnitudes."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,19 +19,19 @@ from photoz_mmae.training.views import View, make_view
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 
-class ImageNetwork(nn.Module):
+class ImageNetwork(nn.Module, ABC):
     """A network that takes nothing but images: `forward` gives whatever its own loss takes."""
 
     def fit(self, image: Tensor, objects: int) -> None:
         """Set what is measured on a sample (N, B, S, S) of that many training objects."""
 
+    @abstractmethod
     def loss(self, output: Tensor, redshift: Tensor) -> Tensor:
         """Give what each object costs, (N,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def redshift(self, output: Tensor) -> Tensor:
         """Give point redshifts, (N,)."""
-        raise NotImplementedError
 
 
 class ImageObjective:
