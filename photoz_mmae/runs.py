@@ -63,6 +63,8 @@ class TrainRun:
     unlabelled_catalog: Path | None = None
     simulate_seed: int = Field(default=0, ge=0)
     survey: str = "hsc-wide"
+    selection: str = "desi"
+    fraction_stars: float = Field(default=0.0, ge=0, le=0.9)
     preset: str = "small"
     split: Literal["sky", "published"] = "sky"
     match_to: Path | None = None
@@ -103,12 +105,12 @@ class TrainRun:
             raise ValueError("is for a file; --simulate has no use for it")
         return value
 
-    @field_validator("survey")
+    @field_validator("survey", "selection", "fraction_stars")
     @classmethod
-    def _for_simulation(cls, survey: str, info: ValidationInfo) -> str:
+    def _for_simulation(cls, value: Any, info: ValidationInfo) -> Any:
         if info.data.get("simulate") is None:
             raise ValueError("is for --simulate N; a file says itself what it is of")
-        return survey
+        return value
 
 
 @dataclass(frozen=True, config=_STRICT)

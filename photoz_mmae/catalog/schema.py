@@ -52,6 +52,8 @@ class CatalogModel(Protocol):
     def z_edges(self) -> tuple[float, ...] | None: ...
     @property
     def wave(self) -> tuple[float, ...] | None: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 def catalogue_schema(
@@ -67,7 +69,7 @@ def catalogue_schema(
     Parameters
     ----------
     model : CatalogModel
-        Its bands, the edges of its p(z) in ln(1+z) or None, its wavelengths or None.
+        Its bands, the edges of its p(z) in ln(1+z) or None, its wavelengths or None, its classes.
     masks : int
         Number of passes with a part of the image hidden; a spread needs two.
     pdf : str
@@ -100,6 +102,7 @@ def catalogue_schema(
             columns += [_z_pdf(len(model.z_edges) - 1)]
     if spread:
         columns += [_Z_EPISTEMIC]
+    columns += [_probability(name, model.classes) for name in model.classes]
     if model.wave is not None:
         columns += [column for column in _SPECTRUM if spread or not column.name.endswith("_err")]
     return (*columns, *_QUALITY)
@@ -272,6 +275,18 @@ _SPECTRUM = (
         f"error of spec_d4000: {_OVER_PASSES}",
     ),
 )
+
+
+def _probability(name: str, classes: Sequence[str]) -> Column:
+    others = ", ".join(classes)
+    what = {"galaxy": "a galaxy", "qso": "a quasar", "star": "a star"}[name]
+    return _float(
+        f"prob_{name}",
+        None,
+        "stat.probability;src.class",
+        f"probability that it is {what}, of what the model tells apart ({others})",
+    )
+
 
 _FLAGS = Column(
     "flags", pa.int32(), None, "meta.code.qual", "what was wrong, one bit each; 0 is good"

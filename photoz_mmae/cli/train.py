@@ -52,6 +52,18 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 )
 @run_option(
     TrainRun,
+    "--selection",
+    metavar="desi|magnitude:LIMIT",
+    help="With --simulate: the targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i.",
+)
+@run_option(
+    TrainRun,
+    "--fraction-stars",
+    type=float,
+    help="With --simulate: share of stars, which a preset with classes learns to tell apart.",
+)
+@run_option(
+    TrainRun,
     "--preset",
     metavar="NAME",
     help="Network and schedule: base, small, large, paper, or a file of your own, X.toml.",

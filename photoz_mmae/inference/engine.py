@@ -43,6 +43,8 @@ class Prediction:
     spectrum : array, (N, P), or None
         Reconstructed observed spectrum over its mean.
     spectrum_masked : array, (N, M, P), or None
+    class_mass : array, (N, classes), or None
+        Probabilities of the model's classes, where it tells some apart.
     """
 
     mass: Floats | None
@@ -50,6 +52,7 @@ class Prediction:
     z_masked: Floats | None
     spectrum: Floats | None
     spectrum_masked: Floats | None
+    class_mass: Floats | None
 
 
 @dataclass
@@ -74,6 +77,25 @@ class _Batch:
     present: Tensor
     lost: Tensor | None
     n: int
+
+
+@dataclass
+class _Pass:
+    """What one pass of the network says of N objects.
+
+    Attributes
+    ----------
+    mass : Tensor, (N, K)
+    mean : Tensor, (N,)
+        Redshift.
+    spectrum : Tensor, (N, P)
+    class_mass : Tensor, (N, classes), or None
+    """
+
+    mass: Tensor
+    mean: Tensor
+    spectrum: Tensor
+    class_mass: Tensor | None
 
 
 class Engine:
@@ -218,16 +240,18 @@ class Engine:
                 z_masked=_stack(masked, n),
                 spectrum=None,
                 spectrum_masked=None,
+                class_mass=None,
             )
         embedded = network.embed(images, ebv, batch.present, batch.psf_fwhm)
-        mass, _, spectrum = self._read(network, embedded, None, lost)
-        masked_passes = [self._read(network, embedded, mask, lost) for mask in masks]
+        passes = [self._read(network, embedded, mask, lost) for mask in (None, *masks)]
+        whole, masked_passes = passes[0], passes[1:]
         return Prediction(
-            mass=_numpy(mass, n),
+            mass=_numpy(whole.mass, n),
             z_point=None,
-            z_masked=_stack([mean for _, mean, _ in masked_passes], n),
-            spectrum=_numpy(spectrum, n),
-            spectrum_masked=_stack([recon for _, _, recon in masked_passes], n),
+            z_masked=_stack([each.mean for each in masked_passes], n),
+            spectrum=_numpy(whole.spectrum, n),
+            spectrum_masked=_stack([each.spectrum for each in masked_passes], n),
+            class_mass=None if whole.class_mass is None else _numpy(whole.class_mass, n),
         )
 
     @torch.inference_mode()
@@ -244,15 +268,21 @@ class Engine:
     @staticmethod
     def _read(
         network: MMAE, embedded: Tensor, hidden: Tensor | None, lost: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One pass: p(z) (N, K), its mean redshift (N,), the spectrum (N, P)."""
+    ) -> "_Pass":
+        """Ask once."""
         there = None if lost is None else network.tokens_there(lost, hidden)
         encoded = network.encode(embedded, image_hidden=hidden, there=there)
         mass = network.redshift_logits(encoded).softmax(dim=1)
         centres = torch.expm1(
             (network.redshift_head.edges[1:] + network.redshift_head.edges[:-1]) / 2
         )
-        return mass, mass @ centres.to(mass.dtype), network.decode_spectrum(encoded, there)
+        class_logits = network.class_logits(encoded)
+        return _Pass(
+            mass=mass,
+            mean=mass @ centres.to(mass.dtype),
+            spectrum=network.decode_spectrum(encoded, there),
+            class_mass=None if class_logits is None else class_logits.softmax(dim=1),
+        )
 
 
 def resolve_device(device: str) -> str:

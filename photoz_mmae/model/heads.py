@@ -1,4 +1,4 @@
-"""What is read from the encoded tokens: p(z), hidden patches, the spectrum."""
+"""What is read from the encoded tokens: p(z), the class, hidden patches, the spectrum."""
 
 import math
 
@@ -29,6 +29,24 @@ class RedshiftHead(nn.Module):
 
     def forward(self, summary: Tensor) -> Tensor:
         """(N, 2 W) -> (N, K) logits of the bins."""
+        logits: Tensor = self.net(summary)
+        return logits
+
+
+class ClassHead(nn.Module):
+    """Logits of the classes that a network tells apart."""
+
+    def __init__(self, settings: MMAENetwork) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.LayerNorm(2 * settings.width),
+            nn.Linear(2 * settings.width, settings.width),
+            nn.Sequential(nn.GELU(), nn.Dropout(settings.dropout)),
+            nn.Linear(settings.width, len(settings.classes)),
+        )
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """(N, 2 W) -> (N, classes) logits."""
         logits: Tensor = self.net(summary)
         return logits
 

@@ -43,6 +43,26 @@ class Result:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class ClassResult:
+    """How well objects of a class are told from the others, by the likeliest class.
+
+    Attributes
+    ----------
+    name : str
+    n : int
+        Objects of the class.
+    completeness, purity : float or None
+        Share of these that are taken for it, and of those that are taken for it which are; None
+        where there are none.
+    """
+
+    name: str
+    n: int
+    completeness: float | None
+    purity: float | None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class TrainingRecord:
     """Where a model comes from.
 
@@ -71,6 +91,8 @@ class TrainingRecord:
         Losses and metrics on the validation objects, image only.
     results : tuple of Result
         On the test objects, or where there are none on those of validation; image only.
+    class_results : tuple of ClassResult
+        On the same objects, of a model that tells classes apart.
     settings : dict
         All that decides the weights; the same settings train the same model.
     """
@@ -96,6 +118,7 @@ class TrainingRecord:
     results: tuple[Result, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     objects_unlabelled: int = 0
+    class_results: tuple[ClassResult, ...] = ()
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -164,6 +187,8 @@ class ModelInfo:
             del values["missing_bands"]
         if not self.training.objects_unlabelled:
             del values["training"]["objects_unlabelled"]
+        if not self.training.class_results:
+            del values["training"]["class_results"]
         if isinstance(self.network, MMAENetwork):
             network = values["network"].items()
             values["network"] = {
@@ -177,6 +202,11 @@ class ModelInfo:
     def seeing(self) -> bool:
         """Whether the network is told the PSF's width per band, where it is known."""
         return isinstance(self.network, MMAENetwork) and self.network.seeing
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What objects are told apart, or nothing."""
+        return self.network.classes if isinstance(self.network, MMAENetwork) else ()
 
     @property
     def sha256(self) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from photoz_mmae.model.blocks import SelfBlock
-from photoz_mmae.model.heads import RedshiftHead, TokenDecoder
+from photoz_mmae.model.heads import ClassHead, RedshiftHead, TokenDecoder
 from photoz_mmae.model.masking import visible_tokens
 from photoz_mmae.model.presets import MMAENetwork
 from photoz_mmae.model.stretch import Stretch
@@ -64,6 +64,7 @@ class MMAE(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.redshift_head = RedshiftHead(settings)
+        self.class_head = ClassHead(settings) if settings.classes else None
         self.image_decoder = TokenDecoder(
             settings, settings.image_tokens, settings.bands * settings.patch_size**2
         )
@@ -179,6 +180,13 @@ class MMAE(nn.Module):
     def redshift_logits(self, encoded: Tensor) -> Tensor:
         """Logits of the bins of p(z): (N, T, W) -> (N, K)."""
         logits: Tensor = self.redshift_head(self.representation(encoded))
+        return logits
+
+    def class_logits(self, encoded: Tensor) -> Tensor | None:
+        """Logits of the classes: (N, T, W) -> (N, classes); None where it tells none apart."""
+        if self.class_head is None:
+            return None
+        logits: Tensor = self.class_head(self.representation(encoded))
         return logits
 
     def representation(self, encoded: Tensor) -> Tensor:

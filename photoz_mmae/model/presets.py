@@ -59,6 +59,9 @@ class MMAENetwork:
         In the flux token and the redshift head.
     seeing : bool
         Whether the flux token is told the PSF's width per band, where it is known.
+    classes : tuple of str
+        What objects are told apart; training keeps those that its data know, or none. Where stars
+        are, p(z) is that of an object that is none.
     """
 
     kind: Literal["mmae"] = "mmae"
@@ -77,6 +80,7 @@ class MMAENetwork:
     colours: bool = False
     dropout: float = 0.0
     seeing: bool = False
+    classes: tuple[Literal["galaxy", "qso", "star"], ...] = ()
 
     @property
     def image_tokens(self) -> int:
@@ -105,6 +109,9 @@ class Schedule:
         Of AdamW; the gradient's norm is clipped.
     warmup : float
         Share of the steps with a rising learning rate; 0: the rate is constant throughout.
+    rest : float
+        Share of the steps, the last ones, at a hundredth of the learning rate: for the weights'
+        average to settle.
     image_hidden : tuple of two floats
         The share of hidden image tokens is drawn from this range.
     spectrum_hidden : tuple of two floats
@@ -148,6 +155,7 @@ class Schedule:
     bands_dropped: float = 0.0
     image_dropped: float = 0.0
     redshift_jitter: float = 0.0
+    rest: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork
@@ -156,9 +164,11 @@ LATER_SETTINGS: dict[str, Any] = {
     "colours": False,
     "dropout": 0.0,
     "seeing": False,
+    "classes": (),
     "bands_dropped": 0.0,
     "image_dropped": 0.0,
     "redshift_jitter": 0.0,
+    "rest": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""
 

@@ -47,6 +47,16 @@ class Recipe:
         _ = self.magnitude_limit
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """What the objects are, of galaxy, qso and star."""
+        kinds = {"galaxy"}
+        if self.magnitude_limit is None:
+            kinds.add("qso")
+        if self.fraction_stars:
+            kinds.add("star")
+        return frozenset(kinds)
+
+    @property
     def magnitude_limit(self) -> float | None:
         """Faintest magnitude in i; None for the selection `desi`."""
         if self.selection == "desi":

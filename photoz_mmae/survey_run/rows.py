@@ -62,6 +62,9 @@ def catalogue_rows(
         values["z_best"] = np.where(bad, np.nan, prediction.z_point)
     if prediction.z_masked is not None:
         values["z_std_epistemic"] = np.where(bad, np.nan, _spread(prediction.z_masked))
+    if prediction.class_mass is not None:
+        for name, mass in zip(model.classes, prediction.class_mass.T, strict=True):
+            values[f"prob_{name}"] = np.where(bad, np.nan, mass)
     if prediction.spectrum is not None and model.wave is not None:
         values |= _spectrum(prediction, np.asarray(model.wave), values["z_best"])
     values["flags"] = flags

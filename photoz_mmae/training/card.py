@@ -36,6 +36,8 @@ def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
     seeing = "told per band where known (`predict --catalog`)" if info.seeing else "not told"
     shown = "image and seeing" if info.seeing else "image only"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
+    if info.classes:
+        output += f", probabilities of {', '.join(info.classes)}"
     point = "median of p(z)" if info.z_edges else "the network's"
     losses = "\n".join(
         f"| {name} | {value:.4f} |"
@@ -89,7 +91,7 @@ about the median of dz; bias is that median.
 | objects | n | sigma_NMAD | bias | &#124;dz&#124; > 0.15 |
 |---|---|---|---|---|
 {chr(10).join(_row(result) for result in record.results)}
-
+{_classes(info)}
 Losses on the validation objects:
 
 | loss | value |
@@ -104,11 +106,30 @@ tried on real ones with spectroscopic redshifts. Its p(z) is not calibrated.
 """
 
 
+def _classes(info: ModelInfo) -> str:
+    """Text on the classes, empty for a model that tells none apart."""
+    if not info.classes:
+        return ""
+    rows = "\n".join(
+        f"| {found.name} | {found.n:,} | {_share(found.completeness)} | {_share(found.purity)} |"
+        for found in info.training.class_results
+    )
+    stars = "p(z) is that of an object that is no star; stars are not in the table above.\n"
+    return f"""
+{stars if "star" in info.classes else ""}Each of the same objects taken for what is likeliest:
+
+| class | n | completeness | purity |
+|---|---|---|---|
+{rows}
+"""
+
+
 def _command(run: TrainRun) -> str:
     given = [f"--{n.replace('_', '-')} {getattr(run, n)}" for n in _OPTIONS if _is_told(run, n)]
     simulated = f"--simulate {run.simulate} --simulate-seed {run.simulate_seed}"
-    if _is_told(run, "survey"):
-        simulated += f" --survey {run.survey}"
+    for name in ("survey", "selection", "fraction_stars"):
+        if _is_told(run, name):
+            simulated += f" --{name.replace('_', '-')} {getattr(run, name)}"
     source = shlex.quote(str(run.data)) if run.data else simulated
     return " ".join(["photoz-mmae train", source, "-o", shlex.quote(str(run.output)), *given])
 
@@ -127,11 +148,14 @@ def _row(result: Result) -> str:
     def number(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    share = "-" if result.outlier_015 is None else f"{result.outlier_015:.2%}".replace("%", " %")
     return (
         f"| {result.objects} | {result.n:,} | {number(result.sigma_nmad, 4)} "
-        f"| {number(result.bias_median, 4)} | {share} |"
+        f"| {number(result.bias_median, 4)} | {_share(result.outlier_015)} |"
     )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}".replace("%", " %")
 
 
 def _duration(seconds: float) -> str:

@@ -157,8 +157,8 @@ def load_checkpoint(
 def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
     """`epochs was 60, is 7; ...`, empty where settings are the same."""
     # What was made before there was a setting goes on.
-    was = LATER_SETTINGS | _flat(before)
-    now = LATER_SETTINGS | _flat(json.loads(json.dumps(settings)))
+    later, settings = json.loads(json.dumps([LATER_SETTINGS, settings]))
+    was, now = later | _flat(before), later | _flat(settings)
     names = [name for name in was | now if was.get(name) != now.get(name)]
     words = [
         f"other {name.removesuffix('_sha256')}"

@@ -69,5 +69,5 @@ def course_of(schedule: Schedule) -> Course:
         clip_norm=schedule.clip_norm,
         ema=schedule.ema,
         optimizer=lambda network: make_optimizer(network, schedule),
-        rate=lambda pace: rate_factor(pace.step, pace.steps, schedule.warmup),
+        rate=lambda pace: rate_factor(pace.step, pace.steps, schedule.warmup, schedule.rest),
     )

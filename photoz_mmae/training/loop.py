@@ -28,7 +28,8 @@ from photoz_mmae.training.scores import Shown, result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
-from photoz_mmae.training_sets.training_set import HeldOut, TrainingSet
+from photoz_mmae.training_sets.mixing import without_star_redshifts
+from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
 
 STRETCH_OBJECTS = 2048
 """Training objects that the stretch is measured on."""
@@ -72,6 +73,12 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
                 f"{data.name} tells no seeing (HSC_metadata/<b>_psf_fwhm): the model will not take "
                 "it, either"
             )
+    tells_stars = isinstance(preset.network, MMAENetwork) and "star" in preset.network.classes
+
+    def prepare(batch: TrainingBatch) -> TrainingBatch:
+        batch = prepared(batch.to(device), dust)
+        return without_star_redshifts(batch) if tells_stars else batch
+
     with folder_held(run):
         network.to(device)
         training = Trainer(
@@ -80,7 +87,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             network,
             objective_of,
             course_of(preset.training),
-            lambda batch: prepared(batch.to(device), dust),
+            prepare,
             watcher,
         )
         training.run()
@@ -88,10 +95,10 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         tested = training.score("test") if data.composition.test else scored
         part: HeldOut = "test" if data.composition.test else "validation"
         results = result_table(tested, data.classes(part))
-        results += [
-            result(name, training.score(part, shown=shown))
-            for name, shown in _other_cases(preset, source.bands).items()
-        ]
+        for name, shown in _other_cases(preset, source.bands).items():
+            other = training.score(part, shown=shown)
+            results.append(result(name, other.z_phot, other.z_true))
+        tells_classes = isinstance(preset.network, MMAENetwork) and preset.network.classes
         composition, progress = data.composition, training.progress
         origin = TrainingRecord(
             data=data.name,
@@ -114,6 +121,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             torch_version=torch.__version__,
             validation=scored.metrics(),
             results=tuple(results),
+            class_results=tuple(training.score_classes(part)) if tells_classes else (),
             settings=json.loads(json.dumps(settings)),
         )
         model = TrainedModel(network, _describe(run, preset, dust, data, origin))

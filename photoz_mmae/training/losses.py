@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import huber_loss, log_softmax
+from torch.nn.functional import cross_entropy, huber_loss, log_softmax
 
 SPECTRUM_FLOOR = 0.1
 """Accuracy asked of a reconstructed spectrum, relative to its mean, where noise allows more."""
@@ -68,6 +68,11 @@ def crps(logits: Tensor, redshift: Tensor, edges: Tensor) -> Tensor:
 
     integral = below * squared(cdf_lower, middle) + (1 - below) * squared(1 - middle, 1 - cdf_upper)
     return integral.sum(dim=1) * width
+
+
+def class_cross_entropy(logits: Tensor, place: Tensor) -> Tensor:
+    """Cross entropy of each object with its class (N, classes), (N,); 0 where that is below 0."""
+    return cross_entropy(logits, place, ignore_index=-1, reduction="none")
 
 
 def spectrum_loss(prediction: Tensor, flux: Tensor, ivar: Tensor, mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from photoz_mmae.training.objective_parts import (
 )
 from photoz_mmae.training.redshifted import Redshifter, draw_shifts
 from photoz_mmae.training.views import Shares, View, make_view, shares_of
-from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
+from photoz_mmae.training_sets.training_set import KINDS, Normalisation, TrainingBatch
 
 CRPS_WEIGHT = 20.0
 """Brings the CRPS (about 0.01 in ln(1+z)) to the size of the cross entropy's last improvements."""
@@ -107,10 +107,15 @@ class MMAEObjective:
         logits = network.redshift_logits(encoded.float())
         crps = losses.crps(logits, batch.redshift, edges)
         redshift = losses.bin_cross_entropy(logits, batch.redshift, edges) + CRPS_WEIGHT * crps
-        return {
-            **sum_losses(self._schedule, view.shares, image_loss, spectrum_loss, redshift),
-            "crps": (view.shares.redshift * crps).sum(),
-        }
+        found = sum_losses(self._schedule, view.shares, image_loss, spectrum_loss, redshift)
+        found["crps"] = (view.shares.redshift * crps).sum()
+        class_logits = network.class_logits(encoded.float())
+        if class_logits is not None:
+            # Its likelihood stands beside that of the redshift, given the class: no weight.
+            cost = losses.class_cross_entropy(class_logits, self._places(batch.kind))
+            found["class"] = (view.shares.kind * cost).sum()
+            found["total"] = found["total"] + found["class"]
+        return found
 
     def whole(self, batch: TrainingBatch) -> View:
         settings = self.network.settings
@@ -122,13 +127,32 @@ class MMAEObjective:
 
     def redshift(self, view: View) -> Tensor:
         """Median of p(z): what the metrics of the progress are taken of."""
+        logits = self.network.redshift_logits(self._encode(view))
+        return median_redshift(logits, self.network.redshift_head.edges)
+
+    def likeliest(self, view: View) -> Tensor:
+        """Places in KINDS of the likeliest classes, (N,), of a network that tells some apart."""
+        logits = self.network.class_logits(self._encode(view))
+        assert logits is not None
+        kinds = torch.tensor([KINDS.index(name) for name in self.network.settings.classes])
+        return kinds.to(logits.device)[logits.argmax(dim=1)]
+
+    def _encode(self, view: View) -> Tensor:
+        """Encode what is shown."""
         network, batch = self.network, view.batch
         spectra = None
         if view.spectrum_shown:
             spectra = Spectra(batch.flux, (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1))
         embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
-        encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
-        return median_redshift(network.redshift_logits(encoded), network.redshift_head.edges)
+        return network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+
+    def _places(self, kind: Tensor) -> Tensor:
+        """Places in KINDS to those of the network's logits; -1 for a class it does not know."""
+        classes = self.network.settings.classes
+        place = torch.full((len(KINDS) + 1,), -1, device=kind.device)  # the last: UNKNOWN_KIND
+        for index, name in enumerate(classes):
+            place[KINDS.index(name)] = index
+        return place[kind]
 
     def _forget_ebv(self, ebv: Tensor, generator: torch.Generator) -> Tensor:
         """Leave E(B-V) out for some objects, so that not to know it is a trained case."""

@@ -32,17 +32,25 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = factor * group["initial_lr"]
 
 
-def rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Share of the learning rate at a step: a linear rise, then a cosine to 0.
+RESTING = 0.01
+"""Of the learning rate."""
+
+
+def rate_factor(step: int, steps: int, warmup: float, rest: float = 0.0) -> float:
+    """Share of the learning rate at a step: a linear rise, a cosine to 0 or to rest, the rest.
 
     With `warmup` 0 the rate is constant, as published.
     """
     if not warmup:
         return 1.0
-    rise = max(1, round(warmup * steps))
+    rise, end = max(1, round(warmup * steps)), steps - round(rest * steps)
     if step < rise:
         return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    lowest = RESTING if rest else 0.0
+    if step >= end:
+        return lowest
+    fall = 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, end - rise)))
+    return max(lowest, fall)
 
 
 def make_average(network: nn.Module, decay: float) -> AveragedModel | None:

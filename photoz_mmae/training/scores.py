@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from photoz_mmae.model.info import Result
+from photoz_mmae.model.info import ClassResult, Result
 from photoz_mmae.redshift.metrics import point_metrics
+from photoz_mmae.training.mmae_objective import MMAEObjective
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.step import Pieces
 from photoz_mmae.training.views import View
-from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
+from photoz_mmae.training_sets.training_set import KINDS, HeldOut, TrainingBatch, TrainingSet
 
 REDSHIFT_BINS = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
 """Edges in true redshift; each bin holds its lower edge."""
@@ -24,17 +25,20 @@ _METRICS = ("sigma_nmad", "bias_median", "outlier_015")
 
 @dataclass
 class Scored:
-    """Losses, and redshifts (N,) in the order of the data set.
+    """Losses, and redshifts of N objects in the order of the data set.
 
     Attributes
     ----------
     losses : dict of str to float
     z_phot, z_true : array, (N,)
+    rows : array of bool
+        Which of the part's objects these are.
     """
 
     losses: dict[str, float]
     z_phot: NDArray[np.float64]
     z_true: NDArray[np.float64]
+    rows: NDArray[np.bool_]
 
     def metrics(self) -> dict[str, float]:
         """Losses and the main point metrics, NaN where no redshifts are given, in one record."""
@@ -99,20 +103,54 @@ def score(
     objective.network.eval()
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, float] = {}
-    points, truth, objects = [], [], 0
-    for batch in data.held_out(part, batch_size):
+    points, truth, scored, objects = [], [], [], 0
+    for read in data.held_out(part, batch_size):
         look_up()
-        losses, redshift = _score_batch(objective, prepare(batch), generator, pieces, shown)
+        batch = prepare(read)
+        losses, redshift = _score_batch(objective, batch, generator, pieces, shown)
         objects += len(batch)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
         # What is shown no spectrum of cannot be scored on spectra.
-        rows = batch.has_spectrum.numpy() if shown.spectrum else slice(None)
+        there = batch.has_redshift & batch.has_spectrum if shown.spectrum else batch.has_redshift
+        rows = there.cpu().numpy()
         points.append(redshift.double().cpu().numpy()[rows])
-        truth.append(batch.redshift.double().numpy()[rows])
-    z_true = np.concatenate(truth)
+        truth.append(batch.redshift.double().cpu().numpy()[rows])
+        scored.append(rows)
     means = {name: value / objects for name, value in sums.items()}
-    return Scored(means, np.concatenate(points), z_true)
+    return Scored(means, np.concatenate(points), np.concatenate(truth), rows=np.concatenate(scored))
+
+
+@torch.no_grad()
+def score_classes(
+    objective: MMAEObjective,
+    data: TrainingSet,
+    part: HeldOut,
+    batch_size: int,
+    prepare: Callable[[TrainingBatch], TrainingBatch],
+    pieces: Pieces,
+) -> list[ClassResult]:
+    """Score the classes of whole images, of a network that tells some apart."""
+    objective.network.eval()
+    found, truth = [], []
+    for read in data.held_out(part, batch_size):
+        found.append(_likeliest(objective, prepare(read), pieces).cpu().numpy())
+        truth.append(read.kind.numpy())
+    given, true = np.concatenate(found), np.concatenate(truth)
+    table = []
+    for name in objective.network.settings.classes:
+        kind = KINDS.index(name)
+        right = int(((given == kind) & (true == kind)).sum())
+        of_kind, as_kind = int((true == kind).sum()), int((given == kind).sum())
+        table.append(
+            ClassResult(
+                name,
+                of_kind,
+                completeness=right / of_kind if of_kind else None,
+                purity=right / as_kind if as_kind else None,
+            )
+        )
+    return table
 
 
 def _score_batch(
@@ -137,9 +175,17 @@ def _score_batch(
     return pieces.attempt(len(batch), compute)
 
 
+def _likeliest(objective: MMAEObjective, batch: TrainingBatch, pieces: Pieces) -> Tensor:
+    whole = objective.whole(batch)
+    return pieces.attempt(
+        len(batch), lambda n: torch.cat([objective.likeliest(piece) for piece in whole.pieces(n)])
+    )
+
+
 def result_table(scored: Scored, classes: NDArray[np.str_] | None) -> list[Result]:
     """Metrics over all objects, per bin of true redshift, and per class where it is known."""
     z = scored.z_true
+    classes = None if classes is None else classes[scored.rows]
     groups = {"all": np.ones(len(z), dtype=bool)}
     for low, high in itertools.pairwise(REDSHIFT_BINS):
         groups[f"z {low:g} - {high:g}"] = (low <= z) & (z < high)
@@ -148,13 +194,13 @@ def result_table(scored: Scored, classes: NDArray[np.str_] | None) -> list[Resul
     table = []
     for name, rows in groups.items():
         if rows.any():
-            table.append(result(name, Scored({}, scored.z_phot[rows], z[rows])))
+            table.append(result(name, scored.z_phot[rows], z[rows]))
     return table
 
 
-def result(name: str, scored: Scored) -> Result:
+def result(name: str, z_phot: NDArray[np.float64], z_true: NDArray[np.float64]) -> Result:
     """Metrics of objects under a name."""
-    scores = point_metrics(scored.z_phot, scored.z_true)
+    scores = point_metrics(z_phot, z_true)
     values = {key: scores[key] for key in _METRICS}
     numbers = {key: value if np.isfinite(value) else None for key, value in values.items()}
-    return Result(name, len(scored.z_true), **numbers)
+    return Result(name, len(z_true), **numbers)

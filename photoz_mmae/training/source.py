@@ -1,17 +1,20 @@
 """Where the objects of a training come from: a file, or the simulation."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from photoz_mmae.model.frame import Frame, network_for
-from photoz_mmae.model.presets import Network, Preset
+from photoz_mmae.model.presets import Network, Preset, PublishedNetwork
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.surveys import get_survey
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.simulated import SimulatedSet, recipe_sha256
-from photoz_mmae.training_sets.training_set import Normalisation, TrainingSet
+from photoz_mmae.training_sets.training_set import KINDS, Normalisation, TrainingSet
 from photoz_mmae.training_sets.unlabelled import Unlabelled
 
 SIMULATED_STAMP = 64
@@ -54,10 +57,12 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     shares = (preset.training.validation_share, preset.training.test_share)
     if run.simulate is not None:
         survey, n = get_survey(run.survey), run.simulate
-        recipe = Recipe(survey, run.simulate_seed)
+        recipe = Recipe(survey, run.simulate_seed, run.selection, run.fraction_stars)
         frame = Frame(survey.bands, SIMULATED_STAMP, survey.pixel_scale)
         return Source(
-            network_for(preset.network, frame, f"--survey {survey.name}"),
+            _told_apart(
+                network_for(preset.network, frame, f"--survey {survey.name}"), recipe.kinds
+            ),
             survey.bands,
             recipe_sha256(recipe, n),
             lambda normalisation: SimulatedSet(recipe, n, normalisation, shares, device),
@@ -65,6 +70,7 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     assert run.data is not None  # the run has one of both
     file = SpectraFile(run.data)
     network = network_for(preset.network, file.frame, str(run.data))
+    network = _told_apart(network, {KINDS[k] for k in np.unique(file.kind[file.kind >= 0])})
     if preset.dust != "none":
         file.load_ebv()
     cutouts = None
@@ -80,3 +86,11 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
         ),
         None if cutouts is None else cutouts.sha256(),
     )
+
+
+def _told_apart(network: Network, known: Set[str]) -> Network:
+    """Leave a network those classes that its data know; to tell one from nothing is no task."""
+    if isinstance(network, PublishedNetwork):
+        return network
+    classes = tuple(name for name in network.classes if name in known)
+    return dataclasses.replace(network, classes=classes if len(classes) > 1 else ())

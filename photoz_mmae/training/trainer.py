@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from photoz_mmae.errors import StoppedError
+from photoz_mmae.model.info import ClassResult
 from photoz_mmae.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from photoz_mmae.training.course import Course, Pace
 from photoz_mmae.training.events import Events
 from photoz_mmae.training.folder import append_metrics, drop_metrics
+from photoz_mmae.training.mmae_objective import MMAEObjective
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import make_average
-from photoz_mmae.training.scores import WHOLE, Scored, Shown, score
+from photoz_mmae.training.scores import WHOLE, Scored, Shown, score, score_classes
 from photoz_mmae.training.step import Pieces, Stepper
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
 
@@ -174,6 +176,13 @@ class Trainer:
             self._pieces,
             look_up,
             shown,
+        )
+
+    def score_classes(self, part: HeldOut) -> list[ClassResult]:
+        """Score the classes of a network that tells some apart."""
+        assert isinstance(self.scoring, MMAEObjective)
+        return score_classes(
+            self.scoring, self._data, part, self._course.batch_size, self._prepare, self._pieces
         )
 
     def _make_epoch(self, epoch: int) -> None:

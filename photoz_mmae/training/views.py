@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from photoz_mmae.training_sets.training_set import TrainingBatch
+from photoz_mmae.training_sets.training_set import UNKNOWN_KIND, TrainingBatch
 
 
 @dataclass
@@ -15,14 +15,15 @@ class Shares:
 
     Attributes
     ----------
-    image, spectrum, redshift : Tensor, (N,)
-        Each adds up to 1 over the batch, over those that have a spectrum or a redshift; all 0 where
-        none has.
+    image, spectrum, redshift, kind : Tensor, (N,)
+        Each adds up to 1 over the batch, over those that have a spectrum, a redshift or a known
+        class; all 0 where none has.
     """
 
     image: Tensor
     spectrum: Tensor
     redshift: Tensor
+    kind: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> "Shares":
         """Return those of some of the objects."""
@@ -84,6 +85,7 @@ def shares_of(batch: TrainingBatch) -> Shares:
         image=normalised(batch.weight),
         spectrum=normalised(batch.weight * batch.has_spectrum),
         redshift=normalised(batch.weight * batch.has_redshift),
+        kind=normalised(batch.weight * (batch.kind != UNKNOWN_KIND)),
     )
 
 

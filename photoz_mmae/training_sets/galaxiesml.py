@@ -20,7 +20,12 @@ from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
 from photoz_mmae.surveys import get_survey
 from photoz_mmae.training_sets.ebv import read_ebv
-from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
+from photoz_mmae.training_sets.training_set import (
+    KINDS,
+    UNKNOWN_KIND,
+    Normalisation,
+    TrainingBatch,
+)
 
 POOLED_PIXELS = 259
 
@@ -51,6 +56,8 @@ class SpectraFile:
         See `load_ebv`.
     psf_fwhm : array, (N, B)
         Width of the PSF, arcsec; NaN where it is not known.
+    kind : array of int64, (N,)
+        Place in KINDS, or UNKNOWN_KIND: from DESI's SPECTYPE, or the class of mock data.
 
     Raises
     ------
@@ -106,6 +113,12 @@ class SpectraFile:
         self.ebv: NDArray[np.float32] | None = None
         widths = [self._read_psf_fwhm(band) for band in self.survey.bands]
         self.psf_fwhm = np.stack(widths, axis=1)
+        spectral_types = self._text("DESI_fibermap/SPECTYPE")
+        if spectral_types is None:
+            spectral_types = self.classes()
+        self.kind = (
+            np.full(len(self), UNKNOWN_KIND) if spectral_types is None else kinds(spectral_types)
+        )
 
     def __len__(self) -> int:
         return len(self.redshift)
@@ -165,8 +178,7 @@ class SpectraFile:
 
     def classes(self) -> NDArray[np.str_] | None:
         """Class of each object (N,); mock data have it."""
-        names = self.column("simulation/class")
-        return None if names is None else np.char.decode(names.astype("S"), "utf-8", "replace")
+        return self._text("simulation/class")
 
     def scan(self, start: int, stop: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which of the objects have an image that varies in every band, and which a spectrum.
@@ -210,6 +222,7 @@ class SpectraFile:
             np.ones(len(rows)) if weights is None else weights,
             np.full(len(rows), np.nan, np.float32) if self.ebv is None else self.ebv[rows],
             self.psf_fwhm[rows],
+            self.kind[rows],
             normalisation,
         )
 
@@ -222,6 +235,11 @@ class SpectraFile:
                     raise InputError(f"{self.path}: {name!r} holds {values.dtype}, not numbers")
                 return usable_fwhm(values)
         return np.full(len(self), np.nan, np.float32)
+
+    def _text(self, name: str) -> NDArray[np.str_] | None:
+        """Read a dataset of texts, (N,); None where there is none."""
+        texts = self.column(name)
+        return None if texts is None else np.char.decode(texts.astype("S"), "utf-8", "replace")
 
     def _dataset(self, name: str, dimensions: int | None = None) -> Any:
         if not isinstance(self._file.get(name), h5py.Dataset):
@@ -243,6 +261,7 @@ def make_batch(
     weight: NDArray[np.float64],
     ebv: NDArray[np.float32],
     psf_fwhm: NDArray[np.float32],
+    kind: NDArray[np.int64],
     normalisation: Normalisation,
 ) -> TrainingBatch:
     """Make a batch of arrays as a file or the simulation has them.
@@ -258,6 +277,8 @@ def make_batch(
         Mag; NaN where it is not known.
     psf_fwhm : array, (N, B)
         Arcsec; NaN where it is not known.
+    kind : array of int64, (N,)
+        As in TrainingBatch.
     normalisation : {"paper", "relative"}
     """
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
@@ -275,7 +296,19 @@ def make_batch(
         weight=torch.from_numpy(weight.astype(np.float32)),
         ebv=torch.from_numpy(ebv),
         psf_fwhm=torch.from_numpy(psf_fwhm),
+        kind=torch.from_numpy(kind.astype(np.int64, copy=False)),
     )
+
+
+def kinds(spectral_types: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Turn spectral types of DESI, or target classes of mock data, into places in KINDS, (N,).
+
+    GALAXY, QSO and STAR are DESI's; BGS, LRG, ELG and GAL are the mock survey's galaxies.
+    """
+    of = {"QSO": KINDS.index("qso"), "STAR": KINDS.index("star")}
+    of |= dict.fromkeys(("GALAXY", "BGS", "LRG", "ELG", "GAL"), KINDS.index("galaxy"))
+    names, places = np.unique(np.char.strip(spectral_types), return_inverse=True)
+    return np.array([of.get(name, UNKNOWN_KIND) for name in names.tolist()], np.int64)[places]
 
 
 def _normalise(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from photoz_mmae.training_sets.training_set import TrainingBatch
+from photoz_mmae.training_sets.training_set import KINDS, UNKNOWN_KIND, TrainingBatch
 
 Numbers = NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def mixed_batches(
 
 
 def without_labels(batch: TrainingBatch, hidden: NDArray[np.bool_]) -> TrainingBatch:
-    """Hide redshift and spectrum of some objects, (N,) bool."""
+    """Hide redshift, spectrum and class of some objects, (N,) bool."""
     if not hidden.any():
         return batch
     chosen = torch.from_numpy(hidden)
@@ -54,6 +54,17 @@ def without_labels(batch: TrainingBatch, hidden: NDArray[np.bool_]) -> TrainingB
         has_spectrum=batch.has_spectrum & ~chosen,
         redshift=batch.redshift.masked_fill(chosen, 0.0),
         has_redshift=batch.has_redshift & ~chosen,
+        kind=batch.kind.masked_fill(chosen, UNKNOWN_KIND),
+    )
+
+
+def without_star_redshifts(batch: TrainingBatch) -> TrainingBatch:
+    """Hide the redshift of stars, for a network whose p(z) is that of an object that is none."""
+    is_star = batch.kind == KINDS.index("star")
+    return replace(
+        batch,
+        redshift=batch.redshift.masked_fill(is_star, 0.0),
+        has_redshift=batch.has_redshift & ~is_star,
     )
 
 

@@ -15,6 +15,11 @@ Normalisation = Literal["paper", "relative"]
 
 HeldOut = Literal["validation", "test"]
 
+KINDS = ("galaxy", "qso", "star")
+"""What an object can be; the places in a batch's `kind`."""
+
+UNKNOWN_KIND = -1
+
 
 @dataclass
 class TrainingBatch:
@@ -36,6 +41,8 @@ class TrainingBatch:
         Galactic E(B-V), mag; NaN where it is not known.
     psf_fwhm : Tensor, (N, B)
         Width of the PSF, arcsec; NaN where it is not known.
+    kind : Tensor of int64, (N,)
+        Place in KINDS, or UNKNOWN_KIND.
     """
 
     image: Tensor
@@ -47,6 +54,7 @@ class TrainingBatch:
     weight: Tensor
     ebv: Tensor
     psf_fwhm: Tensor
+    kind: Tensor
 
     def __len__(self) -> int:
         return len(self.image)

@@ -23,7 +23,12 @@ from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
 from photoz_mmae.training_sets.hygiene import first_of_each
-from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch, counted
+from photoz_mmae.training_sets.training_set import (
+    UNKNOWN_KIND,
+    Normalisation,
+    TrainingBatch,
+    counted,
+)
 
 _UNUSABLE = int(NO_REDSHIFT | Flag.OTHER_PIXEL_SCALE | Flag.PADDED)
 """Nothing to learn from, or another sky than the network is to rebuild."""
@@ -179,6 +184,7 @@ class Unlabelled:
             np.ones(n),
             self._ebv[numbers],
             np.full(batch.images.shape[:2], np.nan, np.float32),
+            np.full(n, UNKNOWN_KIND),
             normalisation,
         )
 
