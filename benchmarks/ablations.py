@@ -28,7 +28,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "redshift_jitter": "0.0",
     },
     "without-rebuilt-images": {"image_weight": "0.0"},
-    "fewer-patches-hidden": {"image_hidden": "[0.0, 0.75]"},
+    "most-patches-hidden": {"image_hidden": "[0.5, 0.95]"},
     "all-bands-always": {"bands_dropped": "0.0"},
     "larger-batches": {"batch_size": "128", "learning_rate": "1.7e-3"},
     "narrow": {"width": "48"},
