@@ -166,6 +166,7 @@ class AstroCLIP:
         "encoders pretrained by masking on the same objects, not frozen in the alignment"
     )
     normalisation: Normalisation = "relative"
+    labelled_only = False
 
     def __init__(self, frame: Frame) -> None:
         self._seed = torch.initial_seed()

@@ -205,6 +205,7 @@ class AstroMAE:
         "(mean squared error in ln(1+z)) and schedule are not from the publication"
     )
     normalisation: Normalisation = "relative"
+    labelled_only = False
 
     def __init__(self, frame: Frame) -> None:
         self.network = AstroMAENetwork(frame)

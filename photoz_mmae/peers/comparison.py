@@ -222,6 +222,7 @@ def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> F
         The file is too small for the sizes asked for.
     """
     held_out = (run.validation_size, run.test_size)
+    unlabelled = 0 if contestant.labelled_only else run.unlabelled_size
     data = FileSet(
         file,
         contestant.normalisation,
@@ -229,12 +230,12 @@ def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> F
         (_share(held_out[0], len(file)), _share(held_out[1], len(file))),
         SPLIT_SEED,
         sizes=(run.training_size, *held_out),
-        unlabelled=run.unlabelled_size,
+        unlabelled=unlabelled,
     )
     found = data.composition
     for name, asked, given in (
         ("training", run.training_size, found.training - found.unlabelled),
-        ("unlabelled", run.unlabelled_size, found.unlabelled),
+        ("unlabelled", unlabelled, found.unlabelled),
         ("validation", run.validation_size, found.validation),
         ("test", run.test_size, found.test),
     ):

@@ -46,6 +46,8 @@ class Contestant(Protocol):
         The publication, and what of it is followed or not, in a sentence or two.
     normalisation : {"paper", "relative"}
         How it wants spectra.
+    labelled_only : bool
+        Objects without redshift and spectrum can teach it nothing, and are not shown to it.
     settings : dict
         Everything about it that may change from version to version and decides what comes out.
     """
@@ -53,6 +55,7 @@ class Contestant(Protocol):
     name: str
     source: str
     normalisation: Normalisation
+    labelled_only: bool
     settings: dict[str, Any]
 
     @property

@@ -90,6 +90,7 @@ class ImageContestant:
     """
 
     normalisation: Normalisation = "relative"
+    labelled_only = True
 
     def __init__(
         self,

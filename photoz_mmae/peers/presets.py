@@ -38,6 +38,8 @@ class PresetContestant:
     bands : tuple of str
     """
 
+    labelled_only = False
+
     def __init__(self, name: str, preset: Preset, bands: tuple[str, ...]) -> None:
         self._bands = bands
         self.name, self.source, self._preset = name, preset.description, preset

@@ -46,17 +46,25 @@ def assert_same_outcome(first, second, name="colours-seed0"):
 
 
 def test_unlabelled_objects_are_trained_on(training_file, tmp_path):
-    sizes = {"training_size": 20, "test_size": 10, "epochs": 1}
+    sizes = {"models": ("small",), "training_size": 20, "test_size": 10, "epochs": 1}
     assert call(training_file, tmp_path / "few", **sizes) == [20]
     assert call(training_file, tmp_path / "more", **sizes, unlabelled_size=12) == [32]
     for folder, unlabelled in (("few", 0), ("more", 12)):
-        record = json.loads((tmp_path / folder / "colours-seed0.json").read_text())
+        record = json.loads((tmp_path / folder / "small-seed0.json").read_text())
         assert record["settings"]["unlabelled_size"] == unlabelled
     truth = [
-        pq.read_table(tmp_path / f / "colours-seed0.parquet")["redshift"] for f in ("few", "more")
+        pq.read_table(tmp_path / f / "small-seed0.parquet")["redshift"] for f in ("few", "more")
     ]
     assert truth[0].equals(truth[1])
     assert len(truth[0]) == 10
+
+
+def test_networks_that_only_learn_redshifts_are_spared_unlabelled_objects(training_file, tmp_path):
+    sizes = {"training_size": 20, "test_size": 10, "epochs": 1}
+    assert call(training_file, tmp_path / "few", **sizes) == [20]
+    assert call(training_file, tmp_path / "more", **sizes, unlabelled_size=12) == [20]
+    tables = [pq.read_table(tmp_path / f / "colours-seed0.parquet") for f in ("few", "more")]
+    assert tables[0].equals(tables[1])
 
 
 @pytest.mark.parametrize(
@@ -64,9 +72,12 @@ def test_unlabelled_objects_are_trained_on(training_file, tmp_path):
     [
         (("--training-size", 1000), "objects for training, --training-size asks for 1,000;"),
         (("--test-size", 59), "for validation are too few"),
-        (("--unlabelled-size", 5), "0 objects for unlabelled, --unlabelled-size asks for 5;"),
         (
-            ("--training-size", 20, "--unlabelled-size", 1000),
+            ("--models", "small", "--unlabelled-size", 5),
+            "0 objects for unlabelled, --unlabelled-size asks for 5;",
+        ),
+        (
+            ("--models", "small", "--training-size", 20, "--unlabelled-size", 1000),
             "objects for unlabelled, --unlabelled-size asks for 1,000;",
         ),
     ],

@@ -30,7 +30,7 @@ def batch_of(image):
     none, one = torch.zeros(n, 259), torch.ones(n)
     redshift = torch.linspace(0.1, 1.2, n)
     return TrainingBatch(
-        image, none, none, one < 0, redshift, one > 0, one, 0 * one, image[:, :, 0, 0]
+        image, none, none, one < 0, redshift, one > 0, one, 0 * one, image[:, :, 0, 0], one.long()
     )
 
 

@@ -20,7 +20,7 @@ from photoz_mmae.peers.astroclip import (
 from photoz_mmae.peers.astromae import AstroMAE, AstroMAEObjective, plateau_factor
 from photoz_mmae.peers.masked_images import ImageEncoder, MaskedImages, MaskedImagesObjective
 from photoz_mmae.peers.masked_spectra import MaskedSpectraObjective
-from photoz_mmae.training_sets.training_set import TrainingBatch
+from photoz_mmae.training_sets.training_set import UNKNOWN_KIND, TrainingBatch
 
 STAGES = {
     "astroclip": ["image-pretraining", "spectrum-pretraining", "alignment"],
@@ -88,6 +88,7 @@ def make_batch(n=12, size=64, bands=5):
         weight=torch.ones(n),
         ebv=torch.zeros(n),
         psf_fwhm=torch.full((n, bands), torch.nan),
+        kind=torch.full((n,), UNKNOWN_KIND),
     )
 
 

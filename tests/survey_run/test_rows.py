@@ -1,5 +1,7 @@
 """Rows of the catalogue from what was read and predicted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,6 +62,7 @@ def prediction(tiny_info):
         z_masked=rng.normal(0.5, 0.1, (N, PASSES)).astype(np.float32),
         spectrum=spectrum.astype(np.float32),
         spectrum_masked=masked.astype(np.float32),
+        class_mass=None,
     )
 
 
@@ -139,10 +142,23 @@ def test_point_model(batch, make_info):
     info = make_info(z_edges=None, wave=None)
     z = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     passes = np.stack([z, z + 0.02], axis=1)
-    prediction = Prediction(None, z, passes, None, None)
+    prediction = Prediction(None, z, passes, None, None, None)
     table = make_rows(batch, prediction, info, masks=2)
     assert table["z_best"].to_pylist() == [z[0], None, z[2], z[3]]
     assert table["z_std_epistemic"][0].as_py() == pytest.approx(0.02 / np.sqrt(2), rel=1e-4)
+
+
+def test_probabilities_of_the_classes(batch, prediction, make_info):
+    info = make_info()
+    info = replace(info, network=replace(info.network, classes=("galaxy", "star")))
+    mass = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [1.0, 0.0]], np.float32)
+    table = make_rows(batch, replace(prediction, class_mass=mass), info)
+    assert [name for name in table.column_names if name.startswith("prob_")] == [
+        "prob_galaxy",
+        "prob_star",
+    ]
+    assert table["prob_star"].to_pylist() == [mass[0, 1], None, mass[2, 1], 0.0]
+    assert table["prob_galaxy"].to_pylist() == [mass[0, 0], None, mass[2, 0], 1.0]
 
 
 def test_no_objects(tiny_info, prediction, batch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from photoz_mmae.spectra.grid import pooled_wave
 from photoz_mmae.surveys import PASSBANDS
 from photoz_mmae.training.redshifted import FARTHEST, Redshifter, draw_shifts
-from photoz_mmae.training_sets.training_set import TrainingBatch
+from photoz_mmae.training_sets.training_set import UNKNOWN_KIND, TrainingBatch
 
 BANDS = ("g", "r", "i", "z", "y")
 WAVE = pooled_wave()
@@ -30,6 +30,7 @@ def batch_of(flux, redshift=0.5):
         weight=torch.ones(n),
         ebv=torch.zeros(n),
         psf_fwhm=torch.full((n, 5), torch.nan),
+        kind=torch.full((n,), UNKNOWN_KIND),
     )
 
 

@@ -14,7 +14,7 @@ from photoz_mmae.model.weights import build_network
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.step import backward
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
-from photoz_mmae.training_sets.training_set import TrainingBatch
+from photoz_mmae.training_sets.training_set import UNKNOWN_KIND, TrainingBatch
 
 N = 10
 BANDS = ("g", "r", "i", "z", "y")
@@ -42,6 +42,7 @@ def batch():
         weight=torch.rand(N, generator=generator),
         ebv=torch.where(numbers % 5 > 0, 0.1 * numbers, torch.nan),
         psf_fwhm=torch.full((N, 5), torch.nan),
+        kind=torch.full((N,), UNKNOWN_KIND),
     )
 
 
