@@ -1,13 +1,15 @@
 """How well colours and magnitudes alone can do: the Bayes estimate under the mock's own generator.
 
     python benchmarks/colour_reference.py --seed 2
+    python benchmarks/colour_reference.py --data mock.hdf5 --beside report/base-seed0.json
 
-The objects are mock data, those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each
-is its catalogued magnitudes in five bands (`cmodel_mag`), shifted by errors of calibration such as
-the images have, their errors as an observer states them (from the sky and the measured flux, never
-from the noise-free one, and from calibration) and its Galactic E(B-V). The prior are other draws of
-the same population. Each draw is weighted by its likelihood; the point is where the expected HSC
-loss is least.
+With --beside it is done on the test objects of an outcome of `compare-models` on a file of
+`simulate -o`, and the outcome is divided by it, object by object. Else the objects are mock data,
+those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each is its catalogued magnitudes
+in five bands (`cmodel_mag`), shifted by errors of calibration such as the images have, their errors
+as an observer states them (from the sky and the measured flux, never from the noise-free one, and
+from calibration) and its Galactic E(B-V). The prior are other draws of the same population. Each
+draw is weighted by its likelihood; the point is where the expected HSC loss is least.
 
 Draws that fit in colour at another brightness count too: the likelihood is widened by a grey
 kernel of 0.06 mag. Where fewer than 30 draws effectively carry a posterior, the kernel is widened,
@@ -17,13 +19,17 @@ a little, and images hold more than colours.
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from photoz_mmae.peers.comparison import open_data
+from photoz_mmae.peers.outcome import load_outcome, load_tested
+from photoz_mmae.peers.table import ratio
 from photoz_mmae.redshift.metrics import (
     coverage,
     dz,
@@ -34,12 +40,14 @@ from photoz_mmae.redshift.metrics import (
 )
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
+from photoz_mmae.runs import CompareModelsRun
 from photoz_mmae.simulation.exposure import ZERO_POINT_JITTER
 from photoz_mmae.simulation.observe import band_fluxes_of, flux_error
 from photoz_mmae.simulation.population import draw_targets
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.stream import simulate
 from photoz_mmae.surveys import HSC_WIDE, ZERO_POINT
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +85,10 @@ class Objects:
     dimming: Floats
     redshift: Floats
     kind: NDArray[np.str_]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> "Objects":
+        """Return some of them."""
+        return Objects(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass
@@ -171,17 +183,63 @@ def main() -> None:
     parser.add_argument("--n-prior", type=int, default=400_000)
     parser.add_argument("--n-test", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--data", type=Path, help="instead of --seed and --n-test, with --beside")
+    parser.add_argument(
+        "--beside", type=Path, nargs="+", help="NAME-seedK.json, of a model's seeds"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    recipe = Recipe(HSC_WIDE, options.seed)
-    objects = observe(options.n_test, recipe)
+    if options.beside:
+        file = SpectraFile(options.data)
+        recipe = Recipe(HSC_WIDE, file.mock_seed)
+        objects = observe(len(file), recipe)[test_rows(options.data, file, options.beside[0])]
+    else:
+        recipe = Recipe(HSC_WIDE, options.seed)
+        objects = observe(options.n_test, recipe)
     prior_z, prior_flux = draw_prior(options.n_prior, recipe)
     posterior = estimate(
         objects.flux / objects.dimming, objects.error / objects.dimming, prior_z, prior_flux
     )
     report(objects, posterior, np.random.default_rng(options.seed))
+    if options.beside:
+        divide(objects, posterior, options.beside)
     print(f"\n{len(prior_z)} draws of the prior, {time.perf_counter() - start:.0f} s, one thread")
+
+
+def test_rows(data: Path, file: SpectraFile, outcome: Path) -> NDArray[np.int64]:
+    """Rows of the file that an outcome was tested on, (N,)."""
+    settings = load_outcome(outcome).settings
+    if settings["data_sha256"] != file.sha256():
+        raise SystemExit(f"{outcome}: of another file than {data}")
+    sizes = {name: settings[name] for name in ("training_size", "validation_size", "test_size")}
+    run = CompareModelsRun(data=data, output=outcome.parent, split=settings["split"], **sizes)
+    if settings["dust"] != "none":
+        file.load_ebv()
+    rows = open_data(run, file, "relative", 0).rows("test")
+    assert np.array_equal(file.redshift[rows].astype("f4"), load_tested(outcome).z_true)
+    return rows
+
+
+def divide(objects: Objects, posterior: Posterior, outcomes: list[Path]) -> None:
+    """Print the outcomes' sigma_NMAD over that of the reference, on the same objects."""
+    z = objects.redshift
+    ours = summarise(posterior.mass, EDGES, [str(row) for row in range(len(z))])["z_best"]
+    reference = dz(ours, z)[None]
+    groups = {f"{a:g} - {b:g}": (z >= a) & (z < b) for a, b in REDSHIFTS}
+    groups["all"] = np.ones(len(z), dtype=bool)
+    tested = [load_tested(path) for path in outcomes]
+    name = load_outcome(outcomes[0]).model
+    print(f"\n| {name} / reference, {len(outcomes)} seeds | {' | '.join(groups)} |")
+    print("|---|" + "---|" * len(groups))
+    for way in tested[0].z_phot:
+        theirs = np.stack([dz(each.z_phot[way], z) for each in tested])
+        cells = []
+        for mine in groups.values():
+            found = ratio(theirs[:, mine], reference[:, mine], sigma_nmad)
+            cells.append(f"{found.value:.3f}, at most {found.upper:.3f}")
+        print(f"| {way} | {' | '.join(cells)} |")
+    print("at most: one-sided 95 % bound, paired bootstrap over the objects")
 
 
 def report(objects: Objects, posterior: Posterior, rng: np.random.Generator) -> None:

@@ -36,7 +36,12 @@ from photoz_mmae.training.loop import STRETCH_OBJECTS
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
-from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
+from photoz_mmae.training_sets.training_set import (
+    HeldOut,
+    Normalisation,
+    TrainingBatch,
+    TrainingSet,
+)
 
 SPLIT_SEED = 0
 """The same objects for every model and seed."""
@@ -74,7 +79,8 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
         contestant = make_contestant(name, frame)
         settings = _settings(run, contestant, checksum)
         if not _is_there(run, contestant.name, seed, settings):
-            data = _open(run, file, contestant)
+            unlabelled = 0 if contestant.labelled_only else run.unlabelled_size
+            data = open_data(run, file, contestant.normalisation, unlabelled)
             watcher.on_note(f"{contestant.name}, seed {seed}")
             work = _make_work_folder(run, contestant.name, seed)
             # Of one model and seed: others may be made at the same time.
@@ -213,7 +219,9 @@ class _Round:
         return float(counter.get_total_flops() / len(batch))
 
 
-def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> FileSet:
+def open_data(
+    run: CompareModelsRun, file: SpectraFile, normalisation: Normalisation, unlabelled: int
+) -> FileSet:
     """Open the data in the same parts for everyone.
 
     Raises
@@ -222,10 +230,9 @@ def _open(run: CompareModelsRun, file: SpectraFile, contestant: Contestant) -> F
         The file is too small for the sizes asked for.
     """
     held_out = (run.validation_size, run.test_size)
-    unlabelled = 0 if contestant.labelled_only else run.unlabelled_size
     data = FileSet(
         file,
-        contestant.normalisation,
+        normalisation,
         run.split,
         (_share(held_out[0], len(file)), _share(held_out[1], len(file))),
         SPLIT_SEED,

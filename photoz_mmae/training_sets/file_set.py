@@ -148,14 +148,14 @@ class FileSet:
 
     def held_out(self, part: HeldOut, batch_size: int) -> Iterator[TrainingBatch]:
         """Give the objects of a part in batches, in the order of the file."""
-        rows = self._held_out(part)
+        rows = self.rows(part)
         for start in range(0, len(rows), batch_size):
             yield self._file.read(rows[start : start + batch_size], self._normalisation)
 
     def classes(self, part: HeldOut) -> NDArray[np.str_] | None:
         """Class of each object of a part; mock data have it."""
         names = self._file.classes()
-        return None if names is None else names[self._held_out(part)]
+        return None if names is None else names[self.rows(part)]
 
     def _read(self, numbers: NDArray[np.int64]) -> TrainingBatch:
         """Read training objects, in the order asked for."""
@@ -189,7 +189,8 @@ class FileSet:
         """Arcsec: stamps nearer than this may show the same sky."""
         return float(np.sqrt(2) * self._file.image_shape[2] * self._file.survey.pixel_scale)
 
-    def _held_out(self, part: HeldOut) -> NDArray[np.int64]:
+    def rows(self, part: HeldOut) -> NDArray[np.int64]:
+        """Return the rows of the file that a part's objects are, in order."""
         return self._rows[split.VALIDATION if part == "validation" else split.TEST]
 
     def _split_sky(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from benchmark_files import load_benchmark
 
+from photoz_mmae.cli.main import main
 from photoz_mmae.redshift.metrics import coverage, pit_statistics, pit_values
 from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
@@ -111,3 +112,40 @@ def test_dust_of_the_galaxy_is_taken_back():
     assert np.median(dusty.flux[:, 0] / clear.flux[:, 0]) < 0.5
     ratio = dusty.flux / dusty.dimming / clear.flux
     np.testing.assert_allclose(np.median(ratio, axis=0), 1.0, atol=0.01)
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert stop.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A mock file, and the outcome of a short training on it."""
+    folder = tmp_path_factory.mktemp("compared")
+    call("simulate", "-n", 600, "--seed", 3, "-o", folder / "mock.hdf5")
+    words = ("--models", "colours", "--epochs", 1, "--test-size", 60, "-o", folder / "report")
+    call("compare-models", folder / "mock.hdf5", *words)
+    return folder
+
+
+def run_beside(monkeypatch, data, outcome):
+    words = ["colour_reference.py", "--data", data, "--beside", outcome, "--n-prior", 3000]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    reference.main()
+
+
+def test_an_outcome_is_divided_by_the_reference_on_the_same_objects(compared, capsys, monkeypatch):
+    run_beside(monkeypatch, compared / "mock.hdf5", compared / "report/colours-seed0.json")
+    said = capsys.readouterr().out
+    assert "| all | 60 |" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("| whole image |")]
+    # One epoch of training is no match for it.
+    assert float(line.split("|")[-2].split(",")[0]) > 1.5
+
+
+def test_an_outcome_of_another_file_is_refused(compared, tmp_path, monkeypatch):
+    call("simulate", "-n", 100, "--seed", 4, "-o", tmp_path / "other.hdf5")
+    with pytest.raises(SystemExit, match="of another file"):
+        run_beside(monkeypatch, tmp_path / "other.hdf5", compared / "report/colours-seed0.json")
