@@ -1,0 +1,124 @@
+"""How accuracy goes with the number of training objects, and with the size of the network.
+
+    photoz-mmae simulate -n 56000 --seed 202 -o mock.hdf5
+    python benchmarks/scaling.py mock.hdf5 -o scaling
+    python benchmarks/scaling.py mock.hdf5 -o scaling --plot docs/scaling.png
+
+Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
+width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
+beside it; all are tested on the same objects. Epochs are fewer where there are more objects. The
+same command goes on with what was stopped. Then it prints a table, the power law through the two
+largest sizes, and with --plot draws both.
+"""
+
+import argparse
+import math
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from ablations import write_preset
+
+from photoz_mmae.peers.outcome import Outcome, load_outcome, load_tested
+from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
+
+EPOCHS = {2000: 40, 8000: 40, 30000: 16}
+"""By number of training objects."""
+
+WIDTHS = ("narrow", "wide")
+RESAMPLINGS = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    options = parser.parse_args()
+    presets = options.output / "presets"
+    presets.mkdir(parents=True, exist_ok=True)
+    found: list[tuple[int, Outcome, float, float, float]] = []
+    for size, epochs in EPOCHS.items():
+        models = ["base", *[str(write_preset(presets, name)) for name in WIDTHS if size == 8000]]
+        for names, more in ((",".join(models), ["--epochs", str(epochs)]), ("colours", [])):
+            train(options.data, options.output / str(size), names, size, more)
+        for path in sorted((options.output / str(size)).glob("*-seed0.json")):
+            found.append((size, load_outcome(path), *accuracy(path)))
+    report(found)
+    if options.plot:
+        plot(found, options.plot)
+
+
+def train(data: Path, output: Path, models: str, size: int, more: list[str]) -> None:
+    """Train what is missing."""
+    words = ["photoz-mmae", "compare-models", str(data), "-o", str(output), "--models", models]
+    words += ["--training-size", str(size), "--validation-size", "2500", "--test-size", "20000"]
+    done = subprocess.run([*words, *more], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def accuracy(path: Path) -> tuple[float, float, float]:
+    """sigma_NMAD, its standard error by bootstrap, share of abs(dz) > 0.15; of whole images."""
+    tested = load_tested(path)
+    errors = dz(tested.z_phot["whole image"], tested.z_true)
+    rng = np.random.default_rng(0)
+    drawn = [sigma_nmad(rng.choice(errors, len(errors))) for _ in range(RESAMPLINGS)]
+    return sigma_nmad(errors), float(np.std(drawn)), outlier_015(errors)
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Of the power law through the last two."""
+    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+
+
+def report(found: list[tuple[int, Outcome, float, float, float]]) -> None:
+    """Print everything as Markdown."""
+    print("| network | training objects | epochs | parameters | sigma_NMAD | abs(dz) > 0.15 | |")
+    print("|---|---|---|---|---|---|---|")
+    for size, outcome, sigma, error, outliers in found:
+        state = "converged" if outcome.converged else "NOT CONVERGED"
+        print(
+            f"| {outcome.model} | {size:,} | {len(outcome.curve)} | {outcome.parameters:,} "
+            f"| {sigma:.4f} ± {error:.4f} | {outliers:.2%} | {state} |".replace("% |", " % |")
+        )
+    for name in ("base", "colours"):
+        mine = [(size, sigma, bad) for size, o, sigma, _, bad in found if o.model == name]
+        sizes, sigmas, outliers = (list(column) for column in zip(*mine, strict=True))
+        for what, values in (("sigma_NMAD", sigmas), ("abs(dz) > 0.15", outliers)):
+            power = exponent(sizes, values)
+            print(
+                f"{name}: {what} goes as N^{power:.2f} at the end: times {10**power:.2f} for ten "
+                "times the objects, if it goes on so"
+            )
+
+
+def plot(found: list[tuple[int, Outcome, float, float, float]], path: Path) -> None:
+    """Draw accuracy against training objects, and against parameters."""
+    from photoz_mmae.evaluation.style import new_figure, styled
+
+    with styled():
+        figure = new_figure(4.0)
+        by_size, by_width = figure.subplots(1, 2, sharey=True)
+        for name, colour, mark in (("base", "#0072B2", "o"), ("colours", "#D55E00", "s")):
+            mine = [(size, s, e) for size, o, s, e, _ in found if o.model == name]
+            sizes, sigmas, errors = zip(*mine, strict=True)
+            by_size.errorbar(sizes, sigmas, errors, color=colour, marker=mark, label=name)
+        by_size.set(xlabel="training objects (mock)", ylabel="sigma_NMAD", xscale="log")
+        by_size.legend()
+        ours = sorted(
+            (o.parameters, s, e, o.model)
+            for size, o, s, e, _ in found
+            if size == 8000 and o.model != "colours"
+        )
+        by_width.errorbar(
+            [p for p, *_ in ours], [s for _, s, *_ in ours], [e for _, _, e, _ in ours], marker="o"
+        )
+        for parameters, sigma, _, name in ours:
+            by_width.annotate(name, (parameters, sigma), (6, 6), textcoords="offset points")
+        by_width.set(xlabel="parameters, 8,000 training objects", xscale="log")
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
