@@ -19,6 +19,7 @@ a little, and images hold more than colours.
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from photoz_mmae.redshift.pdf import summarise
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 from photoz_mmae.runs import CompareModelsRun
 from photoz_mmae.simulation.exposure import ZERO_POINT_JITTER
-from photoz_mmae.simulation.observe import band_fluxes_of, flux_error
+from photoz_mmae.simulation.observe import MockChunk, band_fluxes_of, flux_error
 from photoz_mmae.simulation.population import draw_targets
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.stream import simulate
@@ -102,7 +103,12 @@ class Posterior:
 
 def observe(n: int, recipe: Recipe) -> Objects:
     """Simulate test objects, and keep what a catalogue of them would hold."""
-    chunks = list(simulate(recipe, n))
+    return catalogued(list(simulate(recipe, n)), recipe)
+
+
+def catalogued(chunks: Sequence[MockChunk], recipe: Recipe) -> Objects:
+    """Keep what a catalogue of mock objects would hold."""
+    n = sum(len(chunk) for chunk in chunks)
     flux = 10 ** (-0.4 * (np.concatenate([c.cmodel_mag for c in chunks]) - ZERO_POINT))
     ebv = np.concatenate([c.ebv for c in chunks])
     # Catalogued magnitudes are right on average, those of a stamp's image are not: a network on

@@ -46,8 +46,8 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @run_option(
     SimulateRun,
     "--selection",
-    metavar="desi|magnitude:LIMIT",
-    help="The targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i.",
+    metavar="desi|magnitude:LIMIT,...",
+    help="The targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i; several take turns.",
 )
 @run_option(SimulateRun, "--fraction-stars", type=float, help="Share of stars among the objects.")
 @run_option(

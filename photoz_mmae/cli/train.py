@@ -53,8 +53,9 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
 @run_option(
     TrainRun,
     "--selection",
-    metavar="desi|magnitude:LIMIT",
-    help="With --simulate: the targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i.",
+    metavar="desi|magnitude:LIMIT,...",
+    help="With --simulate: the targets of GalaxiesML-Spectra, or field galaxies to LIMIT in i; "
+    "several take turns.",
 )
 @run_option(
     TrainRun,

@@ -111,6 +111,7 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
     UsageError
         The extra `simulation` is not installed.
     """
+    recipe = recipe.of_chunk(chunk)
     survey = recipe.survey
     rng = np.random.default_rng([recipe.seed, chunk])
     targets = population.draw_targets(rng, n, recipe)

@@ -14,7 +14,8 @@ EXTINCTION = np.array(HSC_WIDE.extinction)
 
 
 @pytest.mark.parametrize(
-    "selection", ["bright", "magnitude", "magnitude:", "magnitude:x", "magnitude:30", "desi:22"]
+    "selection",
+    ["bright", "magnitude", "magnitude:", "magnitude:x", "magnitude:30", "desi:22", "desi,bright"],
 )
 def test_an_unknown_selection_is_refused(selection, tmp_path, capfd):
     with pytest.raises(UsageError, match="magnitude:LIMIT"):
@@ -34,6 +35,16 @@ def test_a_magnitude_limit_is_kept_before_galactic_dust():
     assert np.quantile(intrinsic, 0.9) > 21.0
     assert set(mock.kind) == {"GAL"}
     assert 0.2 < np.median(mock.redshift) < 0.6
+
+
+def test_several_selections_take_turns():
+    both = Recipe(HSC_WIDE, 2, selection="desi,magnitude:21.5")
+    assert both.kinds == {"galaxy", "qso"}
+    for chunk, alone in enumerate(("desi", "magnitude:21.5", "desi")):
+        mixed = simulate_chunk(both, 40, chunk)
+        single = simulate_chunk(Recipe(HSC_WIDE, 2, selection=alone), 40, chunk)
+        np.testing.assert_array_equal(mixed.images, single.images)
+        assert ("GAL" in mixed.kind) == (alone != "desi")
 
 
 def test_stars_are_points_without_redshift():
