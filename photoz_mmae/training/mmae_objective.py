@@ -32,9 +32,12 @@ JITTERED = 0.5
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
 
-SEEING_FORGOTTEN = 0.3
-"""Share of the objects that a network with `seeing` is not told it of: half of them of none of
-their bands, the others of one in two."""
+SEEING_FORGOTTEN = 0.5
+"""Share of the objects that a network with `seeing` is told it of in no band. Images come without
+as often as with it, and what is shown of one case teaches little about the other."""
+
+SEEING_PARTLY_FORGOTTEN = 0.1
+"""Share of the objects that it is told it of in one band of two."""
 
 
 class MMAEObjective:
@@ -167,7 +170,8 @@ class MMAEObjective:
             return psf_fwhm
         drawn = torch.rand(len(psf_fwhm), 1, generator=generator)
         some = torch.rand(psf_fwhm.shape, generator=generator) < 0.5
-        forgotten = (drawn < SEEING_FORGOTTEN) & (some | (drawn < SEEING_FORGOTTEN / 2))
+        partly = drawn < SEEING_FORGOTTEN + SEEING_PARTLY_FORGOTTEN
+        forgotten = (drawn < SEEING_FORGOTTEN) | (partly & some)
         return psf_fwhm.masked_fill(forgotten.to(psf_fwhm.device), torch.nan)
 
     def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
