@@ -23,7 +23,7 @@ from photoz_mmae.simulation.stream import simulate
 from photoz_mmae.surveys import HSC_WIDE
 from photoz_mmae.training.dust import prepared
 from photoz_mmae.training.step import Pieces, Stepper
-from photoz_mmae.training_sets.galaxiesml import make_batch
+from photoz_mmae.training_sets.galaxiesml import kinds, make_batch
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 FRAME = Frame(HSC_WIDE.bands, 64, HSC_WIDE.pixel_scale)
@@ -96,6 +96,7 @@ def mock_objects(n: int, normalisation: Normalisation) -> TrainingBatch:
         np.ones(n),
         mock.ebv.astype("f4"),
         mock.psf_fwhm.astype("f4"),
+        kinds(mock.kind),
         normalisation,
     )
     return prepared(batch, Dust("deredden", HSC_WIDE.extinction))
