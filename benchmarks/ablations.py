@@ -1,6 +1,6 @@
 """What each choice of our network buys: the preset `base` with one choice undone at a time.
 
-    photoz-mmae simulate -n 56000 --seed 101 -o mock.hdf5
+    photoz-mmae simulate -n 56000 --seed 202 -o mock.hdf5
     python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
 
 Writes a preset file per row into the output's folder `presets` and trains them all with

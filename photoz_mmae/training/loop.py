@@ -73,11 +73,11 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
                 f"{data.name} tells no seeing (HSC_metadata/<b>_psf_fwhm): the model will not take "
                 "it, either"
             )
-    tells_stars = isinstance(preset.network, MMAENetwork) and "star" in preset.network.classes
+    classes = preset.network.classes if isinstance(preset.network, MMAENetwork) else ()
 
     def prepare(batch: TrainingBatch) -> TrainingBatch:
         batch = prepared(batch.to(device), dust)
-        return without_star_redshifts(batch) if tells_stars else batch
+        return without_star_redshifts(batch) if "star" in classes else batch
 
     with folder_held(run):
         network.to(device)
@@ -98,7 +98,6 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         for name, shown in _other_cases(preset, source.bands).items():
             other = training.score(part, shown=shown)
             results.append(result(name, other.z_phot, other.z_true))
-        tells_classes = isinstance(preset.network, MMAENetwork) and preset.network.classes
         composition, progress = data.composition, training.progress
         origin = TrainingRecord(
             data=data.name,
@@ -121,7 +120,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             torch_version=torch.__version__,
             validation=scored.metrics(),
             results=tuple(results),
-            class_results=tuple(training.score_classes(part)) if tells_classes else (),
+            class_results=tuple(training.score_classes(part)) if classes else (),
             settings=json.loads(json.dumps(settings)),
         )
         model = TrainedModel(network, _describe(run, preset, dust, data, origin))
