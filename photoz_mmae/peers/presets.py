@@ -65,11 +65,11 @@ class PresetContestant:
         """Do nothing: there is nothing after the training."""
 
     def redshift(self, batch: TrainingBatch) -> Tensor:
-        objective = self._make(self.network)
+        objective = make_objective(self.network, self._preset.training, self._bands)
         return objective.redshift(objective.whole(_untold(batch)))
 
     def redshifts(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        objective = self._make(self.network)
+        objective = make_objective(self.network, self._preset.training, self._bands)
         view = objective.whole(_untold(batch))
         # The same generator for each batch: the same objects always hide the same.
         generator = torch.Generator().manual_seed(0)
@@ -102,6 +102,9 @@ class _ValidatedWithoutSeeing(MMAEObjective):
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
         return super().validation_views(_untold(batch), generator)
+
+    def whole(self, batch: TrainingBatch) -> View:
+        return super().whole(_untold(batch))
 
 
 def _untold(batch: TrainingBatch) -> TrainingBatch:

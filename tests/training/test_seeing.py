@@ -226,3 +226,17 @@ def test_a_comparison_says_both_and_the_usual_way_is_not_told(batch):
     assert "seeing given" not in PresetContestant("plain", load_preset("small"), BANDS).redshifts(
         some
     )
+
+
+@torch.no_grad()
+def test_the_progress_of_a_contestant_is_that_of_images_alone(batch):
+    """As of its peers: losses and redshifts of validation are not told the seeing."""
+    preset = replace(load_preset("small"), network=TOLD)
+    contestant = PresetContestant("told", preset, tuple(BANDS))
+    contestant.fit(batch, 300)
+    (stage,) = contestant.stages()
+    objective, some = stage.make_objective(contestant.network.eval(), torch.float32), batch[4:10]
+    alone = objective.redshift(objective.whole(some))
+    ways = contestant.redshifts(some)
+    torch.testing.assert_close(alone, ways["whole image"])
+    assert not torch.equal(alone, ways["seeing given"])
