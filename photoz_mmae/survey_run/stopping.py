@@ -1,6 +1,7 @@
 """Stopping on request: SIGTERM is treated like Ctrl-C. For the main thread."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -8,29 +9,48 @@ from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+INSIST = 0.5
+"""Seconds after which a stop that nobody is obeying is asked for again."""
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM or SIGINT, once: what follows is cleared up in peace."""
+    """Raise KeyboardInterrupt on SIGTERM or SIGINT, once: what follows is cleared up in peace.
+
+    Compiled code of a library may drop an exception that is raised while it calls Python; then
+    the alarm clock raises it again.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if not _is_stopping():
+            signal.setitimer(signal.ITIMER_REAL, INSIST, INSIST)
+            raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, stop) for each in SIGNALS}
+    before = {each: signal.signal(each, stop) for each in (*SIGNALS, signal.SIGALRM)}
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _is_stopping() -> bool:
+    """Whether some frame is clearing up after a KeyboardInterrupt."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Let SIGTERM and SIGINT wait for the end of what must not be left half done."""
     arrived: list[int] = []
-    before = {each: signal.signal(each, lambda n, _: arrived.append(n)) for each in SIGNALS}
+    held = (*SIGNALS, signal.SIGALRM)
+    before = {each: signal.signal(each, lambda n, _: arrived.append(n)) for each in held}
     try:
         yield
     finally:
