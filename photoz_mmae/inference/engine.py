@@ -13,7 +13,7 @@ from photoz_mmae.errors import UsageError
 from photoz_mmae.inference.missing import Completed, complete
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.masking import repeated_masks
-from photoz_mmae.model.mmae import MMAE
+from photoz_mmae.model.mmae import MMAE, Embedded
 from photoz_mmae.model.weights import TrainedModel
 
 # Measured: beyond 64 a CPU's caches lose, while a GPU wants to be filled.
@@ -267,7 +267,7 @@ class Engine:
 
     @staticmethod
     def _read(
-        network: MMAE, embedded: Tensor, hidden: Tensor | None, lost: Tensor | None
+        network: MMAE, embedded: Embedded, hidden: Tensor | None, lost: Tensor | None
     ) -> "_Pass":
         """Ask once."""
         there = None if lost is None else network.tokens_there(lost, hidden)

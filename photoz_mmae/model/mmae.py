@@ -28,6 +28,31 @@ class Spectra:
     valid: Tensor
 
 
+@dataclass
+class Embedded:
+    """Images as the encoder takes them up, before anything is hidden.
+
+    Attributes
+    ----------
+    image : Tensor, (N, B, S, S)
+        Flux, 0 in bands that are not there.
+    present : Tensor of bool, (N, B), or None
+        Bands that are there, of a network that can do without some.
+    psf_fwhm : Tensor, (N, B), or None
+        Arcsec, NaN where unknown.
+    ebv : Tensor, (N, 1, W), or None
+        The token of E(B-V), of a network that takes it.
+    patches : Tensor, (N, T, W)
+        Each patch's token.
+    """
+
+    image: Tensor
+    present: Tensor | None
+    psf_fwhm: Tensor | None
+    ebv: Tensor | None
+    patches: Tensor
+
+
 class MMAE(nn.Module):
     """Image, aperture fluxes and spectrum in one sequence; hidden tokens are left out of it.
 
@@ -89,11 +114,10 @@ class MMAE(nn.Module):
         ebv: Tensor | None = None,
         present: Tensor | None = None,
         psf_fwhm: Tensor | None = None,
-    ) -> Tensor:
-        """Turn images into tokens, each patch on its own: (N, B, S, S) flux -> (N, H + T, W).
+    ) -> Embedded:
+        """Turn what does not depend on what is hidden into tokens, each patch on its own.
 
-        First the summary token, then the flux token, then that of E(B-V) where the network takes
-        it, then the patches. Passes that hide different patches of the same images share this.
+        Passes that hide different patches of the same images share this.
 
         Parameters
         ----------
@@ -111,23 +135,22 @@ class MMAE(nn.Module):
             present = image.new_ones(image.shape[:2], dtype=torch.bool)
         if present is not None:
             image = image * present[:, :, None, None]
-        tokens = [self.summary.expand(len(image), -1, -1)]
-        tokens.append(self.flux_token(image, self.stretch.noise, present, psf_fwhm))
+        ebv_token = None
         if self.ebv_token is not None:
             unknown = image.new_full((len(image),), torch.nan)
-            tokens.append(self.ebv_token(unknown if ebv is None else ebv))
+            ebv_token = self.ebv_token(unknown if ebv is None else ebv)
         stretched = self.stretch(image)
         if present is None or self.absent is None:
-            tokens.append(self.image_tokens(stretched))
+            patches = self.image_tokens(stretched)
         else:
             patches = self.image_tokens(stretched * present[:, :, None, None])
             # (N, B) @ (B, W) -> (N, 1, W)
-            tokens.append(patches + ((~present).to(patches.dtype) @ self.absent).unsqueeze(1))
-        return torch.cat(tokens, dim=1)
+            patches = patches + ((~present).to(patches.dtype) @ self.absent).unsqueeze(1)
+        return Embedded(image, present, psf_fwhm, ebv_token, patches)
 
     def encode(
         self,
-        embedded: Tensor,
+        embedded: Embedded,
         spectra: Spectra | None = None,
         image_hidden: Tensor | None = None,
         spectrum_hidden: Tensor | None = None,
@@ -137,11 +160,12 @@ class MMAE(nn.Module):
 
         Parameters
         ----------
-        embedded : Tensor, (N, H + T, W)
-            Images from `embed`.
+        embedded : Embedded
+            N images from `embed`.
         spectra : Spectra, optional
         image_hidden, spectrum_hidden : Tensor of bool, (N, T), optional
-            True where a token is left out; the same number for every object.
+            True where a token is left out; the same number for every object. Apertures are
+            measured on what is left of the image by a network that `hides_fluxes`.
         there : Tensor of bool, (N, H + visible), optional
             From `tokens_there`, of objects without spectra: False where a token that is not left
             out holds no measurement, so that nobody may look at it.
@@ -149,10 +173,17 @@ class MMAE(nn.Module):
         Returns
         -------
         Tensor, (N, H + visible, W)
-            First the summary token, then the flux token, then the rest.
+            First the summary token, then the flux token, then that of E(B-V) where the network
+            takes it, then the visible patches and runs of the spectrum.
         """
-        heading, patches = embedded[:, : self.heading], embedded[:, self.heading :]
-        sequence = [heading, visible_tokens(patches, image_hidden)]
+        image, present, psf_fwhm = embedded.image, embedded.present, embedded.psf_fwhm
+        sequence = [
+            self.summary.expand(len(image), -1, -1),
+            self.flux_token(image, self.stretch.noise, present, psf_fwhm, image_hidden),
+        ]
+        if embedded.ebv is not None:
+            sequence.append(embedded.ebv)
+        sequence.append(visible_tokens(embedded.patches, image_hidden))
         if spectra is not None:
             runs = self.spectrum_tokens(spectra.flux, spectra.valid)
             sequence.append(visible_tokens(runs, spectrum_hidden))

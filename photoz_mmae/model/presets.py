@@ -57,6 +57,8 @@ class MMAENetwork:
         Whether the flux token has ratios of adjacent bands and apertures.
     dropout : float
         In the flux token and the redshift head.
+    hides_fluxes : bool
+        Whether hidden patches are hidden from the apertures, too.
     seeing : bool
         Whether the flux token is told the PSF's width per band, where it is known.
     classes : tuple of str
@@ -79,6 +81,7 @@ class MMAENetwork:
     redshift_max: float = 6.0
     colours: bool = False
     dropout: float = 0.0
+    hides_fluxes: bool = False
     seeing: bool = False
     classes: tuple[Literal["galaxy", "qso", "star"], ...] = ()
 
@@ -114,6 +117,8 @@ class Schedule:
         average to settle.
     image_hidden : tuple of two floats
         The share of hidden image tokens is drawn from this range.
+    image_whole : float
+        Share of the batches whose images are shown without a spectrum and whole.
     spectrum_hidden : tuple of two floats
         The same for the spectrum.
     spectrum_dropped : float
@@ -156,6 +161,7 @@ class Schedule:
     image_dropped: float = 0.0
     redshift_jitter: float = 0.0
     rest: float = 0.0
+    image_whole: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork
@@ -163,12 +169,14 @@ Network = PublishedNetwork | MMAENetwork
 LATER_SETTINGS: dict[str, Any] = {
     "colours": False,
     "dropout": 0.0,
+    "hides_fluxes": False,
     "seeing": False,
     "classes": (),
     "bands_dropped": 0.0,
     "image_dropped": 0.0,
     "redshift_jitter": 0.0,
     "rest": 0.0,
+    "image_whole": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""
 

@@ -8,6 +8,9 @@ from photoz_mmae.model.presets import MMAENetwork
 APERTURE_RADII = (0.5, 0.85, 1.3, 2.0, 3.0, 4.5)
 """Radii of the flux token's apertures, arcsec."""
 
+LEAST_SEEN = 0.1
+"""Share of a ring, at least: of less, its flux is not made out."""
+
 LEAST_SCATTER = 0.02
 """Of ln FWHM: seeing that hardly varies in training says little, and must not be blown up."""
 
@@ -70,6 +73,7 @@ class FluxToken(nn.Module):
         offset = (torch.arange(size) - (size - 1) / 2) * scale
         radius = torch.hypot(offset.view(-1, 1), offset.view(1, -1))  # (S, S) arcsec
         edges = torch.tensor(APERTURE_RADII).view(-1, 1, 1)
+        self.hides, self.patch = settings.hides_fluxes, settings.patch_size
         # A pixel on the rim counts for the part of it that is inside.
         self.register_buffer("weights", ((edges - radius) / scale + 0.5).clamp(0, 1))
         needs = _bands_needed(bands, len(APERTURE_RADII), settings.colours)  # (F, B)
@@ -77,6 +81,7 @@ class FluxToken(nn.Module):
         self.register_buffer("mean", torch.zeros(len(needs)))
         self.register_buffer("std", torch.ones(len(needs)))
         told = bands if takes_bands else 0
+        told += len(APERTURE_RADII) if self.hides else 0
         self.seeing = Seeing(bands) if settings.seeing else None
         if self.seeing is not None:
             told += 2 * bands
@@ -86,7 +91,7 @@ class FluxToken(nn.Module):
             nn.Linear(4 * settings.width, settings.width),
         )
 
-    def features(self, image: Tensor, noise: Tensor) -> Tensor:
+    def features(self, image: Tensor, noise: Tensor, shown: Tensor | None = None) -> Tensor:
         """Aperture fluxes at arcsinh, as share of all bands, as ratios: (N, B, S, S) -> (N, F).
 
         Parameters
@@ -95,10 +100,18 @@ class FluxToken(nn.Module):
             Flux, not stretched.
         noise : Tensor, (B,)
             The stretch's noise unit per pixel.
+        shown : Tensor, (N, S, S), optional
+            1 for pixels that count, 0 for hidden ones, in whose place each ring's mean stands.
         """
         # Colours need more digits than reduced precision has.
         with torch.autocast(image.device.type, enabled=False):
-            flux = torch.einsum("nbij,aij->nba", image, self.weights)
+            if shown is None:
+                flux = torch.einsum("nbij,aij->nba", image, self.weights)
+            else:
+                rings = self.weights.diff(dim=0, prepend=torch.zeros_like(self.weights[:1]))
+                seen = self.seen(shown).unsqueeze(1)  # (N, 1, A)
+                flux = torch.einsum("nbij,aij->nba", image * shown.unsqueeze(1), rings)
+                flux = (flux / seen.clamp(min=LEAST_SEEN)).cumsum(dim=2)
         # Noise of neighbouring pixels is correlated in a coadd: their sum is noisier than white.
         sigma = 2 * noise.view(-1, 1) * self.weights.square().sum(dim=(1, 2)).sqrt()  # (B, A)
         total = flux.sum(dim=1, keepdim=True).clamp(min=3 * sigma.square().sum(dim=0).sqrt())
@@ -108,6 +121,11 @@ class FluxToken(nn.Module):
             # Colours in each aperture (N, B - 1, A), the growth of each band (N, B, A - 1).
             features += [logarithm.diff(dim=1), logarithm.diff(dim=2)]
         return torch.cat([feature.flatten(1) for feature in features], dim=1)
+
+    def seen(self, shown: Tensor) -> Tensor:
+        """Shares of the rings between the apertures that are shown: (N, S, S) -> (N, A)."""
+        rings = self.weights.diff(dim=0, prepend=torch.zeros_like(self.weights[:1]))
+        return torch.einsum("nij,aij->na", shown, rings) / rings.sum(dim=(1, 2))
 
     def fit(self, image: Tensor, noise: Tensor, psf_fwhm: Tensor | None = None) -> None:
         """Set the standardisation from training images (N, B, S, S), PSFs (N, B) in arcsec."""
@@ -123,6 +141,7 @@ class FluxToken(nn.Module):
         noise: Tensor,
         present: Tensor | None = None,
         psf_fwhm: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Make the token of each image.
 
@@ -134,13 +153,18 @@ class FluxToken(nn.Module):
             Where bands may be missing.
         psf_fwhm : Tensor, (N, B), optional
             Arcsec, NaN where unknown; not looked at without `seeing`.
+        hidden : Tensor of bool, (N, T), optional
+            Patches that must not be looked at, by a network with `hides_fluxes`.
 
         Returns
         -------
         Tensor, (N, 1, W)
         """
+        shown = None
+        if self.hides and hidden is not None and bool(hidden.any()):
+            shown = self._pixels_shown(hidden).to(image.dtype)
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
-        features = ((self.features(image, noise) - self.mean) / self.std).clamp(-8, 8)
+        features = ((self.features(image, noise, shown) - self.mean) / self.std).clamp(-8, 8)
         if present is not None:
             absent = (~present).to(features.dtype)
             known = (absent @ self.needs.T.to(features.dtype)) == 0  # (N, F)
@@ -150,8 +174,18 @@ class FluxToken(nn.Module):
             if present is not None:
                 widths = widths.masked_fill(~present, torch.nan)
             features = torch.cat([features, self.seeing(widths)], dim=1)
+        if self.hides:
+            whole = image.new_ones(len(image), len(self.weights))
+            seen = whole if shown is None else self.seen(shown)
+            features = torch.cat([features, seen.to(features.dtype)], dim=1)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
+
+    def _pixels_shown(self, hidden: Tensor) -> Tensor:
+        """(N, T) -> (N, S, S)."""
+        side = len(self.weights[0]) // self.patch
+        shown = (~hidden).view(-1, side, side)
+        return shown.repeat_interleave(self.patch, dim=1).repeat_interleave(self.patch, dim=2)
 
 
 class Seeing(nn.Module):

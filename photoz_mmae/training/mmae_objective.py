@@ -76,6 +76,8 @@ class MMAEObjective:
             (slice(last, None), False, True),
         ):
             image_ratio = draw(schedule.image_hidden, generator) if image_shown else 1.0
+            if not shown and draw((0, 1), generator) < schedule.image_whole:
+                image_ratio = 0.0
             spectrum_ratio = draw(schedule.spectrum_hidden, generator)
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
             bands = present[rows] & image_shown

@@ -61,7 +61,7 @@ def test_token_of_ebv_counts_and_unknown_is_not_zero():
 
     unknown = logits(None)
     assert torch.equal(unknown, logits(torch.tensor([torch.nan])))
-    assert network.embed(images(1)).shape == (1, 3 + 64, 16)
+    assert network.encode(network.embed(images(1))).shape == (1, 3 + 64, 16)
     for a, b in (("0.0", "nan"), ("0.0", "0.1"), ("0.1", "1.0")):
         pair = [logits(torch.tensor([float(value)])) for value in (a, b)]
         assert not torch.allclose(*pair), (a, b)
@@ -77,7 +77,7 @@ def test_hidden_patches_are_those_of_the_image_with_the_token_too():
     changed = images(1)
     changed[:, :, :8] += 1.0  # the first row of eight patches
     ebv = torch.tensor([0.1])
-    seen = [network.embed(each, ebv)[:, 3:] for each in (images(1), changed)]
+    seen = [network.embed(each, ebv).patches for each in (images(1), changed)]
     assert not torch.equal(seen[0][:, :8], seen[1][:, :8])
     assert torch.equal(seen[0][:, 10:], seen[1][:, 10:])
     encoded = network.encode(network.embed(images(1), ebv), image_hidden=hidden)

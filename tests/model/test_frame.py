@@ -20,7 +20,7 @@ def test_presets_are_for_hsc(name):
 def test_six_bands_of_another_size_and_scale():
     settings = network_for(load_preset("small").network, Frame(tuple("ugrizy"), 48, 0.2), "here")
     network = build_network(settings)
-    tokens = network.embed(torch.rand(2, 6, 48, 48))
+    tokens = network.encode(network.embed(torch.rand(2, 6, 48, 48)))
     assert tokens.shape == (2, 2 + 36, settings.width)
     # Apertures are circles on the sky: at 0.2" a pixel the smallest, of 0.5", holds so many.
     assert network.flux_token.weights[0].sum() == pytest.approx(

@@ -85,23 +85,27 @@ def test_only_a_network_with_seeing_looks_at_it(batch):
         assert torch.equal(told, otherwise) != looks
 
 
+def seen(network, *shown, **told):
+    return network.encode(network.embed(*shown, **told))
+
+
 @torch.no_grad()
 def test_nothing_told_is_all_unknown_and_a_band_alone_may_be(batch):
     network, some = make_network(TOLD, batch), batch[4:10]
     unknown = torch.full_like(some.psf_fwhm, torch.nan)
-    nothing = network.embed(some.image)
-    assert torch.equal(nothing, network.embed(some.image, psf_fwhm=unknown))
-    told = network.embed(some.image, psf_fwhm=some.psf_fwhm)
+    nothing = seen(network, some.image)
+    assert torch.equal(nothing, seen(network, some.image, psf_fwhm=unknown))
+    told = seen(network, some.image, psf_fwhm=some.psf_fwhm)
     without_r = some.psf_fwhm.clone()
     without_r[:, 1] = torch.nan
-    partly = network.embed(some.image, psf_fwhm=without_r)
+    partly = seen(network, some.image, psf_fwhm=without_r)
     assert partly.isfinite().all()
     assert not torch.equal(partly, told)
     assert not torch.equal(partly, nothing)
     # What no training object told, none may tell afterwards; nor what is no width.
     without_r[:, 4] = 0.7
     without_r[:, 1] = 0.0
-    assert torch.equal(network.embed(some.image, psf_fwhm=without_r), partly)
+    assert torch.equal(seen(network, some.image, psf_fwhm=without_r), partly)
 
 
 @torch.no_grad()
@@ -111,10 +115,10 @@ def test_of_a_band_that_is_absent_nothing_is_told(batch):
     present[:, 2] = False
     other = some.psf_fwhm.clone()
     other[:, 2] = 0.9
-    seen = [network.embed(some.image, None, present, fwhm) for fwhm in (some.psf_fwhm, other)]
-    assert torch.equal(*seen)
+    both = [seen(network, some.image, None, present, fwhm) for fwhm in (some.psf_fwhm, other)]
+    assert torch.equal(*both)
     other[:, 1] = 0.9
-    assert not torch.equal(seen[0], network.embed(some.image, None, present, other))
+    assert not torch.equal(both[0], seen(network, some.image, None, present, other))
 
 
 def test_it_is_hidden_for_a_share_of_the_objects(batch):
