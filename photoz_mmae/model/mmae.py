@@ -155,6 +155,7 @@ class MMAE(nn.Module):
         image_hidden: Tensor | None = None,
         spectrum_hidden: Tensor | None = None,
         there: Tensor | None = None,
+        apertures_whole: bool = False,
     ) -> Tensor:
         """Encode what is there.
 
@@ -169,6 +170,8 @@ class MMAE(nn.Module):
         there : Tensor of bool, (N, H + visible), optional
             From `tokens_there`, of objects without spectra: False where a token that is not left
             out holds no measurement, so that nobody may look at it.
+        apertures_whole : bool
+            True: apertures are measured on hidden patches all the same.
 
         Returns
         -------
@@ -177,9 +180,10 @@ class MMAE(nn.Module):
             takes it, then the visible patches and runs of the spectrum.
         """
         image, present, psf_fwhm = embedded.image, embedded.present, embedded.psf_fwhm
+        unseen = None if apertures_whole else image_hidden
         sequence = [
             self.summary.expand(len(image), -1, -1),
-            self.flux_token(image, self.stretch.noise, present, psf_fwhm, image_hidden),
+            self.flux_token(image, self.stretch.noise, present, psf_fwhm, unseen),
         ]
         if embedded.ebv is not None:
             sequence.append(embedded.ebv)

@@ -117,8 +117,6 @@ class Schedule:
         average to settle.
     image_hidden : tuple of two floats
         The share of hidden image tokens is drawn from this range.
-    image_whole : float
-        Share of the batches whose images are shown without a spectrum and whole.
     spectrum_hidden : tuple of two floats
         The same for the spectrum.
     spectrum_dropped : float
@@ -161,7 +159,6 @@ class Schedule:
     image_dropped: float = 0.0
     redshift_jitter: float = 0.0
     rest: float = 0.0
-    image_whole: float = 0.0
 
 
 Network = PublishedNetwork | MMAENetwork
@@ -176,7 +173,6 @@ LATER_SETTINGS: dict[str, Any] = {
     "image_dropped": 0.0,
     "redshift_jitter": 0.0,
     "rest": 0.0,
-    "image_whole": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""
 

@@ -29,6 +29,11 @@ CRPS_WEIGHT = 20.0
 JITTERED = 0.5
 """Share of the objects that are moved in redshift, where a schedule wants it."""
 
+APERTURES_HIDDEN = 0.25
+"""Share of the views whose hidden patches are hidden from the apertures, too, by a network that
+`hides_fluxes`. In the others patches are left out as by dropout: less to compute, and all of an
+image's fluxes to learn from."""
+
 EBV_FORGOTTEN = 0.1
 """Share of the objects that a network with a token for E(B-V) is not told theirs of."""
 
@@ -76,12 +81,11 @@ class MMAEObjective:
             (slice(last, None), False, True),
         ):
             image_ratio = draw(schedule.image_hidden, generator) if image_shown else 1.0
-            if not shown and draw((0, 1), generator) < schedule.image_whole:
-                image_ratio = 0.0
             spectrum_ratio = draw(schedule.spectrum_hidden, generator)
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
             bands = present[rows] & image_shown
-            views.append(replace(view, spectrum_shown=shown, present=bands))
+            whole = image_shown and draw((0.0, 1.0), generator) >= APERTURES_HIDDEN
+            views.append(replace(view, spectrum_shown=shown, present=bands, apertures_whole=whole))
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
@@ -94,12 +98,20 @@ class MMAEObjective:
         with autocast(batch.image, self._precision):
             embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
             if view.spectrum_shown:
-                encoded = network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+                encoded = network.encode(
+                    embedded,
+                    spectra,
+                    view.image_hidden,
+                    view.spectrum_hidden,
+                    apertures_whole=view.apertures_whole,
+                )
                 run = network.settings.spectrum_patch_size
                 hidden = view.spectrum_hidden.repeat_interleave(run, dim=1)
                 pixels = pixels & hidden[:, : pixels.shape[1]]
             else:
-                encoded = network.encode(embedded, image_hidden=view.image_hidden)
+                encoded = network.encode(
+                    embedded, image_hidden=view.image_hidden, apertures_whole=view.apertures_whole
+                )
             spectrum = network.decode_spectrum(encoded)
             hides = bool(view.image_hidden.any())
             patches = network.decode_patches(encoded, view.image_hidden) if hides else None

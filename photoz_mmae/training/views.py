@@ -45,6 +45,8 @@ class View:
         Bands that are shown.
     spectrum_shown : bool
         False: no spectrum is shown at all.
+    apertures_whole : bool
+        True: apertures are measured on hidden patches, too.
     """
 
     batch: TrainingBatch
@@ -53,6 +55,7 @@ class View:
     spectrum_hidden: Tensor
     present: Tensor
     spectrum_shown: bool
+    apertures_whole: bool = False
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -66,6 +69,7 @@ class View:
             self.spectrum_hidden[rows],
             self.present[rows],
             self.spectrum_shown,
+            self.apertures_whole,
         )
 
     def pieces(self, n: int) -> Iterator["View"]:
