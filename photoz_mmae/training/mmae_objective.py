@@ -29,7 +29,7 @@ CRPS_WEIGHT = 20.0
 JITTERED = 0.5
 """Share of the objects that are moved in redshift, where a schedule wants it."""
 
-APERTURES_HIDDEN = 0.25
+APERTURES_HIDDEN = 0.1
 """Share of the views whose hidden patches are hidden from the apertures, too, by a network that
 `hides_fluxes`. In the others patches are left out as by dropout: less to compute, and all of an
 image's fluxes to learn from."""
