@@ -3,8 +3,9 @@
     python benchmarks/selections.py --model base
 
 Mock objects that no model was trained on: DESI's targets, and field galaxies to 24 and to 25 mag in
-i. The model is asked without and with the seeing, where it takes that. Beside it stands the colour reference of `colour_reference.py` on the same objects, whose
-prior is of the selection itself, whatever the model was trained on.
+i. The model is asked without and with the seeing, where it takes that. Beside it stands the colour
+reference of `colour_reference.py` on the same objects, whose prior is of the selection itself,
+whatever the model was trained on.
 """
 
 import argparse
