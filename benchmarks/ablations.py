@@ -18,6 +18,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "base": {},
     "without-flux-ratios": {"colours": "false"},
     "without-seeing": {"seeing": "false"},
+    "apertures-never-hidden": {"hides_fluxes": "false"},
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},
