@@ -1,6 +1,6 @@
 """What Galactic dust does to the redshifts of a model: the same mock galaxies behind two E(B-V).
 
-python benchmarks/dust.py --model small
+python benchmarks/dust.py --model base
 """
 
 import argparse
@@ -35,7 +35,7 @@ def redshifts(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="base")
     parser.add_argument("-n", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=41)
     parser.add_argument("--ebv", type=float, default=0.15)

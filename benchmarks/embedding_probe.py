@@ -134,7 +134,7 @@ def probe(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, help="as `photoz-mmae simulate -o` writes")
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="base")
     parser.add_argument("-n", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=51, help="of the mock objects, without FILE")
     parser.add_argument("-k", type=int, default=16, help="neighbours")

@@ -53,7 +53,7 @@ def report(name: str, z_best: list[Floats], z: NDArray[np.float64], rows: Bools)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="base")
     parser.add_argument("-n", type=int, default=3500)
     parser.add_argument("--seed", type=int, default=77)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Ten mock objects as a model sees them: image, what is hidden, what it rebuilds, spectrum, p(z).
 
-    python benchmarks/reconstructions.py --model small -o reconstructions.png
+    python benchmarks/reconstructions.py --model base -o reconstructions.png
 
 Mock data. Half of the patches are hidden for the rebuilt image; spectrum and p(z) come from the
 whole image alone. Ten objects are drawn at random and put in order of redshift, none is chosen.
@@ -39,7 +39,7 @@ TITLES = ("image", "half hidden", "rebuilt", "spectrum, from the image", "p(z), 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="base")
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("-o", "--output", type=Path, default=Path("reconstructions.png"))
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Whether averaging p(z) over the eight symmetries of an image makes redshifts better: mock data.
 
-python benchmarks/symmetries.py --model small
+python benchmarks/symmetries.py --model base
 """
 
 import argparse
@@ -22,7 +22,7 @@ NUMBERS = (1, 2, 4, 8)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="small")
+    parser.add_argument("--model", default="base")
     parser.add_argument("-n", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=43)
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from photoz_mmae.flags import CAUTION, CLEAN_CUT, DESCRIPTIONS, NO_REDSHIFT, Fla
 from photoz_mmae.model.info import find_model, load_info
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = "small"
+MODEL = "base"
 ROWS = 100
 
 

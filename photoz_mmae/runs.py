@@ -65,7 +65,7 @@ class TrainRun:
     survey: str = "hsc-wide"
     selection: str = "desi"
     fraction_stars: float = Field(default=0.0, ge=0, le=0.9)
-    preset: str = "small"
+    preset: str = "base"
     split: Literal["sky", "published"] = "sky"
     match_to: Path | None = None
     limit: int | None = Field(default=None, ge=10)
@@ -150,7 +150,7 @@ class InspectRun:
     """`photoz-mmae inspect`: files of any kind in, what they are out."""
 
     files: tuple[str, ...]
-    model: str = "small"
+    model: str = "base"
 
     @field_validator("files", mode="before")
     @classmethod
@@ -181,7 +181,7 @@ class SurveyRun:
     columns: dict[str, str] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
     cutouts: tuple[str, ...] = Field(default=(), validate_default=True)
-    model: str = "small"
+    model: str = "base"
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)

@@ -112,7 +112,7 @@ def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "72 not finite" in shown
     assert "  wrong:    band r (HDU 2): no finite pixels that differ" in lines
     assert "HDU 1: zero point 27.000 by MAGZERO, 31.400 by BUNIT nJy; the first counts" in shown
-    assert "no finite pixels that differ in band r (model small)" in shown
+    assert "no finite pixels that differ in band r (model base)" in shown
 
 
 def test_files_of_one_object_are_read_together(
@@ -237,7 +237,7 @@ def test_files_of_several_objects(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert two["objects"] == {"count": 300, "read": 256, "flags": {"PADDED": 256}, "reason": ""}
     with pytest.raises(SystemExit):
         cli.main(["inspect", str(many)])
-    assert "predict   the first 256 of 300: PADDED 256 (model small)" in capsys.readouterr().out
+    assert "predict   the first 256 of 300: PADDED 256 (model base)" in capsys.readouterr().out
 
     content = shard.read_bytes()
     for card, wrong in (("NOBJECTS=                    x", "NOBJECTS is no integer"),):

@@ -90,6 +90,7 @@ def test_cutouts_of_hsc(photoz, predict, command, model, tmp_path):
     assert rows["flux_u"].null_count == rows.num_rows == 6
     # One that needs them all, trained without a file: no redshift.
     words = ("--simulate", 100, "--survey", "lsst-y10", "--epochs", 1, "--batch-size", 50)
+    words += ("--preset", "small")
     whole = tmp_path / "whole"
     assert command("train", *words, "-o", whole, "--device", "cpu") == 0
     assert load_info(whole).bands == tuple(BANDS)

@@ -26,7 +26,7 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """A model that was shown two thirds of its objects without some of their bands."""
     folder = tmp_path_factory.mktemp("models") / "fewer"
-    options = {"epochs": 8, "dust": "none", "drop-bands": 0.66, "patience": 0}
+    options = {"preset": "small", "epochs": 8, "dust": "none", "drop-bands": 0.66, "patience": 0}
     assert run(*arguments(data, folder, **options)) == 0
     return folder
 
@@ -78,7 +78,7 @@ def test_objects_without_a_band_are_predicted(trained, cutouts, tmp_path):
 
 def test_a_model_that_cannot_says_so(cutouts, data, tmp_path, capsys):
     model = tmp_path / "all"
-    assert run(*arguments(data, model, epochs=1, dust="none", limit=60)) == 0
+    assert run(*arguments(data, model, preset="small", epochs=1, dust="none", limit=60)) == 0
     assert load_info(model).missing_bands == "refused"
     assert "missing_bands" not in (model / "model.json").read_text()
     code, rows = predict(model, cutouts[0], tmp_path / "c.parquet")

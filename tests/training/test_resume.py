@@ -99,7 +99,7 @@ def test_kill_9(training_file, tmp_path):
 
 
 def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, tmp_path, capsys):
-    options = {"epochs": 60, "limit": 40}
+    options = {"preset": "small", "epochs": 60, "limit": 40}
     folder = tmp_path / "m"
     words = [str(word) for word in arguments(training_file, folder, **options)]
     with (tmp_path / "log").open("w") as log:
@@ -120,7 +120,7 @@ def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, t
     assert "(epochs was 60, is 7)" in capsys.readouterr().err
     assert run(*arguments(training_file, folder, **options, dust="none")) == 6
     assert "(dust was deredden, is none)" in capsys.readouterr().err
-    assert run(*arguments(training_file, folder, **options, preset="paper")) == 6
+    assert run(*arguments(training_file, folder, **{**options, "preset": "paper"})) == 6
     error = capsys.readouterr().err
     assert "kind was mmae, is published" in error
     assert error.splitlines()[-1].startswith(f"photoz-mmae: {folder}: holds an unfinished training")

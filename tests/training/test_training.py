@@ -103,7 +103,7 @@ def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     assert run(*arguments(path, tmp_path / "m", epochs=1)) == 0
     said = capsys.readouterr().err
     assert "60 objects; dropped: 2 with a constant band, 1 repeated" in said
-    assert "preset small, 1 epoch\n" in said
+    assert "preset base, 1 epoch\n" in said
     record = load_info(tmp_path / "m").training
     parts = record.objects_training + record.objects_validation + record.objects_test
     assert parts + sum(record.dropped.values()) == 60

@@ -32,7 +32,7 @@ def test_they_are_trained_on_and_counted(training_file, cutouts, tmp_path, capsy
     assert parts + sum(record.dropped.values()) == 60
     card = (tmp_path / "m/CARD.md").read_text()
     assert f"{record.objects_training} objects for training (40 unlabelled), " in card
-    assert f"--unlabelled {cutouts} --preset small" in card
+    assert f"--unlabelled {cutouts} --preset base" in card
     capsys.readouterr()
     assert run(*words) == 0
     assert "nothing to do" in capsys.readouterr().out
