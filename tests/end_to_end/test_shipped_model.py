@@ -52,7 +52,7 @@ def test_galactic_dust_hardly_moves_its_redshifts(engine):
 
 
 def test_it_knows_field_galaxies(engine):
-    """Its training has them beside DESI's targets; a model of these alone has 0.08 and 25 % here."""
+    """A model that was trained on DESI's targets alone has 0.08 and 25 % here."""
     mock = simulate_chunk(Recipe(HSC_WIDE, 989, "magnitude:24"), 500, chunk=0)
     scores = point_metrics(points_of(engine, mock)["z_best"], mock.redshift)
     assert scores["sigma_nmad"] < 0.055
