@@ -32,13 +32,11 @@ Bools = NDArray[np.bool_]
 def placed(mock: MockChunk) -> tuple[Floats, Bools]:
     """Images with the targets in the middle, as `predict` reads them, and what is missing."""
     images = np.zeros_like(mock.images)
-    missing = np.ones(images.shape, bool)
+    missing = np.zeros(images.shape, bool)
     size = images.shape[-1]
     for row, (dx, dy) in enumerate(mock.offset):
         left, bottom = (corner((size - 1) / 2 + shift, size) for shift in (dx, dy))
-        for band in range(images.shape[1]):
-            target = images[row, band], missing[row, band]
-            place(mock.images[row, band], left, bottom, 1.0, *target)
+        place(mock.images[row], left, bottom, 1.0, images[row], missing[row])
     return images, missing
 
 
