@@ -62,6 +62,7 @@ class FluxToken(nn.Module):
     """
 
     weights: Tensor
+    rings: Tensor
     mean: Tensor
     std: Tensor
     needs: Tensor
@@ -76,6 +77,8 @@ class FluxToken(nn.Module):
         self.hides, self.patch = settings.hides_fluxes, settings.patch_size
         # A pixel on the rim counts for the part of it that is inside.
         self.register_buffer("weights", ((edges - radius) / scale + 0.5).clamp(0, 1))
+        rings = self.weights.diff(dim=0, prepend=torch.zeros_like(self.weights[:1]))
+        self.register_buffer("rings", rings, persistent=False)
         needs = _bands_needed(bands, len(APERTURE_RADII), settings.colours)  # (F, B)
         self.register_buffer("needs", needs, persistent=False)
         self.register_buffer("mean", torch.zeros(len(needs)))
@@ -108,9 +111,8 @@ class FluxToken(nn.Module):
             if shown is None:
                 flux = torch.einsum("nbij,aij->nba", image, self.weights)
             else:
-                rings = self.weights.diff(dim=0, prepend=torch.zeros_like(self.weights[:1]))
                 seen = self.seen(shown).unsqueeze(1)  # (N, 1, A)
-                flux = torch.einsum("nbij,aij->nba", image * shown.unsqueeze(1), rings)
+                flux = torch.einsum("nbij,aij->nba", image * shown.unsqueeze(1), self.rings)
                 flux = (flux / seen.clamp(min=LEAST_SEEN)).cumsum(dim=2)
         # Noise of neighbouring pixels is correlated in a coadd: their sum is noisier than white.
         sigma = 2 * noise.view(-1, 1) * self.weights.square().sum(dim=(1, 2)).sqrt()  # (B, A)
@@ -124,8 +126,7 @@ class FluxToken(nn.Module):
 
     def seen(self, shown: Tensor) -> Tensor:
         """Shares of the rings between the apertures that are shown: (N, S, S) -> (N, A)."""
-        rings = self.weights.diff(dim=0, prepend=torch.zeros_like(self.weights[:1]))
-        return torch.einsum("nij,aij->na", shown, rings) / rings.sum(dim=(1, 2))
+        return torch.einsum("nij,aij->na", shown, self.rings) / self.rings.sum(dim=(1, 2))
 
     def fit(self, image: Tensor, noise: Tensor, psf_fwhm: Tensor | None = None) -> None:
         """Set the standardisation from training images (N, B, S, S), PSFs (N, B) in arcsec."""
