@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.batch import Wanted, empty_batch
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER, measure_batch
 from photoz_mmae.flags import Flag
-from photoz_mmae.simulation import population
 from photoz_mmae.simulation.exposure import expose
-from photoz_mmae.simulation.observe import CHUNK, light_of
-from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
+from photoz_mmae.simulation.observe import CHUNK, draw_scene
+from photoz_mmae.simulation.pointing import get_conditions
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.render import STAMP, render
-from photoz_mmae.simulation.scene import place
-from photoz_mmae.simulation.sources import Clumps
+from photoz_mmae.simulation.sources import Clumps, join
 from photoz_mmae.surveys import HSC_WIDE
 
 I_BAND = HSC_WIDE.bands.index("i")
@@ -46,23 +44,16 @@ def scenes(n: int, seed: int, selection: str) -> Scenes:
     """Draw stamps as the mock survey does, but keep apart what is on them."""
     survey = HSC_WIDE
     rng = np.random.default_rng(seed)
-    targets = population.draw_targets(rng, n, Recipe(survey, seed, selection))
-    patch = draw_pointings(rng, n).patch
-    reddening = 10 ** (-0.4 * draw_ebv(rng, n)[:, None] * np.array(survey.extinction))
-    parts = [flux * reddening for flux in light_of(targets, survey).parts]
-    offset = rng.uniform(-0.48, 0.48, (n, 2))
-    sources, clumps = place(rng, survey, targets.galaxies, parts, offset, reddening)
-    images = expose(rng, survey, sources, clumps, patch, "cpu")
-    centre = CENTRE + offset[sources.stamp]
-    own = (sources.x == centre[:, 0]) & (sources.y == centre[:, 1])
+    scene = draw_scene(rng, Recipe(survey, seed, selection), n, chunk=0)
+    patch, psfs = scene.pointings.patch, get_conditions(survey).psfs
+    images = expose(rng, survey, join(scene.own, scene.neighbours), scene.clumps, patch, "cpu")
     nothing = np.zeros(0)
     none = Clumps(nothing.astype(np.int64), nothing, nothing, nothing, np.zeros((0, 5)))
-    psfs = get_conditions(survey).psfs
     target, neighbours = (
-        render(sources.take(np.flatnonzero(which)), extra, n, psfs, patch, "cpu")[:, I_BAND].numpy()
-        for which, extra in ((own, clumps), (~own, none))
+        render(sources, clumps, n, psfs, patch, "cpu")[:, I_BAND].numpy()
+        for sources, clumps in ((scene.own, scene.clumps), (scene.neighbours, none))
     )
-    return Scenes(images, target, neighbours, np.sum(parts, axis=0)[:, I_BAND], offset)
+    return Scenes(images, target, neighbours, scene.total[:, I_BAND], scene.offset)
 
 
 def judge(drawn: Scenes) -> tuple[NDArray[np.int32], Floats, Floats]:

@@ -69,7 +69,7 @@ def draw_stamps(n: int, seed: int) -> Stamps:
     targets = draw_targets(rng, 2 * n, Recipe(HSC_WIDE, seed))
     targets.galaxies.clumpiness[:] = 0.0
     size = len(targets)
-    sources, _ = place(
+    sources, _, _ = place(
         rng,
         HSC_WIDE,
         targets.galaxies,
@@ -80,9 +80,7 @@ def draw_stamps(n: int, seed: int) -> Stamps:
     row = np.full(size, -1)
     chosen = np.flatnonzero(targets.kind != QSO)[:n]
     row[chosen] = np.arange(n)
-    # Neighbours are nowhere near the middle.
-    middle = np.hypot(sources.x - CENTRE, sources.y - CENTRE) < 1.0
-    sources = sources.take(np.flatnonzero(middle & (row[sources.stamp] >= 0)))
+    sources = sources.take(np.flatnonzero(row[sources.stamp] >= 0))
     sources.stamp = row[sources.stamp]
     return Stamps(sources, draw_pointings(rng, n).patch)
 

@@ -94,6 +94,13 @@ def _correlated(white: Tensor) -> Tensor:
     return noise.div_(1.0 + 2 * _SIDE**2)
 
 
+def noise_power(size: int) -> Tensor:
+    """Power spectrum of the noise (size, size) in the order of `fft2`, of mean 1."""
+    one = 2.0 * np.pi * np.fft.fftfreq(size)
+    axis = (1.0 + 2.0 * _SIDE * np.cos(one)) ** 2 / (1.0 + 2.0 * _SIDE**2)
+    return torch.from_numpy(np.outer(axis, axis).astype("f4"))
+
+
 @lru_cache(maxsize=4)
 def electrons_per_flux(survey: Survey) -> tuple[float, ...]:
     """Electrons per unit of flux at zero point 27, per band, in the survey's exposure time."""

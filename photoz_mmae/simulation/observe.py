@@ -8,11 +8,17 @@ from numpy.typing import NDArray
 from photoz_mmae.simulation import defects, fibre, population
 from photoz_mmae.simulation.exposure import expose, sky_noise
 from photoz_mmae.simulation.fibre import Light
-from photoz_mmae.simulation.pointing import draw_ebv, draw_pointings, get_conditions
+from photoz_mmae.simulation.pointing import (
+    Pointings,
+    draw_ebv,
+    draw_pointings,
+    get_conditions,
+)
 from photoz_mmae.simulation.population import CLASSES, QSO, STAR, Targets
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.scene import COARSE_STEP, place
 from photoz_mmae.simulation.sed import GalaxySeds, SedModel, get_model, load_curves
+from photoz_mmae.simulation.sources import Clumps, Sources, join
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
 Floats = NDArray[np.float64]
@@ -100,6 +106,64 @@ class TargetLight:
     legacy: NDArray[np.float32]
 
 
+@dataclass
+class Scene:
+    """What is on N stamps, before seeing and noise.
+
+    Attributes
+    ----------
+    targets : Targets
+    light : TargetLight
+    pointings : Pointings
+    ebv : (N,) float64
+        Galactic E(B-V).
+    total : (N, B) float64
+        Flux of the targets behind the Galaxy's dust, at AB zero point 27.
+    offset : (N, 2) float64
+        Where the target is: x, y in pixels from the centre of the stamp.
+    defect : (N,) str
+        What is to be wrong with the stamp, or "".
+    own : Sources
+        Bulges, disks and points of the targets, without `clumps`.
+    clumps : Clumps
+        Of the targets.
+    neighbours : Sources
+    """
+
+    targets: Targets
+    light: TargetLight
+    pointings: Pointings
+    ebv: Floats
+    total: Floats
+    offset: Floats
+    defect: NDArray[np.str_]
+    own: Sources
+    clumps: Clumps
+    neighbours: Sources
+
+
+def draw_scene(
+    rng: np.random.Generator, recipe: Recipe, n: int, chunk: int, device: str = "cpu"
+) -> Scene:
+    """Draw what is on the stamps of a chunk; `recipe` has one selection."""
+    survey = recipe.survey
+    targets = population.draw_targets(rng, n, recipe)
+    pointings = draw_pointings(rng, n)
+    ebv = draw_ebv(rng, n)
+    if recipe.ebv is not None:
+        ebv = np.full(n, recipe.ebv)
+    reddening = 10 ** (-0.4 * ebv[:, None] * np.array(survey.extinction))  # (N, B)
+    light = light_of(targets, survey, recipe.spectrum_pixels, device)
+    parts = [flux * reddening for flux in light.parts]
+    # Cut to the nearest pixel; short of one half, so that rounding never moves a stamp by one.
+    offset = rng.uniform(-0.48, 0.48, (n, 2))
+    defect = defects.draw_defects(recipe, n, chunk)
+    offset += defects.draw_shifts(recipe, defect, chunk)
+    own, clumps, neighbours = place(rng, survey, targets.galaxies, parts, offset, reddening)
+    total = np.sum(parts, axis=0)
+    return Scene(targets, light, pointings, ebv, total, offset, defect, own, clumps, neighbours)
+
+
 def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> MockChunk:
     """Generate `n` objects (at most `CHUNK`) of the mock survey.
 
@@ -114,25 +178,14 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
     recipe = recipe.of_chunk(chunk)
     survey = recipe.survey
     rng = np.random.default_rng([recipe.seed, chunk])
-    targets = population.draw_targets(rng, n, recipe)
-    pointings = draw_pointings(rng, n)
-    ebv = draw_ebv(rng, n)
-    if recipe.ebv is not None:
-        ebv = np.full(n, recipe.ebv)
-    reddening = 10 ** (-0.4 * ebv[:, None] * np.array(survey.extinction))  # (N, B)
-    light = light_of(targets, survey, recipe.spectrum_pixels, device)
-    parts = [flux * reddening for flux in light.parts]
-    total = np.sum(parts, axis=0)  # (N, B)
-    # Cut to the nearest pixel; short of one half, so that rounding never moves a stamp by one.
-    offset = rng.uniform(-0.48, 0.48, (n, 2))
-    defect = defects.draw_defects(recipe, n, chunk)
-    offset += defects.draw_shifts(recipe, defect, chunk)
-    sources, clumps = place(rng, survey, targets.galaxies, parts, offset, reddening)
-    noise = sky_noise(survey, pointings.patch)
-    images = expose(rng, survey, sources, clumps, pointings.patch, device)
+    scene = draw_scene(rng, recipe, n, chunk, device)
+    targets, patch, ebv, total = scene.targets, scene.pointings.patch, scene.ebv, scene.total
+    noise = sky_noise(survey, patch)
+    everything = join(scene.own, scene.neighbours)
+    images = expose(rng, survey, everything, scene.clumps, patch, device)
     wave = fibre.wave_of(recipe.spectrum_pixels)
     curve = np.interp(wave, [c[0][c[1].argmax()] for c in load_curves(survey)], survey.extinction)
-    dimmed = light.fibre * 10 ** (-0.4 * ebv[:, None] * curve).astype(np.float32)
+    dimmed = scene.light.fibre * 10 ** (-0.4 * ebv[:, None] * curve).astype(np.float32)
     flux, ivar = fibre.add_noise(rng, dimmed, targets.kind)
     made = MockChunk(
         images=images,
@@ -145,14 +198,14 @@ def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> M
         kind=np.array(CLASSES)[targets.kind],
         morphtype=_morphtypes(targets),
         ebv=ebv,
-        psf_fwhm=get_conditions(survey).psfs.fwhm[pointings.patch] * survey.pixel_scale,
+        psf_fwhm=get_conditions(survey).psfs.fwhm[patch] * survey.pixel_scale,
         sky_noise=noise,
-        ra=pointings.ra,
-        dec=pointings.dec,
+        ra=scene.pointings.ra,
+        dec=scene.pointings.dec,
         object_id=object_ids(recipe.seed, chunk * CHUNK, n),
-        offset=offset,
-        legacy_flux=light.legacy,
-        defect=defect,
+        offset=scene.offset,
+        legacy_flux=scene.light.legacy,
+        defect=scene.defect,
     )
     defects.plant(made, recipe, chunk)
     return made

@@ -12,7 +12,7 @@ from photoz_mmae.simulation.field import draw_field
 from photoz_mmae.simulation.population import draw_temperatures
 from photoz_mmae.simulation.render import STAMP
 from photoz_mmae.simulation.sed import YOUNG, YOUNGEST, SedModel, get_model
-from photoz_mmae.simulation.sources import Clumps, Sources
+from photoz_mmae.simulation.sources import Clumps, Sources, join
 from photoz_mmae.simulation.structure import Galaxies
 from photoz_mmae.surveys import ZERO_POINT, Survey
 
@@ -36,8 +36,8 @@ def place(
     parts: list[Floats],
     offset: Floats,
     reddening: Floats,
-) -> tuple[Sources, Clumps]:
-    """Put targets and their neighbours on stamps.
+) -> tuple[Sources, Clumps, Sources]:
+    """Put targets and their neighbours on stamps: a target's parts, its clumps, what is around.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def place(
     bulges = component(galaxies.bulge_radius, galaxies.bulge_index, galaxies.bulge_ratio, bulge)
     disks = component(galaxies.disk_radius, ones, galaxies.disk_ratio, disk - in_clumps)
     points = component(0.0 * ones, ones, ones, point)
-    return _join(bulges, disks, points, _neighbours(rng, survey, n, reddening)), clumps
+    return join(bulges, disks, points), clumps, _neighbours(rng, survey, n, reddening)
 
 
 def _draw_clumps(
@@ -155,12 +155,6 @@ def _mixed_fluxes(model: SedModel, galaxies: Galaxies) -> Floats:
     light = model.galaxies(galaxies.bulge).mul_(_column(galaxies.bulge_share))
     light += model.galaxies(galaxies.disk).mul_(_column(1.0 - galaxies.bulge_share))
     return model.band_fluxes(model.observe(light, galaxies.z))
-
-
-def _join(*parts: Sources) -> Sources:
-    """Concatenate sources."""
-    names = list(vars(parts[0]))
-    return Sources(**{name: np.concatenate([vars(p)[name] for p in parts]) for name in names})
 
 
 def _column(values: Floats) -> Tensor:

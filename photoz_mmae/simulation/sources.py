@@ -60,3 +60,9 @@ class Clumps:
     y: NDArray[np.float64]
     sigma: NDArray[np.float64]
     flux: NDArray[np.float64]
+
+
+def join(*parts: Sources) -> Sources:
+    """Concatenate sources."""
+    names = list(vars(parts[0]))
+    return Sources(**{name: np.concatenate([vars(p)[name] for p in parts]) for name in names})
