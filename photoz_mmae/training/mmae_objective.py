@@ -69,11 +69,13 @@ class MMAEObjective:
         shares = shares_of(batch)
         batch = replace(batch, image=symmetries(batch.image), ebv=ebv, psf_fwhm=psf_fwhm)
         present = self._drop_bands(batch, generator)
-        # Those without a spectrum come first: to the views that show none.
+        # Those without a spectrum come first: to the view that shows none. Of the others as many as
+        # ever are there, however few they are, or what has labels would always show its spectrum.
         order = batch.has_spectrum.int().argsort(stable=True)
         batch, shares, present = batch[order], shares[order], present[order]
-        first = round(schedule.spectrum_dropped * len(batch))
-        last = len(batch) - round(schedule.image_dropped * len(batch))
+        with_spectrum = int(batch.has_spectrum.sum())
+        first = len(batch) - with_spectrum + round(schedule.spectrum_dropped * with_spectrum)
+        last = len(batch) - round(schedule.image_dropped * with_spectrum)
         views = []
         for rows, image_shown, shown in (
             (slice(first), True, False),
