@@ -34,12 +34,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="base,paper")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     steps: dict[str, Callable[[], int]] = {}
     for name in options.models.split(","):
-        steps |= make_steps(name)
+        steps |= make_steps(name, getattr(torch, options.precision))
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     sizes: dict[str, int] = {}
     for _ in range(options.rounds + 1):
@@ -49,27 +50,29 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     speeds = {name: sizes[name] / median(times[1:]) for name, times in seconds.items()}
     first = next(iter(speeds.values()))
-    print(f"medians of {options.rounds} interleaved rounds, one thread")
+    print(f"medians of {options.rounds} interleaved rounds, one thread, {options.precision}")
     print("| network, stage | batch | training objects/s | first / this |")
     print("|---|---|---|---|")
     for name, speed in speeds.items():
         print(f"| {name} | {sizes[name]} | {speed:.1f} | {first / speed:.2f} |")
 
 
-def make_steps(name: str) -> dict[str, Callable[[], int]]:
+def make_steps(name: str, precision: torch.dtype) -> dict[str, Callable[[], int]]:
     """Make one step of each stage of a contestant's training, as a function; gives its objects."""
     contestant = make_contestant(name, FRAME)
     data = mock_objects(LARGEST_BATCH, contestant.normalisation)
     contestant.fit(data, len(data))
-    return {f"{name}, {stage.name}": make_step(stage, data) for stage in contestant.stages()}
+    return {
+        f"{name}, {stage.name}": make_step(stage, data, precision) for stage in contestant.stages()
+    }
 
 
-def make_step(stage, data: TrainingBatch) -> Callable[[], int]:
+def make_step(stage, data: TrainingBatch, precision: torch.dtype) -> Callable[[], int]:
     """Make a step of one stage."""
     course = stage.course
     batch = data[: course.batch_size]
     stepper = Stepper(
-        stage.make_objective(stage.network, torch.float32),
+        stage.make_objective(stage.network, precision),
         course.optimizer(stage.network),
         None,
         Pieces(1, lambda line: None),

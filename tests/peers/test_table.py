@@ -28,7 +28,7 @@ def make_outcome(model, seed=0, **changes):
         "model": model,
         "source": "nowhere",
         "seed": seed,
-        "settings": {"training_size": 100},
+        "settings": {"training_size": 100, "precision": "float32"},
         "parameters": 1234567,
         "operations": 2.5e6,
         "training_speed": 100.0,
@@ -131,7 +131,8 @@ def test_groups_by_redshift_and_without_quasars(tmp_path):
 def test_a_way_is_a_row_and_seeds_are_averaged(tmp_path):
     for seed, scale in enumerate((1, 3)):
         dz = {"MLP": scale * noise(0), "k-NN": 10 * scale * noise(0)}
-        save(tmp_path, "a", dz, seed=seed, seconds=60.0 * scale)
+        settings = {"precision": ("float32", "bfloat16")[seed]}
+        save(tmp_path, "a", dz, seed=seed, seconds=60.0 * scale, settings=settings)
     comparison = load_comparison(tmp_path)
     assert [row.name for row in comparison.rows] == ["a", "a, k-NN"]
     lines = accuracy_table(comparison)
@@ -140,7 +141,7 @@ def test_a_way_is_a_row_and_seeds_are_averaged(tmp_path):
     assert usual == pytest.approx(2 * sigma_nmad(noise(0)), abs=1e-4)
     assert other == pytest.approx(20 * sigma_nmad(noise(0)), abs=1e-4)
     (cost,) = cost_table(comparison)[1:]
-    assert cost[:3] == ["a", "1,234,567", "2.5"]
+    assert cost[:4] == ["a", "1,234,567", "2.5", "float32/bfloat16"]
     assert "1/3" in cost
 
 
