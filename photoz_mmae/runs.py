@@ -350,9 +350,10 @@ def load_run(kind: type[Run], config: Path | None, options: Mapping[str, Any]) -
     known = [field.name for field in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise UsageError(f"{config}: unknown key {key!r}; {hint}")
+            spelt = [name.replace("_", "-") for name in known]
+            near = difflib.get_close_matches(key.replace("_", "-"), spelt, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(spelt)}"
+            raise UsageError(f"{config}: unknown key {key.replace('_', '-')!r}; {hint}")
     values |= {key: value for key, value in options.items() if value is not None and value != ()}
     try:
         return kind(**values)

@@ -56,6 +56,8 @@ def kind_of_table(path: Path) -> str:
             head = file.read(4096)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give a file with a table") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     if not head.strip():

@@ -81,7 +81,7 @@ class TableFile:
             raise InputError(f"{path}: not readable as {kind} ({first_line(error)})") from error
         self.names: list[str] = list(schema.names)
         if len(self) == 0:
-            raise InputError(f"{path}: the table has no rows")
+            raise InputError(f"{path}: read as {kind}, the table has no rows")
 
     def __len__(self) -> int:
         source = self._parquet.metadata if self._parquet is not None else self._table
@@ -201,6 +201,8 @@ class TableFile:
         """
         if self.names.count(name) != 1:
             other = f"; {option} names another" if option else ""
+            if name == self._id_column and not option:
+                other = "; the column of ids must have that name"
             raise InputError(f"{self.path}: {self._missing(name)}{other}")
         try:
             if self._parquet is not None:

@@ -26,7 +26,7 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
     CompareModelsRun,
     "--models",
     metavar="A,B,...",
-    help="Presets, preset files (X.toml), peers to train; none: only show the report.",
+    help="Presets, preset files (X.toml), peers to train; left out: only show the report.",
 )
 @run_option(
     CompareModelsRun,
@@ -35,15 +35,27 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
     help="Add ratios of this model to every other, with their 95 % bounds.",
 )
 @run_option(CompareModelsRun, "--seeds", metavar="0,1,...", help="Of weights and order.")
-@run_option(CompareModelsRun, "--training-size", type=int, metavar="N", help="Objects to train on.")
+@run_option(
+    CompareModelsRun,
+    "--training-size",
+    type=int,
+    metavar="N",
+    help="Objects to train on; by default all.",
+)
 @run_option(
     CompareModelsRun,
     "--validation-size",
     type=int,
     metavar="N",
-    help="Objects to choose the epoch by.",
+    help="Objects to choose the epoch by; by default 15 %.",
 )
-@run_option(CompareModelsRun, "--test-size", type=int, metavar="N", help="Objects to test on.")
+@run_option(
+    CompareModelsRun,
+    "--test-size",
+    type=int,
+    metavar="N",
+    help="Objects to test on; by default 15 %.",
+)
 @run_option(
     CompareModelsRun,
     "--unlabelled-size",

@@ -43,7 +43,12 @@ def inspect(config: Path | None, as_json: bool, **options: Any) -> int:
     from photoz_mmae.model.info import find_model, load_info
 
     info = load_info(find_model(run.model))
-    wanted = Wanted(info.bands, info.image_size, info.pixel_scale)
+    wanted = Wanted(
+        info.bands,
+        info.image_size,
+        info.pixel_scale,
+        every_band=info.missing_bands == "refused",
+    )
     console = Console(highlight=False, soft_wrap=True)
     found = []
     for number, inspection in enumerate(inspect_files(run.files, wanted)):
@@ -72,6 +77,8 @@ def _show(console: "Console", found: "Inspection", model: str) -> None:
     if found.prediction:
         flags = ", ".join(found.prediction.flags) or "no flags"
         why = f": {found.prediction.reason}" if found.prediction.reason else ""
+        if "FEWER_BANDS" in found.prediction.flags:
+            why = f": bands {', '.join(found.prediction.bands)} alone"
         more = len(found.prediction.files) - 1
         together = f", together with {more} more files" if more else ""
         lines.append(("object", found.prediction.object_id + together))
@@ -119,7 +126,7 @@ def _band(band: "BandFacts") -> list[tuple[str, str]]:
     if band.zero_point is not None:
         text += f", zero point {band.zero_point:.3f} by {band.zero_point_from}"
     if band.lowest is not None:
-        text += f", {band.lowest:.4g} to {band.highest:.4g}"
+        text += f", values {band.lowest:.4g} to {band.highest:.4g}"
     if band.sigma is not None:
         text += f", sigma {band.sigma:.3g}"
     text += f", {band.nonfinite} not finite" if band.nonfinite else ""

@@ -36,6 +36,7 @@ def cli(debug: bool) -> None:
     photoz-mmae inspect 123.fits                        what a file is, and what is wrong with it
     photoz-mmae simulate -n 5000 -o mock.hdf5           a mock survey
     photoz-mmae train mock.hdf5 -o models/mine          a model of your own
+    photoz-mmae compare-models mock.hdf5 -o report/ --models base,inception
 
     Exit codes: 0 done; 2 usage; 3 done, but objects without redshift; 4 input; 5 model;
     6 output; 7 locked by another run; 75 stopped, the same command goes on; 1 a bug.

@@ -32,6 +32,8 @@ def run_option(
     field_name = max(names, key=len).split("/")[0].lstrip("-").replace("-", "_")
     field = next(field for field in dataclasses.fields(kind) if field.name == field_name)
     default = getattr(field.default, "default", field.default)
+    if isinstance(default, tuple) and default:
+        default = ",".join(map(str, default))
     if default is not None and isinstance(default, (str, int, float)):
         help = f"{help}  [default: {default}]"
     return click.option(*names, default=None, help=help, **attributes)

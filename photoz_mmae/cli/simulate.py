@@ -158,14 +158,12 @@ def _simulate(run: SimulateRun) -> None:
     click.echo(
         f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"
     )
-    is_hsc = run.survey == SimulateRun.survey
     if run.output is not None:
-        # No preset takes six bands yet.
-        follow = f"; next: photoz-mmae train {run.output} -o MODEL" if is_hsc else ""
-        click.echo(f"  {run.output}: training file{follow}")
+        click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
     if run.cutouts is not None:
         # Files of the HSC service name no object: `predict` cannot put their bands together.
         told = f"--catalog {run.cutouts / TRUTH} -o catalog.parquet"
-        follow = f"; next: photoz-mmae predict {run.cutouts} {told}"
-        follow = follow if is_hsc and run.layout != "hsc-das" else ""
+        model = "" if run.survey == SimulateRun.survey else " --model MODEL"
+        follow = f"; next: photoz-mmae predict {run.cutouts} {told}{model}"
+        follow = follow if run.layout != "hsc-das" else ""
         click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and {TRUTH}{follow}")

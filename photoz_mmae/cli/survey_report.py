@@ -51,6 +51,7 @@ class SurveyReport:
         from rich.console import Console
 
         self._catalog = catalog
+        self._has_ebv = False
         self._stack = stack
         self._console = Console(stderr=True)
         self._done = 0
@@ -64,6 +65,7 @@ class SurveyReport:
         table = rows.objects
         said = [count(len(table.ids), "object")]
         if table.ebv is not None:
+            self._has_ebv = True
             said.append(f"{int(isfinite(table.ebv).sum())} with E(B-V)")
         if table.psf_fwhm:
             known = any_([isfinite(values) for values in table.psf_fwhm.values()], axis=0)
@@ -110,11 +112,11 @@ class SurveyReport:
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
         self._total = sum(part.rows for part in todo)
         say(f"model     {model.name} ({model.sha256[:12]}), device {device}")
-        if model.dust != "none" and self._catalog is None:
-            say(
-                "no ebv    the model wants E(B-V): give --catalog TABLE (columns object_id, ebv); "
-                "without it every row is flagged NO_EBV"
-            )
+        if model.dust != "none" and not self._has_ebv:
+            how = "give --catalog TABLE (columns object_id, ebv)"
+            if self._catalog is not None:
+                how = f"{self._catalog} has no column ebv; --columns ebv=NAME names another"
+            say(f"no ebv    the model wants E(B-V): {how}; without it every row is flagged NO_EBV")
         say(f"to do     {count(self._total, 'object')} in {len(todo)} of {count(parts, 'part')}")
         self._start = self._last = time.monotonic()
         if todo and self._console.is_terminal:

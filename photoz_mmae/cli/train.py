@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from photoz_mmae.cli.options import config_option, device_option, overwrite_opti
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.runs import TrainRun, load_run
 from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
+
+if TYPE_CHECKING:
+    from photoz_mmae.model.weights import TrainedModel
 
 
 @click.command(short_help="A model of your own.")
@@ -104,7 +107,8 @@ from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_
     "--drop-bands",
     type=float,
     metavar="SHARE",
-    help="Show so many objects without some of their bands: the model learns to do without.",
+    help="Show so many objects without some of their bands, to learn to do without. Instead of the "
+    "preset's: base and large 0.2, others 0.",
 )
 @run_option(
     TrainRun,
@@ -137,14 +141,15 @@ def train(config: Path | None, **options: Any) -> None:
     run = load_run(TrainRun, config, options)
     try:
         with stop_on_signals(), ExitStack() as stack:
-            _train(run, stack)
+            model = _train(run, stack)
     except KeyboardInterrupt as stop:
         raise StoppedError("stopped; the same command goes on from the last checkpoint") from stop
     except MemoryError as error:
         raise UsageError("not enough memory; a smaller --batch-size needs less") from error
+    _report(run, model)
 
 
-def _train(run: TrainRun, stack: ExitStack) -> None:
+def _train(run: TrainRun, stack: ExitStack) -> "TrainedModel | None":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -167,6 +172,7 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
         TextColumn("loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
         console=console,
+        transient=True,
     )
     task = bar.add_task("epoch", total=None, loss=float("nan"))
     noted = NotedSignals()
@@ -200,7 +206,10 @@ def _train(run: TrainRun, stack: ExitStack) -> None:
             f"|dz|>0.15 {validation['outlier_015']:.2%}  {record['seconds']:.0f} s{best}"
         )
 
-    model = train(run, Watcher(on_note, on_start, on_step, on_epoch, lambda: noted.arrived))
+    return train(run, Watcher(on_note, on_start, on_step, on_epoch, lambda: noted.arrived))
+
+
+def _report(run: TrainRun, model: "TrainedModel | None") -> None:
     if model is None:
         click.echo(f"{run.output}: nothing to do: the model was trained with these settings")
         return

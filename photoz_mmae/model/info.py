@@ -248,6 +248,18 @@ def _shipped_roots() -> list[Path]:
     return [package / "shipped", package.parent / "models"]
 
 
+def read_weights(folder: Path, info: ModelInfo) -> bytes:
+    """Read the weights; raises ModelError where they are not those that `info` tells of."""
+    path = folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != info.weights_sha256:
+        raise ModelError(f"{path}: damaged or replaced: its checksum is not that of {INFO_FILE}")
+    return content
+
+
 def load_info(folder: Path) -> ModelInfo:
     """Read `model.json`; raises ModelError when it is damaged or from a newer version."""
     path = folder / INFO_FILE

@@ -12,7 +12,14 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from photoz_mmae.errors import ModelError, OutputError
-from photoz_mmae.model.info import CARD_FILE, INFO_FILE, WEIGHTS_FILE, ModelInfo, load_info
+from photoz_mmae.model.info import (
+    CARD_FILE,
+    INFO_FILE,
+    WEIGHTS_FILE,
+    ModelInfo,
+    load_info,
+    read_weights,
+)
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import DustTreatment, MissingBands, Network, PublishedNetwork
 from photoz_mmae.model.published import PublishedMMAE
@@ -48,17 +55,12 @@ def load_model(folder: Path) -> TrainedModel:
         A file is missing, damaged, from a newer version, or not the one that belongs here.
     """
     info = load_info(folder)
-    path = folder / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
-    if hashlib.sha256(content).hexdigest() != info.weights_sha256:
-        raise ModelError(f"{path}: damaged or replaced: its checksum is not that of {INFO_FILE}")
+    content = read_weights(folder, info)
     network = build_network(info.network, info.dust, info.missing_bands)
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
+        path = folder / WEIGHTS_FILE
         raise ModelError(f"{path}: does not fit the network of {INFO_FILE} ({error})") from error
     return TrainedModel(network.eval(), info)
 

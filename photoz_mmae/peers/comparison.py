@@ -20,6 +20,7 @@ from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.peers.contestant import Batches, Contestant
 from photoz_mmae.peers.outcome import (
+    OUTCOMES,
     Outcome,
     Tested,
     is_flat,
@@ -68,8 +69,9 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     device = resolve_device(run.device)
     file = SpectraFile(run.data)
     frame = file.frame
-    for name in run.models:
-        make_contestant(name, frame)  # an unknown name, or wrong images, are said at once
+    # An unknown name, or wrong images, are said at once.
+    names = {make_contestant(name, frame).name for name in run.models}
+    _check_against(run, names)
     dust = make_dust(run.dust, file.survey)
     if run.dust != "none":
         file.load_ebv()
@@ -89,6 +91,16 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
                 outcome = made.make()
             if outcome.ended:
                 shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_against(run: CompareModelsRun, names: set[str]) -> None:
+    """Raise InputError where no outcome can be of what ratios are asked of."""
+    if run.against is None:
+        return
+    names |= {load_outcome(path).model for path in run.output.glob(OUTCOMES)}
+    # Other ways than the usual one are known after the test only: `base, seeing given`.
+    if run.against.split(", ")[0] not in names:
+        raise InputError(f"no outcome of {run.against!r}; there are {'; '.join(sorted(names))}")
 
 
 class _Round:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from photoz_mmae.evaluation.style import new_figure, styled
 from photoz_mmae.peers.outcome import Outcome
@@ -27,7 +28,11 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
                 _draw(by_epoch, outcome, "epoch", 1.0, colour, label)
                 _draw(by_time, outcome, "seconds", 60.0, colour, label)
         by_epoch.set(xlabel="epoch", ylabel="sigma_NMAD of the validation objects", yscale="log")
+        by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
         by_time.set(xlabel="minutes", xscale="log")
+        by_time.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        by_time.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        by_time.xaxis.set_minor_formatter(NullFormatter())
         by_epoch.legend()
         figure.savefig(path, dpi=120, metadata={"Software": None})
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError, OutputError
 
+OUTCOMES = "*-seed*.json"
+"""Files of a folder of outcomes."""
+
 FLAT_EPOCHS = 5
 """A validation loss that has not gone down for so many epochs is flat."""
 

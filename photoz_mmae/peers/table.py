@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError
-from photoz_mmae.peers.outcome import Outcome, Tested, load_outcome, load_tested
+from photoz_mmae.peers.outcome import OUTCOMES, Outcome, Tested, load_outcome, load_tested
 from photoz_mmae.redshift.metrics import bias_median, dz, outlier_015, sigma_nmad
 
 REDSHIFTS = ((0.0, 0.4), (0.4, 1.0), (1.0, 4.5))
@@ -66,7 +66,7 @@ class Comparison:
             if row.name == name:
                 return row
         raise InputError(
-            f"no outcome of {name!r}; there are {', '.join(r.name for r in self.rows)}"
+            f"no outcome of {name!r}; there are {'; '.join(r.name for r in self.rows)}"
         )
 
 
@@ -78,7 +78,7 @@ def load_comparison(folder: Path) -> Comparison:
     InputError
         There is none, or they were not tested on the same objects.
     """
-    paths = sorted(folder.glob("*-seed*.json"))
+    paths = sorted(folder.glob(OUTCOMES))
     if not paths:
         raise InputError(f"{folder}: no outcome of compare-models in it")
     outcomes = [load_outcome(path) for path in paths]
@@ -118,7 +118,7 @@ def accuracy_table(comparison: Comparison) -> list[list[str]]:
             errors = row.errors[:, rows]
             sigma, outliers = _mean(sigma_nmad, errors), _mean(outlier_015, errors)
             cells.append(
-                f"{sigma:.4f} / {100 * outliers:.2f} % / {_mean(bias_median, errors):+.4f}"
+                f"{_figure(sigma)} / {100 * outliers:.2f} % / {_mean(bias_median, errors):+.4f}"
             )
         lines.append([row.name, str(len(row.errors)), *cells])
     return lines
@@ -152,7 +152,7 @@ def cost_table(comparison: Comparison) -> list[list[str]]:
                 f"{np.median([o.training_speed for o in row.outcomes]):.0f}",
                 f"{np.median([o.prediction_speed for o in row.outcomes]):.0f}",
                 "/".join(str(len(o.curve)) for o in row.outcomes),
-                "/".join(f"{o.seconds / 60:.0f}" for o in row.outcomes),
+                "/".join(_minutes(o.seconds) for o in row.outcomes),
                 "converged" if row.converged else "NOT CONVERGED",
             ]
         )
@@ -164,8 +164,9 @@ def matched_table(
 ) -> list[list[str]]:
     """Tabulate the validation objects' sigma_NMAD after so many epochs, and so much time.
 
-    Of the last stage of a training; the lowest so far, a dash where there is none yet, where the
-    stage gives no redshifts, or the training had ended.
+    Of the last stage of a training; the lowest so far. A dash where there is none yet, where the
+    stage gives no redshifts, or where the training was not gone on with, though it might get
+    better; of one that has converged the last value stays.
     """
     epochs, minutes = list(epochs), list(minutes)
     lines = [
@@ -185,7 +186,8 @@ def _at(row: Row, key: str, limit: float) -> str:
         last = outcome.curve[-1]["stage"]
         points = [point for point in outcome.curve if point["stage"] == last]
         before = [point["sigma_nmad"] for point in points if point[key] <= limit]
-        if before and None not in before:
+        known = outcome.converged or points[-1][key] >= limit
+        if known and before and None not in before:
             found.append(min(before))
     return f"{np.mean(found):.4f}" if found else "-"
 
@@ -238,6 +240,15 @@ def as_markdown(lines: list[list[str]]) -> str:
     """Turn lines of cells into a table of Markdown."""
     rule = ["---"] * len(lines[0])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [lines[0], rule, *lines[1:]])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.{0 if seconds >= 600 else 1}f}"
+
+
+def _figure(value: float) -> str:
+    """Of too few objects there is none."""
+    return f"{value:.4f}" if np.isfinite(value) else "-"
 
 
 def _mean(metric: Callable[[Floats], float], errors: Floats) -> float:

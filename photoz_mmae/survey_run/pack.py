@@ -187,7 +187,8 @@ def _write(
     double: bool,
 ) -> ShardRecord:
     """Write a shard of `sources`, read from where they are now; says what is in it."""
-    wanted = Wanted(tuple(run.bands), run.image_size, run.pixel_scale, raw=True)
+    # Whether a model can do without a band is up to the model.
+    wanted = Wanted(tuple(run.bands), run.image_size, run.pixel_scale, every_band=False, raw=True)
     flags: Counter[str] = Counter()
     examples: list[list[str]] = []
     bad = 0

@@ -18,7 +18,7 @@ from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
-from photoz_mmae.model.info import ModelInfo, find_model, load_info
+from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
@@ -140,6 +140,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     folder.check_place()
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
+    read_weights(model_folder, model)  # damage is said here, not by some worker
     device = run.device if run.scheduler else resolve_device(run.device)
     with folder.locked():
         return _Survey(run, folder, model_folder, model, device).go(report)

@@ -41,6 +41,17 @@ def is_finished(run: TrainRun, settings: dict[str, Any]) -> bool:
     return True
 
 
+def check_usable(run: TrainRun) -> None:
+    """Raise OutputError where the folder holds something that is not of a training."""
+    folder = run.output
+    try:
+        is_ours = any((folder / name).exists() for name in (*_OURS, LOCK_FILE))
+        if folder.is_dir() and any(folder.iterdir()) and not is_ours:
+            raise OutputError(f"{folder}: exists and holds something else; give a new folder")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
 @contextmanager
 def folder_held(run: TrainRun) -> Iterator[None]:
     """Make the folder, or check that it is one of ours, and hold it; with `overwrite`, clear it.
@@ -65,14 +76,11 @@ def folder_held(run: TrainRun) -> Iterator[None]:
 
 
 def _make(run: TrainRun) -> None:
-    folder = run.output
+    check_usable(run)
     try:
-        is_ours = any((folder / name).exists() for name in (*_OURS, LOCK_FILE))
-        if folder.is_dir() and any(folder.iterdir()) and not is_ours:
-            raise OutputError(f"{folder}: exists and holds something else; give a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        run.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error})") from error
+        raise OutputError(f"{run.output}: cannot be written ({error})") from error
 
 
 def _clear(folder: Path) -> None:

@@ -22,7 +22,7 @@ from photoz_mmae.training.checkpoint import CHECKPOINT_FILE
 from photoz_mmae.training.course import course_of
 from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.events import require_tensorboard
-from photoz_mmae.training.folder import folder_held, is_finished
+from photoz_mmae.training.folder import check_usable, folder_held, is_finished
 from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training.scores import Shown, result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
@@ -49,6 +49,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     precision = precision_of(run, device)
     if run.tensorboard:
         require_tensorboard()
+    check_usable(run)  # before minutes are spent on the data
     source = find_source(run, preset, device)
     preset = dataclasses.replace(preset, network=source.network)
     checksums = source.fingerprint, source.unlabelled_sha256

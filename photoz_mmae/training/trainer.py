@@ -38,7 +38,7 @@ class Watcher:
     ----------
     on_note : callable of str
         A line for the user.
-    on_start : callable of (objects for training, epochs, epochs done, steps done of the next)
+    on_start : callable of (objects of an epoch, epochs, epochs done, steps done of the next)
     on_step : callable of (epoch, objects so far in it, total loss)
     on_epoch : callable of one record of `metrics.jsonl`
     should_stop : callable
@@ -136,7 +136,7 @@ class Trainer:
     def run(self) -> None:
         """Make the epochs that are left; the network ends with the best weights."""
         progress, epochs = self.progress, self._course.epochs
-        objects = self._data.composition.training
+        objects = self._steps * self._batch_size
         self._watcher.on_start(objects, epochs, progress.epoch, progress.step)
         if self._job.tensorboard:
             self._events = Events(self._job.folder, progress.epoch * self._steps + progress.step)

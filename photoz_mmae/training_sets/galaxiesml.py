@@ -68,7 +68,8 @@ class SpectraFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+            what = "is a folder; name the HDF5 file" if path.is_dir() else "no such file"
+            raise InputError(f"{path}: {what}")
         try:
             # Without a lock, as cutouts are read, which may be of the same file.
             self._file = h5py.File(path, "r", locking=False)

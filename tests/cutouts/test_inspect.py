@@ -74,7 +74,8 @@ def test_the_real_cube_and_the_real_service_file(
     (band,) = two["bands"]
     assert round(band["zero_point"], 9) == 27
     assert band["zero_point_from"] == "FLUXMAG0"
-    assert two["prediction"]["reason"] == "no band g, r, z, y"
+    assert two["prediction"]["bands"] == ["i"]
+    assert "FEWER_BANDS" in two["prediction"]["flags"]
 
 
 def test_targets_where_their_wcs_puts_them(shared_data: Path) -> None:
@@ -112,7 +113,7 @@ def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "72 not finite" in shown
     assert "  wrong:    band r (HDU 2): no finite pixels that differ" in lines
     assert "HDU 1: zero point 27.000 by MAGZERO, 31.400 by BUNIT nJy; the first counts" in shown
-    assert "no finite pixels that differ in band r (model base)" in shown
+    assert "FEWER_BANDS: bands g, i, z, y alone (model base)" in shown
 
 
 def test_files_of_one_object_are_read_together(

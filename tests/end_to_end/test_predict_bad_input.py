@@ -145,6 +145,8 @@ def test_models_that_cannot_be_used(predict, cutouts, tiny_model, tmp_path):
         code, _, err = predict(cutouts, model=copy, output=tmp_path / f"{name}.parquet")
         assert code == 5, name
         assert len(err.splitlines()) == 1
+        # Found before there is anything to do for a worker.
+        assert not (tmp_path / f"{name}.parquet.run" / "parts").exists()
 
 
 def test_only_parquet_comes_out(photoz, cutouts, tiny_model, tmp_path):
@@ -164,4 +166,4 @@ def test_usage(photoz, predict, cutouts, tiny_model, tmp_path):
     assert (code, "tpu" in err) == (2, True)
     (tmp_path / "run.toml").write_text("part_sise = 7\n")
     code, _, err = predict(cutouts, "--config", tmp_path / "run.toml")
-    assert (code, "part_size" in err) == (2, True)
+    assert (code, "did you mean 'part-size'?" in err) == (2, True)

@@ -373,12 +373,12 @@ GOOD = "object_id,redshift,z_best\n1,0.5,0.5\n"
 BAD = {
     "empty.csv": (b"", "the file is empty"),
     "blank.csv": (b"\n \n", "the file is empty"),
-    "header.csv": (b"object_id,redshift,z_best\n", "no rows"),
+    "header.csv": (b"object_id,redshift,z_best\n", "read as CSV, the table has no rows"),
     "text.fits": (b"this is no table\nat all\n", "no column 'z_best'"),
     "ragged.csv": (b"object_id,z_best\n1,2\n1,2,3\n", "not readable as CSV"),
     "words.csv": (b"object_id,z_best\n1,high\n", "does not hold numbers"),
     "twice.csv": (b"object_id,z_best,z_best\n1,2,3\n", "more than one column"),
-    "noid.csv": (b"id,z_best\n1,0.5\n", "no column 'object_id'"),
+    "noid.csv": (b"id,z_best\n1,0.5\n", "the column of ids must have that name"),
     "binary.csv": (bytes(range(256)) * 8, "neither CSV, Parquet, FITS nor VOTable"),
     "cut.parquet": (b"PAR1" + bytes(range(200)), "not readable as parquet"),
     "cut.csv.gz": (b"\x1f\x8b\x08\x00\x00", "cannot be read"),
@@ -415,7 +415,7 @@ def test_a_damaged_parquet_column_gets_one_line(tmp_path, sky, run):
 
 def test_missing_files_and_folders(tmp_path, run):
     (tmp_path / "truth.csv").write_text(GOOD)
-    for name, message in [("nothing.csv", "no such file"), (".", "cannot be read")]:
+    for name, message in [("nothing.csv", "no such file"), (".", "is a folder")]:
         for paths in (
             [tmp_path / name, "--truth", tmp_path / "truth.csv"],
             [tmp_path / "truth.csv", "--truth", tmp_path / name],

@@ -124,6 +124,17 @@ def test_unknown_models_are_said_before_any_is_trained(training_file, tmp_path, 
     assert not (tmp_path / "r").exists()
 
 
+def test_an_unknown_one_to_divide_is_said_before_any_is_trained(training_file, tmp_path, capsys):
+    assert run(*words(training_file, tmp_path / "r", "--against", "foo")) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no outcome of 'foo'; there are colours" in line
+    assert not (tmp_path / "r").exists()
+    assert run(*words(training_file, tmp_path / "r", "--epochs", 1)) == 0
+    options = ("-o", tmp_path / "r", "--against", "colours, by night")
+    assert run("compare-models", training_file, *options) == 4
+    assert "no outcome of 'colours, by night'; there are colours" in capsys.readouterr().err
+
+
 def test_stopped_anywhere_it_goes_on_to_the_same_outcome(training_file, tmp_path):
     call(training_file, tmp_path / "whole")
     stops = 0

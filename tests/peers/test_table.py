@@ -142,7 +142,7 @@ def test_a_way_is_a_row_and_seeds_are_averaged(tmp_path):
     assert other == pytest.approx(20 * sigma_nmad(noise(0)), abs=1e-4)
     (cost,) = cost_table(comparison)[1:]
     assert cost[:4] == ["a", "1,234,567", "2.5", "float32/bfloat16"]
-    assert "1/3" in cost
+    assert "1.0/3.0" in cost
 
 
 def test_outcomes_of_other_test_objects_are_refused_in_one_line(tmp_path):
@@ -184,10 +184,24 @@ def test_the_same_epoch_and_the_same_time(tmp_path):
         point("finetuning", 3, 250, 0.04),
     ]
     save(tmp_path, "two", noise(0), curve=two)
+    save(tmp_path, "half", noise(0), curve=two, converged=False)
     save(tmp_path, "blind", noise(0), curve=[point("alignment", 1, 10, None)])
-    lines = {line[0]: line[1:] for line in matched_table(load_comparison(tmp_path), (1, 3), (1, 3))}
-    assert lines["two"] == ["0.0500", "0.0300", "-", "0.0500"]
-    assert lines["blind"] == ["-"] * 4
+    table = matched_table(load_comparison(tmp_path), (1, 3, 9), (1, 3, 9))
+    lines = {line[0]: line[1:] for line in table}
+    assert lines["two"] == ["0.0500", "0.0300", "0.0300", "-", "0.0500", "0.0300"]
+    # What might still get better is not taken to have stayed as it was.
+    assert lines["half"] == ["0.0500", "0.0300", "-", "-", "0.0500", "-"]
+    assert lines["blind"] == ["-"] * 6
+
+
+def test_too_few_objects_have_no_scatter_and_short_trainings_their_minutes(tmp_path):
+    z = np.append(np.full(N - 1, 0.2), 2.0)
+    save(tmp_path, "a", np.append(noise(0, n=N - 1), 0.2), z, seconds=4.0)
+    heading, cells = accuracy_table(load_comparison(tmp_path))
+    table = dict(zip(heading, cells, strict=True))
+    assert table["1 - 4.5"] == "- / 100.00 % / +0.2000"
+    (cost,) = cost_table(load_comparison(tmp_path))[1:]
+    assert "0.1" in cost
 
 
 def test_markdown():

@@ -83,10 +83,24 @@ class Point:
 
 @dataclass
 class Prediction:
-    """What `predict` finds while it reads: flags by name, and why there is no redshift."""
+    """What `predict` finds while it reads.
+
+    Attributes
+    ----------
+    object_id : str
+    files : list of str
+        All that are of the object.
+    bands : list of str
+        Those of the model's that hold an image.
+    flags : list of str
+        By name.
+    reason : str
+        Why there is no redshift.
+    """
 
     object_id: str
     files: list[str]
+    bands: list[str]
     flags: list[str]
     reason: str
 

@@ -200,6 +200,7 @@ def _predict(source: Source, headers: Sequence[Header], wanted: Wanted, found: I
     found.prediction = Prediction(
         object_id=batch.object_id[0],
         files=[printable(file) for file in source.files],
+        bands=[band for bit, band in enumerate(wanted.bands) if batch.bands_used[0] >> bit & 1],
         flags=[str(flag.name) for flag in Flag if flag in flags],
         reason=batch.reason[0],
     )
