@@ -109,8 +109,8 @@ def discover(paths: Sequence[str], listed: Sequence[str] = ()) -> Discovery:
     if not len(sources):
         raise InputError(
             f"no FITS cutouts in {', '.join(printable(path) for path in paths) or 'no path'}: "
-            f"{ignored} other file{'s' * (ignored != 1)} ignored; give files named *.fits, *.fits.gz or "
-            "*.fits.fz, or folders with such files"
+            f"{ignored} other file{'s' * (ignored != 1)} ignored; give files named *.fits, "
+            "*.fits.gz or *.fits.fz, or folders with such files"
         )
     return Discovery(sources, ignored)
 
