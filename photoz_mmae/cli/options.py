@@ -21,7 +21,7 @@ device_option = click.option(
     help="Where the network runs; auto takes a GPU when there is one.  [default: auto]",
 )
 overwrite_option = click.option(
-    "--overwrite/--no-overwrite", default=None, help="Start anew: what --output names is replaced."
+    "--overwrite/--no-overwrite", default=None, help="Start anew, and replace what is there."
 )
 
 
