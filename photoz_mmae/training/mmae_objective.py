@@ -46,7 +46,15 @@ SEEING_PARTLY_FORGOTTEN = 0.1
 
 
 class MMAEObjective:
-    """Ours: any share of the image hidden, the spectrum there or not object by object."""
+    """Ours: any share of the image hidden, the spectrum there or not object by object.
+
+    Attributes
+    ----------
+    network : MMAE
+    teacher : MMAE, optional
+        Whose p(z) of the whole image those without redshift are to have of the part they are
+        shown: the average of the network's weights (Tarvainen & Valpola 2017, arXiv:1703.01780).
+    """
 
     normalisation: Normalisation = "relative"
 
@@ -54,6 +62,7 @@ class MMAEObjective:
         self, network: MMAE, schedule: Schedule, bands: tuple[str, ...], precision: torch.dtype
     ) -> None:
         self.network = network
+        self.teacher: MMAE | None = None
         self._schedule = schedule
         self._redshifter = Redshifter(bands) if schedule.redshift_jitter else None
         self._precision = precision
@@ -67,12 +76,15 @@ class MMAEObjective:
         ebv = self._forget_ebv(batch.ebv, generator)
         psf_fwhm = self._forget_seeing(batch.psf_fwhm, generator)
         shares = shares_of(batch)
-        batch = replace(batch, image=symmetries(batch.image), ebv=ebv, psf_fwhm=psf_fwhm)
+        batch = replace(batch, image=symmetries(batch.image))
+        taught = self._ask_teacher(batch, shares.unknown > 0)
+        batch = replace(batch, ebv=ebv, psf_fwhm=psf_fwhm)
         present = self._drop_bands(batch, generator)
         # Those without a spectrum come first: to the view that shows none. Of the others as many as
         # ever are there, however few they are, or what has labels would always show its spectrum.
         order = batch.has_spectrum.int().argsort(stable=True)
         batch, shares, present = batch[order], shares[order], present[order]
+        taught = None if taught is None else taught[order]
         with_spectrum = int(batch.has_spectrum.sum())
         first = len(batch) - with_spectrum + round(schedule.spectrum_dropped * with_spectrum)
         last = len(batch) - round(schedule.image_dropped * with_spectrum)
@@ -87,7 +99,8 @@ class MMAEObjective:
             view = self._view(batch[rows], shares[rows], image_ratio, spectrum_ratio, generator)
             bands = present[rows] & image_shown
             whole = image_shown and draw((0.0, 1.0), generator) >= APERTURES_HIDDEN
-            views.append(replace(view, spectrum_shown=shown, present=bands, apertures_whole=whole))
+            view = replace(view, spectrum_shown=shown, present=bands, apertures_whole=whole)
+            views.append(view if taught is None else replace(view, taught=taught[rows]))
         return [view for view in views if len(view)]
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
@@ -128,6 +141,10 @@ class MMAEObjective:
         redshift = losses.bin_cross_entropy(logits, batch.redshift, edges) + CRPS_WEIGHT * crps
         found = sum_losses(self._schedule, view.shares, image_loss, spectrum_loss, redshift)
         found["crps"] = (view.shares.redshift * crps).sum()
+        if view.taught is not None:
+            cost = -(view.taught * logits.log_softmax(dim=1)).sum(dim=1)
+            found["taught"] = (view.shares.unknown * cost).sum()
+            found["total"] = found["total"] + found["taught"]
         class_logits = network.class_logits(encoded.float())
         if class_logits is not None:
             # Its likelihood stands beside that of the redshift, given the class: no weight.
@@ -164,6 +181,18 @@ class MMAEObjective:
             spectra = Spectra(batch.flux, (batch.ivar > 0) & batch.has_spectrum.unsqueeze(1))
         embedded = network.embed(batch.image, batch.ebv, view.present, batch.psf_fwhm)
         return network.encode(embedded, spectra, view.image_hidden, view.spectrum_hidden)
+
+    @torch.no_grad()
+    def _ask_teacher(self, batch: TrainingBatch, wanted: Tensor) -> Tensor | None:
+        """p(z) per bin (N, K) of the objects `wanted`, by the teacher, from whole images."""
+        if self.teacher is None or not wanted.any():
+            return None
+        teacher, asked = self.teacher.eval(), batch[wanted.nonzero().squeeze(1)]
+        embedded = teacher.embed(asked.image, asked.ebv, psf_fwhm=asked.psf_fwhm)
+        logits = teacher.redshift_logits(teacher.encode(embedded))
+        taught = logits.new_zeros((len(batch), logits.shape[1]))
+        taught[wanted] = logits.softmax(dim=1)
+        return taught
 
     def _places(self, kind: Tensor) -> Tensor:
         """Places in KINDS to those of the network's logits; -1 for a class it does not know."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.model.info import ClassResult
+from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from photoz_mmae.training.course import Course, Pace
 from photoz_mmae.training.events import Events
@@ -120,8 +121,12 @@ class Trainer:
             self.progress, self._best = restored
         drop_metrics(job.folder, self.progress.epoch)
         self._pieces = Pieces(max(job.accumulate, self.progress.pieces), watcher.on_note)
+        objective = make_objective(network, job.precision)
+        if self._average is not None and isinstance(objective, MMAEObjective):
+            assert isinstance(self._average.module, MMAE)
+            objective.teacher = self._average.module
         self._stepper = Stepper(
-            make_objective(network, job.precision),
+            objective,
             self._optimizer,
             self._average,
             self._pieces,

@@ -15,15 +15,16 @@ class Shares:
 
     Attributes
     ----------
-    image, spectrum, redshift, kind : Tensor, (N,)
+    image, spectrum, redshift, kind, unknown : Tensor, (N,)
         Each adds up to 1 over the batch, over those that have a spectrum, a redshift or a known
-        class; all 0 where none has.
+        class, `unknown` over those with neither redshift nor class; all 0 where there is none.
     """
 
     image: Tensor
     spectrum: Tensor
     redshift: Tensor
     kind: Tensor
+    unknown: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> "Shares":
         """Return those of some of the objects."""
@@ -47,6 +48,8 @@ class View:
         False: no spectrum is shown at all.
     apertures_whole : bool
         True: apertures are measured on hidden patches, too.
+    taught : Tensor, (N, K), optional
+        p(z) per bin by a teacher, which counts for those of unknown redshift.
     """
 
     batch: TrainingBatch
@@ -56,6 +59,7 @@ class View:
     present: Tensor
     spectrum_shown: bool
     apertures_whole: bool = False
+    taught: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -70,6 +74,7 @@ class View:
             self.present[rows],
             self.spectrum_shown,
             self.apertures_whole,
+            None if self.taught is None else self.taught[rows],
         )
 
     def pieces(self, n: int) -> Iterator["View"]:
@@ -85,11 +90,13 @@ def shares_of(batch: TrainingBatch) -> Shares:
     def normalised(weight: Tensor) -> Tensor:
         return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
+    unknown = ~batch.has_redshift & (batch.kind == UNKNOWN_KIND)
     return Shares(
         image=normalised(batch.weight),
         spectrum=normalised(batch.weight * batch.has_spectrum),
         redshift=normalised(batch.weight * batch.has_redshift),
         kind=normalised(batch.weight * (batch.kind != UNKNOWN_KIND)),
+        unknown=normalised(batch.weight * unknown),
     )
 
 
