@@ -279,14 +279,14 @@ def main() -> None:
 def test_rows(data: Path, file: SpectraFile, outcome: Path) -> NDArray[np.int64]:
     """Rows of the file that an outcome was tested on, (N,)."""
     settings = load_outcome(outcome).settings
-    if settings["data_sha256"] != file.sha256():
-        raise SystemExit(f"{outcome}: of another file than {data}")
     sizes = {name: settings[name] for name in ("training_size", "validation_size", "test_size")}
     run = CompareModelsRun(data=data, output=outcome.parent, split=settings["split"], **sizes)
     if settings["dust"] != "none":
         file.load_ebv()
     rows = open_data(run, file, "relative", 0).rows("test")
-    assert np.array_equal(file.redshift[rows].astype("f4"), load_tested(outcome).z_true)
+    # Not by the file's checksum: another processor makes the same objects with other last digits.
+    if not np.array_equal(file.redshift[rows].astype("f4"), load_tested(outcome).z_true):
+        raise SystemExit(f"{outcome}: tested on other objects than those of {data}")
     return rows
 
 
