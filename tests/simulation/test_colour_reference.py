@@ -145,7 +145,7 @@ def test_an_outcome_is_divided_by_the_reference_on_the_same_objects(compared, ca
     assert float(line.split("|")[-2].split(",")[0]) > 1.5
 
 
-def test_an_outcome_of_another_file_is_refused(compared, tmp_path, monkeypatch):
+def test_an_outcome_of_other_objects_is_refused(compared, tmp_path, monkeypatch):
     call("simulate", "-n", 100, "--seed", 4, "-o", tmp_path / "other.hdf5")
-    with pytest.raises(SystemExit, match="of another file"):
+    with pytest.raises(SystemExit, match="tested on other objects"):
         run_beside(monkeypatch, tmp_path / "other.hdf5", compared / "report/colours-seed0.json")
