@@ -97,7 +97,7 @@ def _check_against(run: CompareModelsRun, names: set[str]) -> None:
     """Raise InputError where no outcome can be of what ratios are asked of."""
     if run.against is None:
         return
-    names |= {load_outcome(path).model for path in run.output.glob(OUTCOMES)}
+    names = names | {load_outcome(path).model for path in run.output.glob(OUTCOMES)}
     # Other ways than the usual one are known after the test only: `base, seeing given`.
     if run.against.split(", ")[0] not in names:
         raise InputError(f"no outcome of {run.against!r}; there are {'; '.join(sorted(names))}")

@@ -167,8 +167,8 @@ def draw_scene(
 def simulate_chunk(recipe: Recipe, n: int, chunk: int, device: str = "cpu") -> MockChunk:
     """Generate `n` objects (at most `CHUNK`) of the mock survey.
 
-    On a CPU the result depends on the recipe, `n` and `chunk` alone. Object ids are those of rows
-    `chunk * CHUNK` on.
+    On a CPU the result depends on the recipe, `n` and `chunk` alone, but for the last digits, which
+    another processor may round otherwise. Object ids are those of rows `chunk * CHUNK` on.
 
     Raises
     ------
