@@ -108,6 +108,9 @@ class Schedule:
     Attributes
     ----------
     epochs, batch_size : int
+    least_steps : int
+        There are more epochs where fewer make less than so many steps: few objects need to be seen
+        more often.
     learning_rate, weight_decay, clip_norm : float
         Of AdamW; the gradient's norm is clipped.
     warmup : float
@@ -126,6 +129,9 @@ class Schedule:
     redshift_jitter : float
         Half of the objects are moved by so much (a standard deviation) in ln(1+z), as their
         spectra say; see `photoz_mmae.training.redshifted`.
+    conditions_varied : float
+        Share of the objects whose images are seen with a wider PSF, more noise, other zero points
+        and moved by parts of a pixel; see `photoz_mmae.training.conditions`.
     image_weight, spectrum_weight : float
         Of the reconstruction losses, beside 1 for the redshift.
     validation_share, test_share : float
@@ -158,6 +164,8 @@ class Schedule:
     bands_dropped: float = 0.0
     image_dropped: float = 0.0
     redshift_jitter: float = 0.0
+    conditions_varied: float = 0.0
+    least_steps: int = 0
     rest: float = 0.0
 
 
@@ -172,6 +180,8 @@ LATER_SETTINGS: dict[str, Any] = {
     "bands_dropped": 0.0,
     "image_dropped": 0.0,
     "redshift_jitter": 0.0,
+    "conditions_varied": 0.0,
+    "least_steps": 0,
     "rest": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""

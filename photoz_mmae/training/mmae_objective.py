@@ -10,6 +10,7 @@ from photoz_mmae.model.mmae import MMAE, Spectra
 from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
+from photoz_mmae.training.conditions import vary
 from photoz_mmae.training.objective_parts import (
     all_bands,
     autocast,
@@ -73,11 +74,14 @@ class MMAEObjective:
             width = schedule.redshift_jitter
             shift = draw_shifts(len(batch), width, JITTERED, generator)
             batch = self._redshifter.move(batch, shift)
-        ebv = self._forget_ebv(batch.ebv, generator)
-        psf_fwhm = self._forget_seeing(batch.psf_fwhm, generator)
         shares = shares_of(batch)
         batch = replace(batch, image=symmetries(batch.image))
         taught = self._ask_teacher(batch, shares.unknown > 0)
+        if schedule.conditions_varied:
+            scale, noise = self.network.settings.pixel_scale, self.network.stretch.noise
+            batch = vary(batch, schedule.conditions_varied, scale, noise, generator)
+        ebv = self._forget_ebv(batch.ebv, generator)
+        psf_fwhm = self._forget_seeing(batch.psf_fwhm, generator)
         batch = replace(batch, ebv=ebv, psf_fwhm=psf_fwhm)
         present = self._drop_bands(batch, generator)
         # Those without a spectrum come first: to the view that shows none. Of the others as many as

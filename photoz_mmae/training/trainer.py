@@ -135,12 +135,13 @@ class Trainer:
         objects = data.composition.training
         self._batch_size = min(course.batch_size, objects)
         self._steps = objects // self._batch_size
+        self._epochs = course.epochs_of(self._steps)
         self._since = self._saved = time.monotonic()
         self._events: Events | None = None
 
     def run(self) -> None:
         """Make the epochs that are left; the network ends with the best weights."""
-        progress, epochs = self.progress, self._course.epochs
+        progress, epochs = self.progress, self._epochs
         objects = self._steps * self._batch_size
         self._watcher.on_start(objects, epochs, progress.epoch, progress.step)
         if self._job.tensorboard:
@@ -163,7 +164,7 @@ class Trainer:
         """Whether all epochs are made, or the validation loss goes down no more."""
         progress, patience = self.progress, self._course.patience
         stalled = patience > 0 and progress.epoch - progress.best_epoch >= patience
-        return stalled or progress.epoch >= self._course.epochs
+        return stalled or progress.epoch >= self._epochs
 
     def score(
         self,
@@ -192,7 +193,7 @@ class Trainer:
 
     def _make_epoch(self, epoch: int) -> None:
         """Make the steps that are left of an epoch, validate, record."""
-        progress, steps = self.progress, self._course.epochs * self._steps
+        progress, steps = self.progress, self._epochs * self._steps
         before_epoch, skipped = time.monotonic(), progress.step
         for batch in self._data.epoch(epoch, self._batch_size, progress.step):
             self._look_up()

@@ -60,9 +60,13 @@ def test_those_of_unknown_redshift_and_class_are_taught(objective, batch):
 
 
 def test_the_teacher_sees_the_whole_image(objective, batch):
-    """Whatever is hidden from the network: the same answer as in prediction."""
-    teacher = objective.teacher = network(1)
-    for view in views(objective, batch):
+    """Whatever the network is shown of it, and how: the same answer as in prediction."""
+    still = replace(load_preset("base").training, conditions_varied=0.0)
+    plain = make_objective(objective.network, still, tuple("grizy"))
+    teacher = plain.teacher = objective.teacher = network(1)
+    varied = torch.cat([view.taught for view in views(objective, batch)])
+    torch.testing.assert_close(varied, torch.cat([v.taught for v in views(plain, batch)]))
+    for view in views(plain, batch):
         asked = view.batch
         teacher.eval()
         with torch.no_grad():
