@@ -4,8 +4,8 @@
     python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
 
 Writes a preset file per row into the output's folder `presets` and trains them all with
-`photoz-mmae compare-models` on the same objects, at an equal number of epochs. The same command
-goes on with what was stopped, and adds what is missing.
+`photoz-mmae compare-models` on the same objects, until the validation loss falls no more. The
+same command goes on with what was stopped, and adds what is missing.
 """
 
 import argparse
@@ -21,6 +21,8 @@ CHANGES: dict[str, dict[str, str]] = {
     "apertures-never-hidden": {"hides_fluxes": "false"},
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
+    "conditions-not-varied": {"conditions_varied": "0.0"},
+    "forty-epochs": {"epochs": "40", "least_steps": "0"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},
     "without-spectra": {
         "spectrum_weight": "0.0",

@@ -6,9 +6,8 @@
 
 Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
 width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
-beside it; all are tested on the same objects. Epochs are fewer where there are more objects. The
-same command goes on with what was stopped. Then it prints a table, the power law through the two
-largest sizes, and with --plot draws both.
+beside it; all are tested on the same objects. The same command goes on with what was stopped. Then
+it prints a table, the power law through the two largest sizes, and with --plot draws both.
 """
 
 import argparse
@@ -22,9 +21,7 @@ from ablations import write_preset
 from photoz_mmae.peers.outcome import Outcome, load_outcome, load_tested
 from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
 
-EPOCHS = {2000: 40, 8000: 40, 30000: 16}
-"""By number of training objects."""
-
+SIZES = (2000, 8000, 30000)
 WIDTHS = ("narrow", "wide")
 RESAMPLINGS = 200
 
@@ -38,10 +35,9 @@ def main() -> None:
     presets = options.output / "presets"
     presets.mkdir(parents=True, exist_ok=True)
     found: list[tuple[int, Outcome, float, float, float]] = []
-    for size, epochs in EPOCHS.items():
+    for size in SIZES:
         models = ["base", *[str(write_preset(presets, name)) for name in WIDTHS if size == 8000]]
-        for names, more in ((",".join(models), ["--epochs", str(epochs)]), ("colours", [])):
-            train(options.data, options.output / str(size), names, size, more)
+        train(options.data, options.output / str(size), [*models, "colours"], size)
         for path in sorted((options.output / str(size)).glob("*-seed0.json")):
             found.append((size, load_outcome(path), *accuracy(path)))
     report(found)
@@ -49,11 +45,12 @@ def main() -> None:
         plot(found, options.plot)
 
 
-def train(data: Path, output: Path, models: str, size: int, more: list[str]) -> None:
+def train(data: Path, output: Path, models: list[str], size: int) -> None:
     """Train what is missing."""
-    words = ["photoz-mmae", "compare-models", str(data), "-o", str(output), "--models", models]
+    words = ["photoz-mmae", "compare-models", str(data), "-o", str(output)]
+    words += ["--models", ",".join(models)]
     words += ["--training-size", str(size), "--validation-size", "2500", "--test-size", "20000"]
-    done = subprocess.run([*words, *more], check=False, stdout=subprocess.DEVNULL)
+    done = subprocess.run(words, check=False, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise SystemExit(done.returncode)
 
