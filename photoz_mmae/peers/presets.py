@@ -93,8 +93,8 @@ class PresetContestant:
         if self._preset.training.warmup:
             return course
         # A constant learning rate has no end of its own; published is a number of epochs on far
-        # more objects.
-        return replace(course, epochs=MOST_EPOCHS, patience=FLAT_EPOCHS)
+        # more objects. Without an average of the weights, validation losses go up and down.
+        return replace(course, epochs=MOST_EPOCHS, patience=4 * FLAT_EPOCHS)
 
 
 class _ValidatedWithoutSeeing(MMAEObjective):
