@@ -22,7 +22,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
     "conditions-not-varied": {"conditions_varied": "0.0"},
-    "forty-epochs": {"epochs": "40", "least_steps": "0"},
+    "forty-epochs": {"epochs": "40"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},
     "without-spectra": {
         "spectrum_weight": "0.0",

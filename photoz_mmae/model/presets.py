@@ -108,9 +108,9 @@ class Schedule:
     Attributes
     ----------
     epochs, batch_size : int
-    least_steps : int
-        There are more epochs where fewer make less than so many steps: few objects need to be seen
-        more often.
+    most_steps : int
+        There are fewer epochs where more make more steps than that: many objects need not be seen
+        so often. 0: there are always `epochs`.
     learning_rate, weight_decay, clip_norm : float
         Of AdamW; the gradient's norm is clipped.
     warmup : float
@@ -165,7 +165,7 @@ class Schedule:
     image_dropped: float = 0.0
     redshift_jitter: float = 0.0
     conditions_varied: float = 0.0
-    least_steps: int = 0
+    most_steps: int = 0
     rest: float = 0.0
 
 
@@ -181,7 +181,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "image_dropped": 0.0,
     "redshift_jitter": 0.0,
     "conditions_varied": 0.0,
-    "least_steps": 0,
+    "most_steps": 0,
     "rest": 0.0,
 }
 """Settings of our network and its schedule that came later, as they are of whatever is older."""

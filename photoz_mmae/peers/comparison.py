@@ -137,7 +137,7 @@ class _Round:
             folder.mkdir(parents=True, exist_ok=True)
             course = stage.course
             if self._run.epochs is not None:
-                course = dataclasses.replace(course, epochs=self._run.epochs, least_steps=0)
+                course = dataclasses.replace(course, epochs=self._run.epochs, most_steps=0)
             trainer = Trainer(
                 Job(
                     folder,

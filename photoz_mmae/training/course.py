@@ -38,8 +38,8 @@ class Course:
     Attributes
     ----------
     epochs, batch_size : int
-    least_steps : int
-        There are more epochs where fewer make less than so many steps.
+    most_steps : int
+        There are fewer epochs where more make more steps than that; 0: there never are.
     patience : int
         Training ends after so many epochs without a lower validation loss; 0: it never does.
     clip_norm : float
@@ -60,11 +60,13 @@ class Course:
     ema: float
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     rate: Callable[[Pace], float]
-    least_steps: int = 0
+    most_steps: int = 0
 
     def epochs_of(self, steps: int) -> int:
         """Return how many epochs of so many steps there are."""
-        return max(self.epochs, -(-self.least_steps // steps))
+        if not self.most_steps:
+            return self.epochs
+        return min(self.epochs, -(-self.most_steps // steps))
 
 
 def course_of(schedule: Schedule) -> Course:
@@ -77,5 +79,5 @@ def course_of(schedule: Schedule) -> Course:
         ema=schedule.ema,
         optimizer=lambda network: make_optimizer(network, schedule),
         rate=lambda pace: rate_factor(pace.step, pace.steps, schedule.warmup, schedule.rest),
-        least_steps=schedule.least_steps,
+        most_steps=schedule.most_steps,
     )

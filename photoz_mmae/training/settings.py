@@ -34,7 +34,7 @@ def preset_of(run: TrainRun) -> Preset:
         if getattr(run, name) is not None
     }
     if run.epochs is not None:
-        given["least_steps"] = 0  # then there are as many as that
+        given["most_steps"] = 0  # then there are as many as that
     if run.drop_bands is not None:
         given["bands_dropped"] = run.drop_bands
     training = dataclasses.replace(preset.training, **given)
