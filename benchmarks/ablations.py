@@ -4,8 +4,8 @@
     python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
 
 Writes a preset file per row into the output's folder `presets` and trains them all with
-`photoz-mmae compare-models` on the same objects, until the validation loss falls no more. The
-same command goes on with what was stopped, and adds what is missing.
+`photoz-mmae compare-models` on the same objects, for the same number of epochs with the learning
+rate falling over them. The same command goes on with what was stopped, and adds what is missing.
 """
 
 import argparse
@@ -22,7 +22,6 @@ CHANGES: dict[str, dict[str, str]] = {
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
     "conditions-not-varied": {"conditions_varied": "0.0"},
-    "forty-epochs": {"epochs": "40"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},
     "without-spectra": {
         "spectrum_weight": "0.0",
@@ -45,6 +44,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--rows", default=",".join(CHANGES), help="by default all of them")
     parser.add_argument("--training-size", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
     folder = options.output / "presets"
@@ -52,7 +52,8 @@ def main() -> None:
     files = [write_preset(folder, name) for name in options.rows.split(",")]
     command = ["photoz-mmae", "compare-models", options.data, "-o", options.output]
     command += ["--models", ",".join(map(str, files)), "--seeds", options.seeds]
-    command += ["--training-size", options.training_size, "--against", "base"]
+    command += ["--training-size", options.training_size, "--epochs", options.epochs]
+    command += ["--against", "base"]
     command += ["--validation-size", 2500, "--test-size", 20000]
     sys.exit(subprocess.run([str(word) for word in command], check=False).returncode)
 

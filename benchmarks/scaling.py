@@ -1,13 +1,14 @@
 """How accuracy goes with the number of training objects, and with the size of the network.
 
     photoz-mmae simulate -n 56000 --seed 202 -o mock.hdf5
-    python benchmarks/scaling.py mock.hdf5 -o scaling
-    python benchmarks/scaling.py mock.hdf5 -o scaling --plot docs/scaling.png
+    python benchmarks/scaling.py mock.hdf5 -o benchmarks/comparison
+    python benchmarks/scaling.py mock.hdf5 -o benchmarks/comparison --plot docs/scaling.png
 
 Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
 width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
-beside it; all are tested on the same objects. The same command goes on with what was stopped. Then
-it prints a table, the power law through the two largest sizes, and with --plot draws both.
+beside it, each until it ends by itself; all are tested on the same objects. The same command goes
+on with what was stopped. Then it prints a table, the power law through the two largest sizes, and
+with --plot draws both.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from photoz_mmae.peers.outcome import Outcome, load_outcome, load_tested
 from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
 
 SIZES = (2000, 8000, 30000)
-WIDTHS = ("narrow", "wide")
+WIDTHS, WIDTHS_SIZE = ("narrow", "wide"), 8000
 RESAMPLINGS = 200
 
 
@@ -32,14 +33,16 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     options = parser.parse_args()
-    presets = options.output / "presets"
-    presets.mkdir(parents=True, exist_ok=True)
     found: list[tuple[int, Outcome, float, float, float]] = []
     for size in SIZES:
-        models = ["base", *[str(write_preset(presets, name)) for name in WIDTHS if size == 8000]]
-        train(options.data, options.output / str(size), [*models, "colours"], size)
-        for path in sorted((options.output / str(size)).glob("*-seed0.json")):
-            found.append((size, load_outcome(path), *accuracy(path)))
+        folder = options.output / str(size)
+        train(options.data, folder, ["base", "colours"], size)
+        found += [(size, *accuracy(folder / f"{name}-seed0.json")) for name in ("base", "colours")]
+    widths = options.output / "widths"
+    presets = widths / "presets"
+    presets.mkdir(parents=True, exist_ok=True)
+    train(options.data, widths, [str(write_preset(presets, name)) for name in WIDTHS], WIDTHS_SIZE)
+    found += [(WIDTHS_SIZE, *accuracy(widths / f"{name}-seed0.json")) for name in WIDTHS]
     report(found)
     if options.plot:
         plot(found, options.plot)
@@ -55,13 +58,13 @@ def train(data: Path, output: Path, models: list[str], size: int) -> None:
         raise SystemExit(done.returncode)
 
 
-def accuracy(path: Path) -> tuple[float, float, float]:
-    """sigma_NMAD, its standard error by bootstrap, share of abs(dz) > 0.15; of whole images."""
+def accuracy(path: Path) -> tuple[Outcome, float, float, float]:
+    """Outcome; sigma_NMAD, its standard error by bootstrap, abs(dz) > 0.15, of whole images."""
     tested = load_tested(path)
     errors = dz(tested.z_phot["whole image"], tested.z_true)
     rng = np.random.default_rng(0)
     drawn = [sigma_nmad(rng.choice(errors, len(errors))) for _ in range(RESAMPLINGS)]
-    return sigma_nmad(errors), float(np.std(drawn)), outlier_015(errors)
+    return load_outcome(path), sigma_nmad(errors), float(np.std(drawn)), outlier_015(errors)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -106,7 +109,7 @@ def plot(found: list[tuple[int, Outcome, float, float, float]], path: Path) -> N
         ours = sorted(
             (o.parameters, s, e, o.model)
             for size, o, s, e, _ in found
-            if size == 8000 and o.model != "colours"
+            if size == WIDTHS_SIZE and o.model != "colours"
         )
         by_width.errorbar(
             [p for p, *_ in ours], [s for _, s, *_ in ours], [e for _, _, e, _ in ours], marker="o"
