@@ -23,7 +23,7 @@ from photoz_mmae.peers.outcome import Outcome, load_outcome, load_tested
 from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
 
 SIZES = (2000, 8000, 30000)
-WIDTHS, WIDTHS_SIZE = ("narrow", "wide"), 8000
+WIDTHS, WIDTHS_SIZE = {"narrow": "48", "wide": "192"}, 8000
 RESAMPLINGS = 200
 
 
@@ -41,7 +41,8 @@ def main() -> None:
     widths = options.output / "widths"
     presets = widths / "presets"
     presets.mkdir(parents=True, exist_ok=True)
-    train(options.data, widths, [str(write_preset(presets, name)) for name in WIDTHS], WIDTHS_SIZE)
+    files = [write_preset(presets, name, {"width": width}) for name, width in WIDTHS.items()]
+    train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
     found += [(WIDTHS_SIZE, *accuracy(widths / f"{name}-seed0.json")) for name in WIDTHS]
     report(found)
     if options.plot:
