@@ -4,8 +4,8 @@
     python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
 
 Writes a preset file per row into the output's folder `presets` and trains them all with
-`photoz-mmae compare-models` on the same objects, as long as the preset `base` is. The same command
-goes on with what was stopped, and adds what is missing.
+`photoz-mmae compare-models` on the same objects, for as many epochs as `base`. The same command
+goes on with what was stopped, and adds what is missing; a new folder needs the row `base`.
 """
 
 import argparse

@@ -4,13 +4,14 @@
     python benchmarks/colour_reference.py --selection magnitude:24 --errors images
     python benchmarks/colour_reference.py --data mock.hdf5 --beside report/base-seed0.json
 
-With --beside it is done on the test objects of an outcome of `compare-models` on a file of
-`simulate -o`, and the outcome is divided by it, object by object. Else the objects are mock data,
-those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each is its catalogued magnitudes
-in five bands (`cmodel_mag`), shifted by errors of calibration such as the images have, their errors
-as an observer states them (from the sky and the measured flux, never from the noise-free one, and
-from calibration) and its Galactic E(B-V). The prior are other draws of the same population. Each
-draw is weighted by its likelihood; the point is where the expected HSC loss is least.
+With --data and --beside it is done on the test objects of an outcome of `compare-models` on a file
+of `simulate -o` (DESI's targets), and the outcome is divided by it, object by object. Else the
+objects are mock data, those of `photoz-mmae simulate -n 5000 --seed 2`; what is known of each is
+its catalogued magnitudes in five bands (`cmodel_mag`), shifted by errors of calibration such as the
+images have, their errors as an observer states them (from the sky and the measured flux, never from
+the noise-free one, and from calibration) and its Galactic E(B-V). The prior are other draws of the
+same population. Each draw is weighted by its likelihood; the point is where the expected HSC loss
+is least.
 
 Catalogued magnitudes have an error of ten times the sky noise of a pixel, which is about that of a
 point's flux, and 1 per cent. Nobody measures an extended galaxy on these images that well. With
@@ -256,6 +257,8 @@ def main() -> None:
         "--beside", type=Path, nargs="+", help="NAME-seedK.json, of a model's seeds"
     )
     options = parser.parse_args()
+    if (options.data is None) != (options.beside is None):
+        parser.error("--data and --beside go together")
     torch.set_num_threads(1)
     start = time.perf_counter()
     know = observe if options.errors == "catalogue" else measured

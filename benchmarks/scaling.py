@@ -6,9 +6,9 @@
 
 Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
 width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
-beside it, each until it ends by itself; all are tested on the same objects. The same command goes
-on with what was stopped. Then it prints a table, the power law through the two largest sizes, and
-with --plot draws both.
+beside it, each to the end of its schedule; all are tested on the same objects. The same command
+goes on with what was stopped. Then it prints a table and the power law through the two largest
+sizes; --plot draws accuracy against training objects and against parameters.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/training_speed.py --models base,paper
 
-Each round makes one step of each network's own training, at its own batch size, on the same mock
-objects, without reading or validation: ratios hold, the speeds are those of the machine. The
-first round only warms up.
+Each round makes two steps of each stage of each network's own training, at its own batch size, on
+the same mock objects, without reading, validation and the average of the weights: ratios hold, the
+speeds are those of the machine. The first round only warms up.
 """
 
 import argparse

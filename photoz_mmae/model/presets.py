@@ -109,8 +109,8 @@ class Schedule:
     ----------
     epochs, batch_size : int
     most_steps : int
-        There are fewer epochs where more make more steps than that: many objects need not be seen
-        so often. 0: there are always `epochs`.
+        There are fewer epochs where that many are more steps, the last one made to its end: many
+        objects need not be seen so often. 0: there are always `epochs`.
     learning_rate, weight_decay, clip_norm : float
         Of AdamW; the gradient's norm is clipped.
     warmup : float

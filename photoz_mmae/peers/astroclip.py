@@ -13,8 +13,9 @@ embedding of 128, and 5e-4 for 1e-4, as small networks take; patches of 8 pixels
 are smaller. The image encoder is pretrained as `masked_images` says, not by DINOv2, and both keep
 learning in the alignment, because frozen ones ask for a pretraining on millions of objects. Images
 are turned and mirrored. Redshifts are learned as ln(1+z), whose errors are dz / (1+z), because this
-sample reaches beyond z = 4, and the network on the embedding until its validation loss is flat, not
-for 10 epochs of far more objects. The usual way is that network: of the two, it learns from labels.
+sample reaches beyond z = 4, and the network on the embedding until its validation loss is flat or
+for 200 epochs, not for 10 of far more objects. The usual way is that network: of the two, it learns
+from labels.
 """
 
 from dataclasses import dataclass

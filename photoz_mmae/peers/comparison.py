@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from photoz_mmae.errors import InputError, OutputError
+from photoz_mmae.errors import InputError, OutputError, UsageError
 from photoz_mmae.inference.engine import resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
@@ -64,7 +64,7 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
 
     Raises
     ------
-    InputError, OutputError, StoppedError, UsageError
+    InputError, LockedError, OutputError, StoppedError, UsageError
     """
     device = resolve_device(run.device)
     file = SpectraFile(run.data)
@@ -154,6 +154,11 @@ class _Round:
                 self._watcher,
             )
             trainer.run()
+            if not trainer.progress.epoch:
+                raise UsageError(
+                    f"--hours {self._run.hours:g}: over before the stage {stage.name!r} of "
+                    f"{contestant.name}; the same command with more hours goes on from there"
+                )
             records = read_metrics(folder)
             curve += [_point(stage.name, seconds, record) for record in records]
             speeds = [record["objects_per_second"] for record in records]

@@ -38,13 +38,13 @@ class Outcome:
     operations : float
         Floating-point operations per object to predict, image only; a product and a sum are two.
     training_speed, prediction_speed : float
-        Objects per second; of training the median over epochs.
+        Objects per second; of training the median over the epochs of its last stage.
     seconds : float
-        Of training, validation included.
+        Of training, validation included, and of what is fitted after it.
     ended : bool
         Whether the training came to its own end, not to that of the time it was given.
     converged : bool
-        Whether the validation loss was flat for five epochs.
+        Whether the validation loss was flat for five epochs, in every stage.
     curve : list of dict
         Per epoch: `stage`, `epoch`, `seconds`, `loss`, and of the validation objects `sigma_nmad`
         and `outlier_015`, None in a stage that gives no redshifts.

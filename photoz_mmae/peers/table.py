@@ -219,7 +219,13 @@ def ratio(ours: Floats, theirs: Floats, metric: Callable[[Floats], float], seed:
 
 
 def ratio_table(comparison: Comparison, against: str) -> list[list[str]]:
-    """Tabulate ratios of the row `against` to every other; none where one has not converged."""
+    """Tabulate ratios of the row `against` to every other; none where one has not converged.
+
+    Raises
+    ------
+    InputError
+        There is no row `against`.
+    """
     ours = comparison.find(against)
     lines = [[f"{against} /", "sigma_NMAD", "95 % bound", "|dz|>0.15", "95 % bound"]]
     for row in comparison.rows:

@@ -64,7 +64,7 @@ Preset `{info.preset}`: {preset.description}.
 | Galactic dust | {info.dust}: {_DUST[info.dust]} |
 | seeing | {seeing} |
 | missing bands | {_MISSING_BANDS[info.missing_bands]} |
-| calibration of p(z) | none: every row is flagged UNCALIBRATED |
+| calibration of p(z) | none: every row with a redshift is flagged UNCALIBRATED |
 | weights sha256 | `{info.weights_sha256}` |
 
 ## Training

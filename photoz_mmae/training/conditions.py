@@ -45,14 +45,20 @@ def vary(
     Parameters
     ----------
     batch : TrainingBatch
-        N objects.
+        N objects; pixels that are 0 were not measured, and stay so.
     share : float
+        Of the objects, 0 to 1.
     pixel_scale : float
         Arcsec.
     noise : Tensor, (B,)
-        Noise unit of a pixel, per band.
+        Noise unit of a pixel, per band: the stretch's, some 0.6 standard deviations.
     generator : torch.Generator
         On the CPU.
+
+    Returns
+    -------
+    TrainingBatch
+        The same N objects, in their order.
     """
     n, bands = batch.image.shape[:2]
     device = batch.image.device
@@ -99,7 +105,8 @@ def convolved(image: Tensor, sigma: Tensor, shift: Tensor) -> Tensor:
     shift : Tensor, (N, 2)
         Pixels, towards higher rows and columns.
     """
-    framed = pad(image, (FRAME,) * 4, mode="reflect")
+    frame = min(FRAME, image.shape[-1] - 1)  # there is no more to mirror
+    framed = pad(image, (frame,) * 4, mode="reflect")
     side = framed.shape[-1]
     rows = torch.fft.fftfreq(side, device=image.device).view(-1, 1)
     columns = torch.fft.rfftfreq(side, device=image.device).view(1, -1)
@@ -109,4 +116,4 @@ def convolved(image: Tensor, sigma: Tensor, shift: Tensor) -> Tensor:
     phase = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns).unsqueeze(1)
     transformed = torch.fft.rfft2(framed) * (gaussian * phase)
     seen: Tensor = torch.fft.irfft2(transformed, s=(side, side))
-    return seen[..., FRAME:-FRAME, FRAME:-FRAME]
+    return seen[..., frame:-frame, frame:-frame]

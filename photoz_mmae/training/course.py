@@ -39,7 +39,8 @@ class Course:
     ----------
     epochs, batch_size : int
     most_steps : int
-        There are fewer epochs where more make more steps than that; 0: there never are.
+        There are fewer epochs where that many are more steps; the last one is made to its end.
+        0: there never are.
     patience : int
         Training ends after so many epochs without a lower validation loss; 0: it never does.
     clip_norm : float

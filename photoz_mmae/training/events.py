@@ -27,6 +27,10 @@ class Events:
         Of the model.
     step : int
         Steps made before; later ones in older files count as dropped.
+
+    Raises
+    ------
+    OutputError
     """
 
     def __init__(self, folder: Path, step: int) -> None:

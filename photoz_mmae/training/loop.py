@@ -42,7 +42,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
 
     Raises
     ------
-    InputError, OutputError, StoppedError, UsageError
+    InputError, LockedError, OutputError, StoppedError, UsageError
     """
     preset = preset_of(run)
     device = resolve_device(run.device)

@@ -53,8 +53,9 @@ class MMAEObjective:
     ----------
     network : MMAE
     teacher : MMAE, optional
-        Whose p(z) of the whole image those without redshift are to have of the part they are
-        shown: the average of the network's weights (Tarvainen & Valpola 2017, arXiv:1703.01780).
+        Whose p(z) of the whole image those with neither redshift nor class are to have of the part
+        they are shown: the average of the network's weights (Tarvainen & Valpola 2017,
+        arXiv:1703.01780).
     """
 
     normalisation: Normalisation = "relative"

@@ -33,7 +33,7 @@ class Objective(Protocol):
         """Decide what is shown of each object of a training batch."""
 
     def validation_views(self, batch: TrainingBatch, generator: torch.Generator) -> list[View]:
-        """Show no spectra; the least mean `total` decides which epoch is kept."""
+        """Show the same of an object every time; the least mean `total` makes the epoch kept."""
 
     def losses(self, view: View) -> dict[str, Tensor]:
         """Losses by name, each the view's part of the batch's mean; `total` is minimised."""

@@ -34,7 +34,7 @@ class Redshifter:
 
     Each band's flux follows the spectrum under the band as it moves; one band in the middle keeps
     its flux, so that an object stays as bright and as large as it is: another one, of the same
-    spectrum, at that redshift. `benchmarks/RESULTS.md` has what this gains.
+    spectrum, at that redshift.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ class Scored:
     ----------
     losses : dict of str to float
     z_phot, z_true : array, (N,)
-    rows : array of bool
-        Which of the part's objects these are.
+    rows : array of bool, (all objects of the part,)
+        Which of them these N are.
     """
 
     losses: dict[str, float]

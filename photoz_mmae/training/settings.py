@@ -17,6 +17,8 @@ def preset_of(run: TrainRun) -> Preset:
 
     Raises
     ------
+    InputError
+        The preset's file cannot be read, or is none.
     UsageError
         There is no such preset, or its network cannot take E(B-V) or do without bands.
     """
@@ -58,6 +60,11 @@ def decisive_settings(
     """Everything that a resumed training must have in common with its beginning.
 
     `accumulate` and `device` are not among it: a training may go on where there is less memory.
+
+    Raises
+    ------
+    InputError
+        The table of `--match-to` cannot be read.
     """
     return {
         "data_sha256": data_sha256,

@@ -50,9 +50,10 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     Raises
     ------
     InputError
-        The file, or what the published network cannot take.
+        The file, its E(B-V), or what the published network cannot take; unlabelled cutouts, or
+        their table.
     UsageError
-        There is no such survey.
+        There is no such survey, or selection.
     """
     shares = (preset.training.validation_share, preset.training.test_share)
     if run.simulate is not None:

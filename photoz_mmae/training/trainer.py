@@ -96,6 +96,13 @@ class Trainer:
     prepare : callable of TrainingBatch
         Brings a batch to what the network is to see.
     watcher : Watcher
+
+    Raises
+    ------
+    InputError
+        The checkpoint is damaged.
+    OutputError
+        It is one of another training.
     """
 
     def __init__(
@@ -140,7 +147,17 @@ class Trainer:
         self._events: Events | None = None
 
     def run(self) -> None:
-        """Make the epochs that are left; the network ends with the best weights."""
+        """Make the epochs that are left; the network ends with the best weights.
+
+        Raises
+        ------
+        OutputError
+            A checkpoint cannot be written.
+        StoppedError
+            By a signal, once a checkpoint is written.
+        UsageError
+            The training loss is not finite.
+        """
         progress, epochs = self.progress, self._epochs
         objects = self._steps * self._batch_size
         self._watcher.on_start(objects, epochs, progress.epoch, progress.step)

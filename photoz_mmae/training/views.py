@@ -49,7 +49,7 @@ class View:
     apertures_whole : bool
         True: apertures are measured on hidden patches, too.
     taught : Tensor, (N, K), optional
-        p(z) per bin by a teacher, which counts for those of unknown redshift.
+        p(z) per bin by a teacher, which counts for those with neither redshift nor class.
     """
 
     batch: TrainingBatch

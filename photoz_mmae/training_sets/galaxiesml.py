@@ -43,7 +43,7 @@ class SpectraFile:
     Attributes
     ----------
     redshift : array, (N,)
-        NaN where there is none: not finite, negative, or ZWARN is not 0.
+        NaN where there is none: not finite, below -0.002 (up to 0 it is 0), or ZWARN is not 0.
     wave : array, (259,)
         Observed wavelengths in Angstrom.
     description : str

@@ -59,6 +59,21 @@ def test_every_stage_is_trained_and_every_way_tested(compared, name):
         assert len(np.unique(redshift)) > 1
 
 
+def test_time_that_ends_before_a_stage_is_said_and_more_of_it_goes_on(tmp_path, capsys):
+    data = write(tmp_path / "blobs.hdf5", blobs(40))
+    output = tmp_path / "report"
+    words = ["compare-models", data, "-o", output, "--models", "astromae", "--epochs", 1]
+    assert run(*words, "--hours", 1e-6) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--hours 1e-06: over before the stage 'finetuning' of astromae" in said
+    assert not (output / "astromae-seed0.json").exists()
+    assert run(*words) == 0
+    assert [point["stage"] for point in outcome(output, "astromae")[0]["curve"]] == STAGES[
+        "astromae"
+    ]
+    assert "pretraining" not in capsys.readouterr().err  # it was there
+
+
 def test_only_a_stage_with_redshifts_has_their_scatter_in_the_curve(compared):
     record, _ = outcome(compared[0], "astromae")
     known = [(point["stage"], point["sigma_nmad"] is not None) for point in record["curve"]]

@@ -107,3 +107,8 @@ def test_what_was_not_measured_stays_so():
 def test_nobody_may_be_varied():
     batch = batch_of(galaxies(3))
     assert torch.equal(varied(batch, share=0.0).image, batch.image)
+
+
+def test_the_smallest_images_of_a_network_are_varied_too():
+    batch = batch_of(torch.rand(4, 5, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert varied(batch).image.shape == batch.image.shape
