@@ -44,7 +44,8 @@ def _draw(
     points = [point for point in outcome.curve if point["stage"] == last]
     known = [point for point in points if point["sigma_nmad"] is not None]
     axes.plot(
-        [point[key] / unit for point in known],
+        # Seconds are rounded, and a logarithmic axis has no zero.
+        [max(point[key], 0.1) / unit for point in known],
         [point["sigma_nmad"] for point in known],
         color=colour,
         linestyle="-" if outcome.converged else "--",
