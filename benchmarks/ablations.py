@@ -1,16 +1,17 @@
 """What each choice of our network buys: the preset `base` with one choice undone at a time.
 
     photoz-mmae simulate -n 56000 --seed 202 -o mock.hdf5
-    python benchmarks/ablations.py mock.hdf5 -o ablations --training-size 2000
+    python benchmarks/ablations.py mock.hdf5 -o benchmarks/comparison/2000 --training-size 2000
 
-Writes a preset file per row into the output's folder `presets` and trains them all with
-`photoz-mmae compare-models` on the same objects, for as many epochs as `base`. The same command
-goes on with what was stopped, and adds what is missing; a new folder needs the row `base`.
+Makes a preset file per row and trains them all with `photoz-mmae compare-models` on the same
+objects, by the schedule of `base`. The same command goes on with what was stopped, and adds what is
+missing; a new folder needs the row `base`.
 """
 
 import argparse
 import subprocess
 import sys
+import tempfile
 from importlib import resources
 from pathlib import Path
 
@@ -43,14 +44,15 @@ def main() -> None:
     parser.add_argument("--training-size", type=int, default=2000)
     parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
-    folder = options.output / "presets"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [write_preset(folder, name, CHANGES[name]) for name in options.rows.split(",")]
-    command = ["photoz-mmae", "compare-models", options.data, "-o", options.output]
-    command += ["--models", ",".join(map(str, files)), "--seeds", options.seeds]
-    command += ["--training-size", options.training_size, "--against", "base"]
-    command += ["--validation-size", 2500, "--test-size", 20000]
-    sys.exit(subprocess.run([str(word) for word in command], check=False).returncode)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = [write_preset(folder, row, CHANGES[row]) for row in options.rows.split(",")]
+        command = ["photoz-mmae", "compare-models", options.data, "-o", options.output]
+        command += ["--models", ",".join(map(str, files)), "--seeds", options.seeds]
+        command += ["--training-size", options.training_size, "--against", "base"]
+        command += ["--validation-size", 2500, "--test-size", 20000]
+        done = subprocess.run([str(word) for word in command], check=False)
+    sys.exit(done.returncode)
 
 
 def write_preset(folder: Path, name: str, changes: dict[str, str]) -> Path:

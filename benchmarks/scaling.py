@@ -14,6 +14,7 @@ sizes; --plot draws accuracy against training objects and against parameters.
 import argparse
 import math
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,9 @@ def main() -> None:
         train(options.data, folder, ["base", "colours"], size)
         found += [(size, *accuracy(folder / f"{name}-seed0.json")) for name in ("base", "colours")]
     widths = options.output / "widths"
-    presets = widths / "presets"
-    presets.mkdir(parents=True, exist_ok=True)
-    files = [write_preset(presets, name, {"width": width}) for name, width in WIDTHS.items()]
-    train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
+    with tempfile.TemporaryDirectory() as presets:
+        files = [write_preset(Path(presets), n, {"width": w}) for n, w in WIDTHS.items()]
+        train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
     found += [(WIDTHS_SIZE, *accuracy(widths / f"{name}-seed0.json")) for name in WIDTHS]
     report(found)
     if options.plot:

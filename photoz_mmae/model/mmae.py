@@ -98,10 +98,22 @@ class MMAE(nn.Module):
         )
 
     @torch.no_grad()
-    def fit(self, image: Tensor, psf_fwhm: Tensor | None = None) -> None:
-        """Set the stretch from training images, (N, B, S, S) flux, and PSFs, (N, B) arcsec."""
-        self.stretch.fit(image)
-        self.flux_token.fit(image, self.stretch.noise, psf_fwhm)
+    def fit(
+        self, image: Tensor, psf_fwhm: Tensor | None = None, measured: Tensor | None = None
+    ) -> None:
+        """Set the stretch, and what features are standardised by, from training objects.
+
+        Parameters
+        ----------
+        image : Tensor, (N, B, S, S)
+            Flux.
+        psf_fwhm : Tensor, (N, B), optional
+            Arcsec, NaN where unknown.
+        measured : Tensor of bool, (N, B), optional
+            Bands that are there, by default all; each in one object at least.
+        """
+        self.stretch.fit(image, measured)
+        self.flux_token.fit(image, self.stretch.noise, psf_fwhm, measured)
 
     @property
     def heading(self) -> int:

@@ -31,14 +31,14 @@ class Stretch(nn.Module):
         stretched = (size + (size.square() + 1).sqrt()).log().copysign(ratio)
         return (stretched - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
-    def fit(self, image: Tensor) -> None:
-        """Set the numbers from training images (N, B, S, S).
+    def fit(self, image: Tensor, measured: Tensor | None = None) -> None:
+        """Set the numbers from training images (N, B, S, S), all of them or the `measured` (N, B).
 
         The noise unit is the standard deviation of the negative pixels, as DeepZ publishes it for
         the real data set.
         """
-        pixels = image.transpose(0, 1).flatten(1)  # (B, N * S * S)
-        for band, values in enumerate(pixels):
+        for band, images in enumerate(image.transpose(0, 1)):
+            values = (images if measured is None else images[measured[:, band]]).flatten()
             negative = values[values < 0]
             self.noise[band] = negative.std() if len(negative) > 1 else 1.0
             stretched = torch.asinh(values / self.noise[band])

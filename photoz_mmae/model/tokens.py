@@ -128,13 +128,27 @@ class FluxToken(nn.Module):
         """Shares of the rings between the apertures that are shown: (N, S, S) -> (N, A)."""
         return torch.einsum("nij,aij->na", shown, self.rings) / self.rings.sum(dim=(1, 2))
 
-    def fit(self, image: Tensor, noise: Tensor, psf_fwhm: Tensor | None = None) -> None:
-        """Set the standardisation from training images (N, B, S, S), PSFs (N, B) in arcsec."""
+    def fit(
+        self,
+        image: Tensor,
+        noise: Tensor,
+        psf_fwhm: Tensor | None = None,
+        measured: Tensor | None = None,
+    ) -> None:
+        """Set the standardisation from training objects, as `MMAE.fit`."""
         features = self.features(image, noise)
-        self.mean.copy_(features.mean(dim=0))
-        self.std.copy_(features.std(dim=0).clamp(min=1e-6))
+        if measured is None:
+            measured = image.new_ones(image.shape[:2], dtype=torch.bool)
+        # Objects that have every band a feature is made of, each of which shares the total.
+        known = self._known(measured).to(features.dtype)  # (N, F)
+        number = known.sum(dim=0)
+        mean = (known * features).sum(dim=0) / number.clamp(min=1)
+        variance = (known * (features - mean).square()).sum(dim=0) / (number - 1).clamp(min=1)
+        self.mean.copy_(mean)
+        # Of two bands that no training object has together nothing is known.
+        self.std.copy_(torch.where(number > 1, variance.sqrt().clamp(min=1e-6), 1.0))
         if self.seeing is not None:
-            self.seeing.fit(_told(psf_fwhm, image))
+            self.seeing.fit(_told(psf_fwhm, image).masked_fill(~measured, torch.nan))
 
     def forward(
         self,
@@ -167,9 +181,8 @@ class FluxToken(nn.Module):
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
         features = ((self.features(image, noise, shown) - self.mean) / self.std).clamp(-8, 8)
         if present is not None:
-            absent = (~present).to(features.dtype)
-            known = (absent @ self.needs.T.to(features.dtype)) == 0  # (N, F)
-            features = torch.cat([features * known, 1 - absent], dim=1)
+            bands = present.to(features.dtype)
+            features = torch.cat([features * self._known(present), bands], dim=1)
         if self.seeing is not None:
             widths = _told(psf_fwhm, image)
             if present is not None:
@@ -181,6 +194,11 @@ class FluxToken(nn.Module):
             features = torch.cat([features, seen.to(features.dtype)], dim=1)
         token: Tensor = self.net(features)
         return token.unsqueeze(1)
+
+    def _known(self, present: Tensor) -> Tensor:
+        """Which features have every band that they are made of: (N, B) -> (N, F)."""
+        absent = (~present).to(self.mean.dtype)
+        return absent @ self.needs.T.to(absent.dtype) == 0
 
     def _pixels_shown(self, hidden: Tensor) -> Tensor:
         """(N, T) -> (N, S, S)."""

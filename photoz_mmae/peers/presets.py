@@ -55,7 +55,7 @@ class PresetContestant:
 
     def fit(self, sample: TrainingBatch, objects: int) -> None:
         if isinstance(self.network, MMAE):
-            self.network.fit(sample.image, sample.psf_fwhm)
+            self.network.fit(sample.image, sample.psf_fwhm, sample.measured)
             self._told = self.network.settings.seeing and not bool(sample.psf_fwhm.isnan().all())
 
     def stages(self) -> list[Stage]:

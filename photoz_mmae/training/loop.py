@@ -68,7 +68,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     dust = make_dust(preset.dust, data.survey)
     if isinstance(network, MMAE):
         sample = prepared(data.sample(STRETCH_OBJECTS), dust)
-        network.fit(sample.image, sample.psf_fwhm)
+        network.fit(sample.image, sample.psf_fwhm, sample.measured)
         if network.settings.seeing and sample.psf_fwhm.isnan().all():
             watcher.on_note(
                 f"{data.name} tells no seeing (HSC_metadata/<b>_psf_fwhm): the model will not take "

@@ -12,7 +12,6 @@ from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
 from photoz_mmae.training.conditions import vary
 from photoz_mmae.training.objective_parts import (
-    all_bands,
     autocast,
     draw,
     hide,
@@ -139,7 +138,9 @@ class MMAEObjective:
         image_loss = torch.zeros_like(spectrum_loss)
         if patches is not None:
             target = _hidden_patches(network, batch.image, view.image_hidden)
-            image_loss = (patches.float() - target).square().mean(dim=(1, 2))
+            pixels_per_band = network.settings.patch_size**2
+            known = batch.measured.repeat_interleave(pixels_per_band, dim=1).unsqueeze(1)
+            image_loss = losses.masked_mse(patches.float(), target, known)
         edges = network.redshift_head.edges
         logits = network.redshift_logits(encoded.float())
         crps = losses.crps(logits, batch.redshift, edges)
@@ -193,7 +194,7 @@ class MMAEObjective:
         if self.teacher is None or not wanted.any():
             return None
         teacher, asked = self.teacher.eval(), batch[wanted.nonzero().squeeze(1)]
-        embedded = teacher.embed(asked.image, asked.ebv, psf_fwhm=asked.psf_fwhm)
+        embedded = teacher.embed(asked.image, asked.ebv, asked.measured, asked.psf_fwhm)
         logits = teacher.redshift_logits(teacher.encode(embedded))
         taught = logits.new_zeros((len(batch), logits.shape[1]))
         taught[wanted] = logits.softmax(dim=1)
@@ -227,18 +228,23 @@ class MMAEObjective:
     def _drop_bands(self, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
         """Leave bands of some objects out, where the network is to learn it: (N, B) bool.
 
-        One band of half of them, two of a quarter, and so on, never the last one. Hidden patches
-        are to be rebuilt in all bands.
+        One band of half of them, two of a quarter, and so on, never the last one that they have.
+        Hidden patches are to be rebuilt in all of those.
         """
-        present = all_bands(batch)
+        measured = batch.measured
         if self.network.absent is None:
-            return present
-        n, bands = present.shape
+            return measured
+        n, bands = measured.shape
         chance = 0.5 ** torch.arange(1, bands, dtype=torch.float32)
         number = 1 + torch.multinomial(chance, n, replacement=True, generator=generator)
         number[torch.rand(n, generator=generator) >= self._schedule.bands_dropped] = 0
         order = torch.rand(n, bands, generator=generator).argsort(dim=1)
-        return (order >= number.unsqueeze(1)).to(present.device)
+        there = measured.cpu()
+        # Those that an object lacks are the first to go.
+        place = (order + bands * there).argsort(dim=1).argsort(dim=1)
+        lacking = bands - there.sum(dim=1)
+        left_out = lacking + number.minimum(bands - 1 - lacking)
+        return (place >= left_out.unsqueeze(1)).to(measured.device)
 
     def _view(
         self,
@@ -254,7 +260,7 @@ class MMAEObjective:
             shares,
             hide(batch, settings.image_tokens, image_ratio, generator),
             hide(batch, settings.spectrum_tokens, spectrum_ratio, generator),
-            all_bands(batch),
+            batch.measured,
             spectrum_shown=False,
         )
 

@@ -39,10 +39,6 @@ def nothing_hidden(batch: TrainingBatch, tokens: int) -> Tensor:
     return batch.image.new_zeros((len(batch), tokens), dtype=torch.bool)
 
 
-def all_bands(batch: TrainingBatch) -> Tensor:
-    return batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool)
-
-
 def draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
     low, high = bounds
     return low + (high - low) * torch.rand((), generator=generator).item()

@@ -7,13 +7,7 @@ from photoz_mmae.model.presets import Schedule
 from photoz_mmae.model.published import PublishedMMAE
 from photoz_mmae.model.tokens import to_patches
 from photoz_mmae.training import losses
-from photoz_mmae.training.objective_parts import (
-    all_bands,
-    autocast,
-    hide,
-    nothing_hidden,
-    sum_losses,
-)
+from photoz_mmae.training.objective_parts import autocast, hide, nothing_hidden, sum_losses
 from photoz_mmae.training.views import View, make_view, shares_of
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
@@ -69,6 +63,6 @@ class PublishedObjective:
             shares_of(batch),
             hide(batch, settings.image_tokens, schedule.image_hidden[0], generator),
             hide(batch, settings.spectrum_tokens, schedule.spectrum_hidden[0], generator),
-            all_bands(batch),
+            batch.measured,
             spectrum_shown=not dropped,
         )

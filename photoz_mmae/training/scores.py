@@ -77,8 +77,22 @@ class Shown:
             hidden = torch.ones_like(view.image_hidden)
             view = replace(view, image_hidden=hidden, present=torch.zeros_like(view.present))
         if self.without is not None:
-            view.present[:, self.without] = False
+            view = replace(view, present=self._left(batch))
         return view
+
+    def can_score(self, batch: TrainingBatch) -> Tensor:
+        """Which objects have a redshift, and something to be shown, (N,) bool."""
+        there = batch.has_redshift
+        if self.spectrum:
+            there = there & batch.has_spectrum
+        if self.without is not None:
+            there = there & self._left(batch).any(dim=1)
+        return there
+
+    def _left(self, batch: TrainingBatch) -> Tensor:
+        """Bands of each object but the one that is not shown, (N, B)."""
+        bands = torch.arange(batch.measured.shape[1], device=batch.measured.device)
+        return batch.measured & (bands != self.without)
 
 
 WHOLE = Shown()
@@ -111,9 +125,7 @@ def score(
         objects += len(batch)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + len(batch) * value
-        # What is shown no spectrum of cannot be scored on spectra.
-        there = batch.has_redshift & batch.has_spectrum if shown.spectrum else batch.has_redshift
-        rows = there.cpu().numpy()
+        rows = shown.can_score(batch).cpu().numpy()
         points.append(redshift.double().cpu().numpy()[rows])
         truth.append(batch.redshift.double().cpu().numpy()[rows])
         scored.append(rows)

@@ -74,9 +74,9 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
     network = _told_apart(network, {KINDS[k] for k in np.unique(file.kind[file.kind >= 0])})
     if preset.dust != "none":
         file.load_ebv()
-    cutouts = None
+    cutouts, every_band = None, preset.missing_bands != "trained"
     if run.unlabelled is not None:
-        cutouts = Unlabelled(run.unlabelled, file.frame, run.unlabelled_catalog)
+        cutouts = Unlabelled(run.unlabelled, file.frame, run.unlabelled_catalog, every_band)
     return Source(
         network,
         file.survey.bands,
@@ -84,6 +84,7 @@ def find_source(run: TrainRun, preset: Preset, device: str) -> Source:
         lambda normalisation: FileSet(
             *(file, normalisation, run.split, shares, run.seed, run.limit, run.match_to),
             cutouts=cutouts,
+            every_band=every_band,
         ),
         None if cutouts is None else cutouts.sha256(),
     )

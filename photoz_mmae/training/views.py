@@ -113,6 +113,6 @@ def make_view(
         shares_of(batch),
         nothing if image_hidden is None else image_hidden,
         nothing if spectrum_hidden is None else spectrum_hidden,
-        batch.image.new_ones(batch.image.shape[:2], dtype=torch.bool),
+        batch.measured,
         spectrum_shown,
     )

@@ -25,6 +25,9 @@ from photoz_mmae.training_sets.unlabelled import Unlabelled
 Sizes = tuple[int | None, int | None, int | None]
 """Of training, validation and test; None: all there are."""
 
+SAMPLE_PER_BAND = 64
+"""Objects of a sample, at least, that have each band, where so many have."""
+
 _PUBLISHED = "--split published divides the rows at random"
 
 
@@ -53,6 +56,8 @@ class FileSet:
         redshifts and spectra hidden.
     cutouts : Unlabelled, optional
         Objects that have neither; in an epoch they are mixed with the others.
+    every_band : bool
+        Whether objects that lack a band are left out.
 
     Raises
     ------
@@ -72,15 +77,16 @@ class FileSet:
         sizes: Sizes = (None, None, None),
         unlabelled: int = 0,
         cutouts: Unlabelled | None = None,
+        every_band: bool = True,
     ) -> None:
         self._file, self._normalisation, self._seed = file, normalisation, seed
         self._cutouts = cutouts
         self.name, self.description = file.path.name, file.description
         self.mock_seed, self.survey, self.wave = file.mock_seed, file.survey, file.wave
         n = min(len(file), limit or len(file))
-        usable = find_usable(file, n)
+        usable = find_usable(file, n, every_band)
         known = np.isfinite(file.redshift[:n])
-        keep, dropped = usable.keep, usable.dropped
+        keep, dropped, self._measured = usable.keep, usable.dropped, usable.measured
         if split_by == "published":
             part, words = split.published_split(len(file))[:n], "the published split"
         else:
@@ -112,6 +118,13 @@ class FileSet:
                 f"{file.path}: {known[training].sum()} objects with redshift for training and "
                 f"{len(self._rows[split.VALIDATION])} for validation are too few"
             )
+        with_band = self._measured[training].sum(axis=0)
+        never = [b for b, number in zip(self.survey.bands, with_band, strict=True) if not number]
+        if never:
+            raise InputError(
+                f"{file.path}: no training object has an image in band {', '.join(never)}: "
+                "there is nothing to learn from"
+            )
         if file.ebv is not None:
             unknown = np.isnan(file.ebv[np.concatenate(list(self._rows.values()))])
             if unknown.any():
@@ -130,14 +143,19 @@ class FileSet:
             lacking={
                 "redshift": int((~known[training]).sum()),
                 "spectrum": int((~usable.has_spectrum[training]).sum()),
+                "a band": int((~usable.measured[training].all(axis=1)).sum()),
             },
             dropped=dropped,
             notes=notes,
         )
 
     def sample(self, n: int) -> TrainingBatch:
-        """Read the first training objects."""
-        return self._file.read(self._rows[split.TRAINING][:n], self._normalisation)
+        """Read the first training objects, and more for a band that few of them have."""
+        rows, training = [self._rows[split.TRAINING][:n]], self._rows[split.TRAINING]
+        for with_band in self._measured.T:
+            if with_band[rows[0]].sum() < min(SAMPLE_PER_BAND, n):
+                rows.append(training[with_band[training]][:SAMPLE_PER_BAND])
+        return self._file.read(np.unique(np.concatenate(rows)), self._normalisation)
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Every training object once, in an order of this epoch's own, from a step on."""

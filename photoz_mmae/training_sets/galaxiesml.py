@@ -182,16 +182,15 @@ class SpectraFile:
         return self._text("simulation/class")
 
     def scan(self, start: int, stop: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which of the objects have an image that varies in every band, and which a spectrum.
+        """Which bands of the objects' images are measured, and which objects have a spectrum.
 
         Returns
         -------
-        two arrays of bool, (stop - start,)
+        two arrays of bool, (stop - start, B) and (stop - start,)
         """
-        image = np.nan_to_num(self._image[start:stop], nan=0.0, posinf=0.0, neginf=0.0)
-        varies = np.ptp(image, axis=(2, 3)) > 0  # (N, B)
+        measured = _measured(_finite(self._image[start:stop]))
         ivar = self._ivar[start:stop]
-        return varies.all(axis=1), np.any(np.isfinite(ivar) & (ivar > 0), axis=1)
+        return measured, np.any(np.isfinite(ivar) & (ivar > 0), axis=1)
 
     def read(
         self,
@@ -282,13 +281,17 @@ def make_batch(
         As in TrainingBatch.
     normalisation : {"paper", "relative"}
     """
-    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    image = _finite(image)
+    measured = _measured(image)
+    if not measured.all():
+        image = np.where(measured[:, :, None, None], image, 0.0)
     flux, ivar, present = _normalise(
         flux.astype(np.float64), ivar.astype(np.float64), normalisation
     )
     known = np.isfinite(redshift)
     return TrainingBatch(
         image=torch.from_numpy(image.astype(np.float32, copy=False)),
+        measured=torch.from_numpy(measured),
         flux=torch.from_numpy(flux),
         ivar=torch.from_numpy(ivar),
         has_spectrum=torch.from_numpy(present),
@@ -299,6 +302,16 @@ def make_batch(
         psf_fwhm=torch.from_numpy(psf_fwhm),
         kind=torch.from_numpy(kind.astype(np.int64, copy=False)),
     )
+
+
+def _finite(image: NDArray[Any]) -> NDArray[Any]:
+    """Put 0 where an image has no number."""
+    return np.asarray(np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def _measured(image: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which bands hold anything but one constant: (N, B, S, S) -> (N, B)."""
+    return np.asarray(np.ptp(image, axis=(2, 3)) > 0)
 
 
 def kinds(spectral_types: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -29,6 +29,8 @@ class TrainingBatch:
     ----------
     image : Tensor, (N, B, S, S)
         Flux at zero point 27; pixels that are not finite are 0, as in prediction.
+    measured : Tensor of bool, (N, B)
+        Bands that the image has; the others are 0.
     flux, ivar : Tensor, (N, 259)
         Normalised spectrum and its inverse variance in the same units; 0 where invalid.
     has_spectrum : Tensor of bool, (N,)
@@ -46,6 +48,7 @@ class TrainingBatch:
     """
 
     image: Tensor
+    measured: Tensor
     flux: Tensor
     ivar: Tensor
     has_spectrum: Tensor

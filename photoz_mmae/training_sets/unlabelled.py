@@ -66,6 +66,8 @@ class Unlabelled:
         What their images are to be.
     catalog : Path, optional
         Table with `object_id` and `ebv`.
+    every_band : bool
+        Whether an object that lacks a band is of no use.
 
     Raises
     ------
@@ -73,10 +75,18 @@ class Unlabelled:
         There are none, or the table is not what it should be.
     """
 
-    def __init__(self, path: Path, frame: Frame, catalog: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frame: Frame,
+        catalog: Path | None = None,
+        every_band: bool = True,
+    ) -> None:
         self.path = path
         self._sources = discover([str(path)]).sources
-        self._wanted = Wanted(frame.bands, frame.image_size, frame.pixel_scale)
+        self._wanted = Wanted(
+            frame.bands, frame.image_size, frame.pixel_scale, every_band=every_band
+        )
         self._catalog = catalog
         self._ids: Any = None
         if catalog is not None:
@@ -122,11 +132,12 @@ class Unlabelled:
         InputError
             None is left, or the table has none of them.
         """
-        usable, ids, positions = self._look()
+        bands, ids, positions = self._look()
+        usable = bands > 0
         dropped = {"unlabelled with a bad image": int((~usable).sum())}
         keep = usable.copy()
         rows = np.flatnonzero(usable)
-        keep[rows] = first_of_each(_as_bytes(ids[rows]), np.ones(len(rows), dtype=bool))
+        keep[rows] = first_of_each(_as_bytes(ids[rows]), bands[rows])
         if labelled is not None:
             keep &= ~np.isin(ids, np.setdiff1d(_texts(labelled), _NO_ID))
         dropped["unlabelled and repeated"] = int(usable.sum() - keep.sum())
@@ -188,10 +199,10 @@ class Unlabelled:
             normalisation,
         )
 
-    def _look(self) -> tuple[NDArray[np.bool_], NDArray[np.str_], NDArray[np.float64]]:
-        """Which are usable (N,), ids (N,), positions (N, 2); E(B-V) is looked up."""
+    def _look(self) -> tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
+        """Bands of each, 0 of one that is no good (N,), ids (N,), positions (N, 2), E(B-V)."""
         n = len(self)
-        usable, positions = np.zeros(n, dtype=bool), np.full((n, 2), np.nan)
+        bands, positions = np.zeros(n, dtype=np.int64), np.full((n, 2), np.nan)
         ids: list[str] = []
         reason = ""
         batch = None
@@ -200,11 +211,12 @@ class Unlabelled:
             batch = self._read(rows, batch)
             ids += batch.object_id
             positions[rows] = np.stack([batch.ra, batch.dec], axis=1)
-            usable[rows] = (batch.flags & _UNUSABLE == 0) & self._measured(batch)
-            bad = np.flatnonzero(~usable[rows])
+            good = (batch.flags & _UNUSABLE == 0) & self._is_whole(batch)
+            bands[rows] = good * self._bands(batch).sum(axis=1)
+            bad = np.flatnonzero(~good)
             if len(bad) and not reason:
                 reason = batch.reason[bad[0]] or _described(int(batch.flags[bad[0]]))
-        if not usable.any():
+        if not bands.any():
             raise InputError(
                 f"{self.path}: none of {counted(n, 'unlabelled object')} has a usable image in the "
                 f"bands {''.join(self._wanted.bands)} ({reason})"
@@ -218,17 +230,23 @@ class Unlabelled:
                     f"objects (cutouts: {ids[0]!r}, ...)"
                 )
             self._ebv[there] = self._known_ebv[found.drop_null().to_numpy()]
-        return usable, np.array(ids), positions
+        return bands, np.array(ids), positions
 
-    def _measured(self, batch: CutoutBatch) -> NDArray[np.bool_]:
-        """Whether every pixel of the target is measured, in every band, (N,)."""
+    def _is_whole(self, batch: CutoutBatch) -> NDArray[np.bool_]:
+        """Whether every pixel of the target is measured, in every band that is there, (N,)."""
         pixel = np.arange(self._wanted.size)
         x, y = (at[:, None] - pixel for at in (batch.x, batch.y))  # (N, S)
         radius = APERTURE_DIAMETER / 2 / self._wanted.pixel_scale
         with np.errstate(invalid="ignore"):
             target = np.square(y)[:, :, None] + np.square(x)[:, None, :] <= radius**2
-        lost = batch.missing.any(axis=1) & target  # (N, S, S)
+        there = self._bands(batch)[:, :, None, None]
+        lost = (batch.missing & there).any(axis=1) & target  # (N, S, S)
         return np.asarray(~lost.any(axis=(1, 2)))
+
+    def _bands(self, batch: CutoutBatch) -> NDArray[np.bool_]:
+        """Which bands are there, (N, B)."""
+        places = np.arange(len(self._wanted.bands), dtype=np.uint8)
+        return (batch.bands_used[:, None] >> places & 1).astype(bool)
 
     def _read(self, numbers: NDArray[np.int64], reuse: CutoutBatch | None = None) -> CutoutBatch:
         return read_batch([self._sources[k] for k in numbers.tolist()], self._wanted, reuse=reuse)

@@ -30,7 +30,17 @@ def batch_of(image):
     none, one = torch.zeros(n, 259), torch.ones(n)
     redshift = torch.linspace(0.1, 1.2, n)
     return TrainingBatch(
-        image, none, none, one < 0, redshift, one > 0, one, 0 * one, image[:, :, 0, 0], one.long()
+        image=image,
+        measured=torch.ones(image.shape[:2], dtype=torch.bool),
+        flux=none,
+        ivar=none,
+        has_spectrum=one < 0,
+        redshift=redshift,
+        has_redshift=one > 0,
+        weight=one,
+        ebv=0 * one,
+        psf_fwhm=image[:, :, 0, 0],
+        kind=one.long(),
     )
 
 

@@ -95,6 +95,7 @@ def make_batch(n=12, size=64, bands=5):
     generator = torch.Generator().manual_seed(n)
     return TrainingBatch(
         image=torch.randn(n, bands, size, size, generator=generator),
+        measured=torch.ones(n, bands, dtype=torch.bool),
         flux=1 + 0.3 * torch.randn(n, 259, generator=generator),
         ivar=torch.full((n, 259), 10.0),
         has_spectrum=torch.ones(n, dtype=torch.bool),

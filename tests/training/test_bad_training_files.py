@@ -23,6 +23,11 @@ def one_block(file):
     file["ra"][:], file["dec"][:] = 150.3, 2.2
 
 
+def one_band_dead(image):
+    image[:, 3] = 1.0
+    return image
+
+
 def no_position(file):
     del file["ra"], file["object_id"]
 
@@ -39,8 +44,9 @@ def no_position(file):
         (replace("DESI_fibermap/DESI_redshift", lambda z: z[1:]), "redshift 59"),
         (replace("image", lambda image: image[:7]), "different lengths: image 7, "),
         (replace("object_id", lambda ids: ids[1:]), "different lengths: 'object_id'"),
-        (replace("image", np.zeros_like), "every image is constant in a band"),
-        (replace("image", lambda image: image * np.nan), "every image is constant in a band"),
+        (replace("image", np.zeros_like), "every image is constant in all bands"),
+        (replace("image", lambda image: image * np.nan), "every image is constant in all bands"),
+        (replace("image", one_band_dead), "no training object has an image in band z: "),
         (replace("image", lambda image: image[:, :4]), "4 bands; the survey hsc-wide has 5"),
         (replace("image", lambda image: image[..., :60]), "images of 64 x 60 pixels; not square"),
         (

@@ -22,6 +22,7 @@ def batch_of(image, fwhm=0.7):
     n = len(image)
     return TrainingBatch(
         image=image,
+        measured=torch.ones(image.shape[:2], dtype=torch.bool),
         flux=torch.ones(n, 259),
         ivar=torch.ones(n, 259),
         has_spectrum=torch.ones(n, dtype=torch.bool),

@@ -1,4 +1,6 @@
-"""`train --drop-bands`, then `predict` of objects without all bands."""
+"""Training with bands left out, and on objects that lack some; then `predict` of such objects."""
+
+import dataclasses
 
 import fitsio
 import numpy as np
@@ -13,6 +15,8 @@ from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, load_preset
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.training.objectives import make_objective
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
+from photoz_mmae.training_sets.training_set import UNKNOWN_KIND
 
 BANDS = "grizy"
 
@@ -142,10 +146,6 @@ def test_absent_bands_cannot_be_seen():
 
 
 def test_some_objects_lose_some_bands_never_all(data):
-    import dataclasses
-
-    from photoz_mmae.training_sets.galaxiesml import SpectraFile
-
     schedule = dataclasses.replace(load_preset("small").training, bands_dropped=0.6)
     network = MMAE(MMAENetwork(width=16, depth=1, heads=2), takes_bands=True)
     batch = SpectraFile(data).read(np.arange(300), "relative")
@@ -158,3 +158,87 @@ def test_some_objects_lose_some_bands_never_all(data):
     assert (lost > 0).float().mean() == pytest.approx(0.6, abs=0.1)
     assert (lost == 1).sum() > (lost == 2).sum() > (lost == 4).sum()
     assert ((~present).sum(dim=0) > 20).all()
+
+
+def test_training_on_objects_that_lack_bands(tmp_path, cutouts, capsys):
+    """A third of the objects has no g, another no y, some g alone: `base` learns from all."""
+    values = blobs(300)
+    values["image"][::3, 0] = np.nan
+    values["image"][1::3, 4] = 0.0
+    values["image"][2::12, 1:] = 1.0
+    data = write(tmp_path / "lacking.hdf5", values)
+    model = tmp_path / "m"
+    options = {"epochs": 10, "dust": "none", "patience": 0}
+    assert run(*arguments(data, model, **options)) == 0
+    assert "dropped: none" in capsys.readouterr().err
+    record = load_info(model).training
+    assert record.objects_training + record.objects_validation + record.objects_test == 300
+    assert record.lacking["a band"] == pytest.approx(0.75 * record.objects_training, rel=0.1)
+    scored = {result.objects: result.n for result in record.results}
+    assert scored["without r"] == scored["all"] == record.objects_test
+    assert 0 < scored["without g"] < scored["all"]
+    folder, redshift = cutouts
+    _, rows = predict(model, folder, tmp_path / "c.parquet")
+    z = np.array([rows[n]["z_best"] for n in range(100)], float)
+    error = np.abs(z - redshift) / (1 + redshift)
+    guess = np.median(np.abs(np.median(redshift) - redshift) / (1 + redshift))
+    assert np.median(error) < 0.5 * guess
+
+
+def test_what_was_not_measured_is_neither_shown_nor_rebuilt(data):
+    schedule = dataclasses.replace(load_preset("base").training, bands_dropped=0.5)
+    settings = dataclasses.replace(load_preset("base").network, width=16, depth=1, heads=2)
+    torch.manual_seed(0)
+    network = MMAE(settings, takes_bands=True)
+    batch = SpectraFile(data).read(np.arange(40), "relative")
+    measured = torch.rand(40, 5, generator=torch.Generator().manual_seed(2)) < 0.6
+    measured[:, 0] |= ~measured.any(dim=1)
+    network.fit(batch.image, measured=measured)
+    objective = make_objective(network, schedule, tuple(BANDS))
+    objective.teacher = network
+
+    def losses(filling):
+        image = torch.where(measured[:, :, None, None], batch.image, filling)
+        lacking = dataclasses.replace(
+            batch,
+            image=image,
+            measured=measured,
+            has_redshift=batch.has_redshift & (torch.arange(40) % 2 == 0),
+            kind=torch.full((40,), UNKNOWN_KIND),
+        )
+        network.eval()
+        torch.manual_seed(1)
+        views = objective.views(lacking, torch.Generator().manual_seed(1))
+        network.eval()
+        for view in views:
+            assert not (view.present & ~view.batch.measured).any()
+            assert view.present.any(dim=1).all() or not view.present.any()
+        return [objective.losses(view) for view in views]
+
+    for one, other in zip(losses(0.0), losses(50.0), strict=True):
+        assert one.keys() == other.keys() >= {"image", "taught"}
+        for name, value in one.items():
+            assert torch.equal(value, other[name]), name
+
+
+def test_standardised_by_those_that_have_the_band():
+    torch.manual_seed(0)
+    settings = MMAENetwork(width=16, depth=1, heads=2, colours=True)
+    image = 5 * torch.rand(40, 5, 64, 64) + torch.randn(40, 5, 64, 64)
+    fewer, some = MMAE(settings, takes_bands=True), MMAE(settings, takes_bands=True)
+    measured = torch.ones(40, 5, dtype=torch.bool)
+    measured[20:, 2] = False
+    fewer.fit(image, measured=measured)
+    some.fit(image[:20])
+    for name in ("noise", "mean", "std"):
+        assert torch.equal(getattr(fewer.stretch, name)[2], getattr(some.stretch, name)[2])
+    lost = fewer.flux_token.needs[:, 2]
+    # The other bands' numbers are those of all objects, and differ.
+    for name in ("mean", "std"):
+        given, wanted = getattr(fewer.flux_token, name), getattr(some.flux_token, name)
+        assert not torch.allclose(given[~lost], wanted[~lost], rtol=1e-6)
+    never = measured & (torch.arange(5) != 2)
+    fewer.flux_token.fit(image, fewer.stretch.noise, measured=never)
+    assert fewer.flux_token.mean[lost].eq(0).all()
+    assert fewer.flux_token.std[lost].eq(1).all()
+    assert fewer.flux_token.std.isfinite().all()

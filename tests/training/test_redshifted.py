@@ -22,6 +22,7 @@ def batch_of(flux, redshift=0.5):
     n = len(flux)
     return TrainingBatch(
         image=torch.ones(n, 5, 64, 64),
+        measured=torch.ones(n, 5, dtype=torch.bool),
         flux=torch.tensor(flux, dtype=torch.float32),
         ivar=torch.full(flux.shape, 100.0),
         has_spectrum=torch.ones(n, dtype=torch.bool),

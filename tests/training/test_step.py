@@ -34,6 +34,7 @@ def batch():
     numbers = torch.arange(N)
     return TrainingBatch(
         image=normal(N, 5, 64, 64),
+        measured=torch.ones(N, 5, dtype=torch.bool),
         flux=1 + 0.1 * normal(N, 259),
         ivar=torch.full((N, 259), 50.0),
         has_spectrum=numbers % 3 > 0,

@@ -95,6 +95,7 @@ def test_configuration_file(tmp_path, training_file, capsys):
 def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     values = blobs()
     values["image"][:2] = 1.0
+    values["image"][5:9, 1] = np.nan
     values["object_id"][3:5] = 4
     values["DESI_fibermap/DESI_redshift"][10:25] = np.nan
     values["DESI_fibermap/ZWARN"] = np.where(np.arange(60) == 40, 4, 0)
@@ -103,7 +104,7 @@ def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     path = write(tmp_path / "t.hdf5", values, mock=True, seed=17)
     assert run(*arguments(path, tmp_path / "m", epochs=1)) == 0
     said = capsys.readouterr().err
-    assert "60 objects; dropped: 2 with a constant band, 1 repeated" in said
+    assert "60 objects; dropped: 2 without an image, 1 repeated" in said
     assert "preset base, 1 epoch\n" in said
     record = load_info(tmp_path / "m").training
     parts = record.objects_training + record.objects_validation + record.objects_test
@@ -113,7 +114,9 @@ def test_counts_are_said_and_stand_in_the_card(tmp_path, capsys):
     assert record.data_seed == 17
     card = (tmp_path / "m/CARD.md").read_text()
     assert "(mock data: Gaussian blobs, seed 17)" in card
-    assert "2 with a constant band, 1 repeated" in card
+    assert "2 without an image, 1 repeated" in card
+    assert 0 < record.lacking["a band"] <= 4
+    assert f", {record.lacking['a band']} a band" in card
     assert "## Results on the test objects" in card
     rows = {result.objects: result for result in record.results}
     assert rows["all"].n == record.objects_test

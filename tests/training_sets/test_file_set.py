@@ -117,18 +117,60 @@ def test_repeats_and_dead_images_are_dropped(tmp_path):
     assert used == sorted(set(range(N)) - {10, 12, 30, 50, 51})
     assert data.composition.dropped["repeated"] == 2
     assert data.composition.dropped["with a constant band"] == 3
+    assert data.composition.lacking["a band"] == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30))
+def test_objects_that_lack_bands_stay_for_a_network_that_does_without(tmp_path):
+    ids, redshift = np.arange(1, N + 1), np.linspace(0.1, 0.7, N)
+    image = np.random.default_rng(0).normal(size=(N, 5, 64, 64)).astype(np.float32)
+    image[:, 0, 0, 0] = np.arange(N)
+    image[20, 3] = np.nan
+    image[21, 1:] = 7.0  # a constant is no measurement
+    image[22] = 0.0
+    ids[[30, 31]] = 7_000  # the one with more bands is kept
+    image[30, 1] = np.nan
+    ids[[40, 41]] = 8_000  # a redshift is worth more than a band
+    redshift[40], image[41, 2] = np.nan, np.nan
+    path = write(
+        tmp_path / "t.hdf5",
+        image=image,
+        object_id=ids,
+        **{"DESI_fibermap/DESI_redshift": redshift},
+    )
+    data = open_set(path, every_band=False)
+    training, *held_out = parts_of(data)
+    assert sorted(sum(held_out, training)) == sorted(set(range(N)) - {22, 30, 40})
+    assert data.composition.dropped["without an image"] == 1
+    batch = SpectraFile(path).read(np.array([20, 21, 23, 41]), "relative")
+    assert (~batch.measured).nonzero().tolist() == [[0, 3], *([1, k] for k in range(1, 5)), [3, 2]]
+    assert not batch.image[~batch.measured].any()
+    assert data.composition.lacking["a band"] == len({20, 21, 41} & set(training))
+
+
+def test_a_sample_has_every_band_however_rare(tmp_path):
+    image = np.random.default_rng(0).normal(size=(N, 5, 64, 64)).astype(np.float32)
+    image[: N - 30, 4] = np.nan
+    path = write(tmp_path / "t.hdf5", image=image)
+    data = open_set(path, every_band=False)
+    sample = data.sample(20)
+    with_band = sum(bool(batch.measured[0, 4]) for batch in data.epoch(1, 1, 0))
+    assert sample.measured[:, :4].sum(dim=0).min() >= 20
+    assert with_band > 0
+    assert sample.measured[:, 4].sum() == with_band
+    image[:, 4] = 1.0
+    with pytest.raises(InputError, match="no training object has an image in band y"):
+        open_set(write(tmp_path / "u.hdf5", image=image), every_band=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=30))
 def test_one_of_each_id_stays(objects):
-    ids, good = np.array([o[0] for o in objects]), np.array([o[1] for o in objects])
+    ids, worth = np.array([o[0] for o in objects]), np.array([o[1] for o in objects])
     for values in (ids, ids.astype("S"), ids.astype("S").astype(object)):
-        kept = first_of_each(values, good)
+        kept = first_of_each(values, worth)
         assert kept[ids == 0].all()
         for name in set(ids) - {0}:
             mine = np.flatnonzero(ids == name)
-            best = mine[good[mine]] if good[mine].any() else mine
-            assert np.flatnonzero(kept & (ids == name)).tolist() == [best[0]]
+            assert np.flatnonzero(kept & (ids == name)).tolist() == [mine[worth[mine].argmax()]]
 
 
 def test_neighbours_are_never_on_two_sides(tmp_path):

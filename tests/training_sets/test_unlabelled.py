@@ -81,12 +81,31 @@ def test_an_epoch_holds_every_object_once(file, tmp_path):
     assert {number for number in found if number >= 1000} == set(range(1000, 1000 + MORE))
     assert all(known == ((number < 1000),) * 2 for number, known in labels.items())
     assert composition.unlabelled == MORE
-    assert composition.lacking == {"redshift": 0, "spectrum": 0}
+    assert composition.lacking == {"redshift": 0, "spectrum": 0, "a band": 0}
     parts = composition.training + composition.validation + composition.test
     assert parts + sum(composition.dropped.values()) == composition.objects == N + MORE
     held_out = [numbers_of(data.held_out(part, 9)) for part in ("validation", "test")]
     assert max(max(numbers) for numbers in held_out) < N
     assert f"({MORE} unlabelled)" in composition.lines()[1]
+
+
+def test_cutouts_that_lack_bands_are_there_for_a_network_that_does_without(file, tmp_path):
+    image, ids = images(1000 + np.arange(MORE)), 1000 + np.arange(MORE)
+    image[0, 2] = 1.0
+    image[1] = np.nan
+    image[2, 3] = np.nan
+    image[2, 4, 32, 32] = np.nan  # in the middle of the target, in a band that is there
+    ids[[3, 4]] = 5_000  # the one with more bands is kept
+    image[3, 1] = 0.0
+    path = write_cutouts(tmp_path / "c.hdf5", image=image, object_id=ids)
+    unlabelled = Unlabelled(path, FRAME, every_band=False)
+    data = FileSet(file, "relative", "sky", (0.2, 0.2), 0, cutouts=unlabelled, every_band=False)
+    used = {number - 1000 for number in numbers_of(data.epoch(1, 1, 0)) if number >= 1000}
+    assert used == set(range(MORE)) - {1, 2, 3}
+    assert data.composition.dropped["unlabelled with a bad image"] == 2
+    for batch in data.epoch(1, 1, 0):
+        lacking = (~batch.measured).nonzero().tolist()
+        assert lacking == ([[0, 2]] if numbers_of([batch]) == [1000] else [])
 
 
 def test_an_epoch_goes_on_from_any_step(file, tmp_path):
