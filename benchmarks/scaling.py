@@ -2,13 +2,14 @@
 
     photoz-mmae simulate -n 56000 --seed 202 -o mock.hdf5
     python benchmarks/scaling.py mock.hdf5 -o benchmarks/comparison
-    python benchmarks/scaling.py mock.hdf5 -o benchmarks/comparison --plot docs/scaling.png
+    python benchmarks/scaling.py -o benchmarks/comparison --plot docs/scaling.png
 
 Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
 width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
 beside it, each to the end of its schedule; all are tested on the same objects. The same command
 goes on with what was stopped. Then it prints a table and the power law through the two largest
-sizes; --plot draws accuracy against training objects and against parameters.
+sizes; --plot draws accuracy against training objects and against parameters. Without the data it
+trains nothing, and shows what is there.
 """
 
 import argparse
@@ -24,26 +25,28 @@ from photoz_mmae.peers.outcome import Outcome, load_outcome, load_tested
 from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
 
 SIZES = (2000, 8000, 30000)
+NETWORKS = ("base", "colours")
 WIDTHS, WIDTHS_SIZE = {"narrow": "48", "wide": "192"}, 8000
 RESAMPLINGS = 200
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     options = parser.parse_args()
-    found: list[tuple[int, Outcome, float, float, float]] = []
-    for size in SIZES:
-        folder = options.output / str(size)
-        train(options.data, folder, ["base", "colours"], size)
-        found += [(size, *accuracy(folder / f"{name}-seed0.json")) for name in ("base", "colours")]
     widths = options.output / "widths"
-    with tempfile.TemporaryDirectory() as presets:
-        files = [write_preset(Path(presets), n, {"width": w}) for n, w in WIDTHS.items()]
-        train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
-    found += [(WIDTHS_SIZE, *accuracy(widths / f"{name}-seed0.json")) for name in WIDTHS]
+    if options.data is not None:
+        for size in SIZES:
+            train(options.data, options.output / str(size), list(NETWORKS), size)
+        with tempfile.TemporaryDirectory() as presets:
+            files = [write_preset(Path(presets), n, {"width": w}) for n, w in WIDTHS.items()]
+            train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
+    wanted = [(size, options.output / f"{size}" / name) for size in SIZES for name in NETWORKS]
+    wanted += [(WIDTHS_SIZE, widths / name) for name in WIDTHS]
+    outcomes = [(size, path.with_name(f"{path.name}-seed0.json")) for size, path in wanted]
+    found = [(size, *accuracy(path)) for size, path in outcomes if path.exists()]
     report(found)
     if options.plot:
         plot(found, options.plot)
@@ -83,7 +86,7 @@ def report(found: list[tuple[int, Outcome, float, float, float]]) -> None:
             f"| {outcome.model} | {size:,} | {len(outcome.curve)} | {outcome.parameters:,} "
             f"| {sigma:.4f} ± {error:.4f} | {outliers:.2%} | {state} |".replace("% |", " % |")
         )
-    for name in ("base", "colours"):
+    for name in NETWORKS:
         mine = [(size, sigma, bad) for size, o, sigma, _, bad in found if o.model == name]
         sizes, sigmas, outliers = (list(column) for column in zip(*mine, strict=True))
         for what, values in (("sigma_NMAD", sigmas), ("abs(dz) > 0.15", outliers)):
@@ -100,24 +103,29 @@ def plot(found: list[tuple[int, Outcome, float, float, float]], path: Path) -> N
 
     with styled():
         figure = new_figure(4.0)
-        by_size, by_width = figure.subplots(1, 2, sharey=True)
-        for name, colour, mark in (("base", "#0072B2", "o"), ("colours", "#D55E00", "s")):
-            mine = [(size, s, e) for size, o, s, e, _ in found if o.model == name]
-            sizes, sigmas, errors = zip(*mine, strict=True)
-            by_size.errorbar(sizes, sigmas, errors, color=colour, marker=mark, label=name)
-        by_size.set(xlabel="training objects (mock)", ylabel="sigma_NMAD", xscale="log")
-        by_size.legend()
         ours = sorted(
             (o.parameters, s, e, o.model)
             for size, o, s, e, _ in found
             if size == WIDTHS_SIZE and o.model != "colours"
         )
-        by_width.errorbar(
-            [p for p, *_ in ours], [s for _, s, *_ in ours], [e for _, _, e, _ in ours], marker="o"
-        )
-        for parameters, sigma, _, name in ours:
-            by_width.annotate(name, (parameters, sigma), (6, 6), textcoords="offset points")
-        by_width.set(xlabel="parameters, 8,000 training objects", xscale="log")
+        panels = figure.subplots(1, min(2, len(ours)), sharey=True, squeeze=False)[0]
+        by_size = panels[0]
+        for name, colour, mark in (("base", "#0072B2", "o"), ("colours", "#D55E00", "s")):
+            mine = [(size, s, e) for size, o, s, e, _ in found if o.model == name]
+            sizes, sigmas, errors = zip(*mine, strict=True)
+            by_size.errorbar(sizes, sigmas, errors, color=colour, marker=mark, label=name)
+        by_size.set(xlabel="training objects (mock)", ylabel="sigma_NMAD", xscale="log")
+        by_size.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
+        by_size.legend()
+        for by_width in panels[1:]:
+            parameters, sigmas, errors, names = zip(*ours, strict=True)
+            by_width.errorbar(parameters, sigmas, errors, marker="o")
+            for at, sigma, name in zip(parameters, sigmas, names, strict=True):
+                by_width.annotate(name, (at, sigma), (6, 6), textcoords="offset points")
+            by_width.set(xlabel="parameters, 8,000 training objects", xscale="log")
+            by_width.set_xticks(parameters, [f"{number:,}" for number in parameters])
+        for panel in panels:
+            panel.minorticks_off()
         figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
