@@ -23,6 +23,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "without-dropout": {"dropout": "0.0"},
     "without-moved-redshifts": {"redshift_jitter": "0.0"},
     "conditions-not-varied": {"conditions_varied": "0.0"},
+    "neither-moved-nor-varied": {"redshift_jitter": "0.0", "conditions_varied": "0.0"},
     "little-weight-on-spectra": {"spectrum_weight": "0.1"},
     "without-spectra": {
         "spectrum_weight": "0.0",
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--rows", default=",".join(CHANGES), help="by default all of them")
     parser.add_argument("--training-size", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, help="by default those of the preset")
     parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -51,6 +53,7 @@ def main() -> None:
         command += ["--models", ",".join(map(str, files)), "--seeds", options.seeds]
         command += ["--training-size", options.training_size, "--against", "base"]
         command += ["--validation-size", 2500, "--test-size", 20000]
+        command += ["--epochs", options.epochs] if options.epochs else []
         done = subprocess.run([str(word) for word in command], check=False)
     sys.exit(done.returncode)
 
