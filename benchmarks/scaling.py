@@ -43,10 +43,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as presets:
             files = [write_preset(Path(presets), n, {"width": w}) for n, w in WIDTHS.items()]
             train(options.data, widths, list(map(str, files)), WIDTHS_SIZE)
-    wanted = [(size, options.output / f"{size}" / name) for size in SIZES for name in NETWORKS]
-    wanted += [(WIDTHS_SIZE, widths / name) for name in WIDTHS]
-    outcomes = [(size, path.with_name(f"{path.name}-seed0.json")) for size, path in wanted]
-    found = [(size, *accuracy(path)) for size, path in outcomes if path.exists()]
+    paths = [
+        (size, options.output / str(size) / f"{name}-seed0.json")
+        for size in SIZES
+        for name in NETWORKS
+    ]
+    paths += [(WIDTHS_SIZE, widths / f"{name}-seed0.json") for name in WIDTHS]
+    absent = [str(path) for _, path in paths[: len(SIZES) * len(NETWORKS)] if not path.exists()]
+    if absent:
+        raise SystemExit(f"{', '.join(absent)}: not there; give the data, to train what is missing")
+    found = [(size, *accuracy(path)) for size, path in paths if path.exists()]
     report(found)
     if options.plot:
         plot(found, options.plot)

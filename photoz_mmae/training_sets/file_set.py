@@ -143,7 +143,7 @@ class FileSet:
             lacking={
                 "redshift": int((~known[training]).sum()),
                 "spectrum": int((~usable.has_spectrum[training]).sum()),
-                "a band": int((~usable.measured[training].all(axis=1)).sum()),
+                "a band": int((~self._measured[training].all(axis=1)).sum()),
             },
             dropped=dropped,
             notes=notes,
