@@ -1,6 +1,7 @@
 """`photoz-mmae compare-models`."""
 
 from contextlib import ExitStack
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,15 @@ def _compare(run: CompareModelsRun, stack: ExitStack) -> None:
 
     def on_epoch(record: dict[str, Any]) -> None:
         validation = record["validation"]
+        scatter = ""
+        if not isnan(validation["sigma_nmad"]):  # pretraining tells no redshifts
+            scatter = (
+                f"sigma_NMAD {validation['sigma_nmad']:.4f}  "
+                f"|dz|>0.15 {validation['outlier_015']:.2%}  "
+            )
         on_note(
-            f"epoch {record['epoch']:3d}  validation {validation['loss_total']:.4f}  "
-            f"sigma_NMAD {validation['sigma_nmad']:.4f}  |dz|>0.15 "
-            f"{validation['outlier_015']:.2%}  {record['objects_per_second']:.0f} objects/s  "
-            f"{record['seconds']:.0f} s"
+            f"epoch {record['epoch']:3d}  validation {validation['loss_total']:.4f}  {scatter}"
+            f"{record['objects_per_second']:.0f} objects/s  {record['seconds']:.0f} s"
         )
 
     compare(

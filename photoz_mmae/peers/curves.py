@@ -1,6 +1,7 @@
 """Learning curves of a comparison as one picture; needs the extra `report`."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -15,9 +16,14 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     """Draw sigma_NMAD of the validation objects against epochs and against time; raises OSError.
 
     One colour per model, one line per seed, the last stage of each training; dashed where the
-    training has not converged.
+    training has not converged. Models that tell no redshifts before their end are left out; with
+    no others, no picture is made.
     """
-    models = {row.outcomes[0].model: row.outcomes for row in comparison.rows}
+    models = {
+        row.outcomes[0].model: row.outcomes for row in comparison.rows if _known(row.outcomes[0])
+    }
+    if not models:
+        return
     colours = [colormaps["viridis"](k / max(1, len(models) - 1)) for k in range(len(models))]
     with styled():
         figure = new_figure(4.2)
@@ -40,9 +46,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
 def _draw(
     axes: Axes, outcome: Outcome, key: str, unit: float, colour: object, label: str | None
 ) -> None:
-    last = outcome.curve[-1]["stage"]
-    points = [point for point in outcome.curve if point["stage"] == last]
-    known = [point for point in points if point["sigma_nmad"] is not None]
+    known = _known(outcome)
     axes.plot(
         # Seconds are rounded, and a logarithmic axis has no zero.
         [max(point[key], 0.1) / unit for point in known],
@@ -51,3 +55,10 @@ def _draw(
         linestyle="-" if outcome.converged else "--",
         label=label,
     )
+
+
+def _known(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the points of the last stage that have a scatter."""
+    last = outcome.curve[-1]["stage"]
+    points = [point for point in outcome.curve if point["stage"] == last]
+    return [point for point in points if point["sigma_nmad"] is not None]

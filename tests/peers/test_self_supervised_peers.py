@@ -253,3 +253,12 @@ def test_rate_is_cut_where_the_validation_loss_is_flat():
     assert plateau_factor((1.0, 0.9, 0.8)) == 1.0
     assert plateau_factor((1.0, 1.0, 1.0, 1.0)) == pytest.approx(0.2)
     assert plateau_factor((1.0, 1.0, 1.0, 1.0, 0.5, 0.6, 0.6)) == pytest.approx(0.2)
+
+
+def test_a_peer_without_redshifts_on_its_way_compares_alone(tmp_path, capsys):
+    data = write(tmp_path / "blobs.hdf5", blobs(40))
+    words = ["compare-models", data, "-o", tmp_path / "report", "--models", "astroclip"]
+    assert run(*words, "--epochs", 1, "--device", "cpu") == 0
+    told = capsys.readouterr()
+    assert "astroclip, k-NN" in told.out
+    assert "nan" not in told.out + told.err
