@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -110,7 +111,9 @@ def draw_pdf(axes: Axes, model: TrainedModel, mass: Floats, redshift: float, kin
     axes.stairs(density, edges, fill=True, color="#0072B2", alpha=0.6)
     axes.axvline(redshift, color=INK, linewidth=1.2, linestyle="--")
     likely = edges[np.searchsorted(np.cumsum(mass), (0.002, 0.998))]
-    axes.set_xlim(min(likely[0], redshift) - 0.05, max(likely[1], redshift) + 0.05)
+    lowest, highest = min(likely[0], redshift) - 0.05, max(likely[1], redshift) + 0.05
+    axes.set_xlim(max(0.0, lowest), highest)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.text(0.97, 0.85, f"{kind}, z = {redshift:.3f}", transform=axes.transAxes, ha="right")
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
