@@ -1,6 +1,7 @@
 """Per-object quality flags: one documented, stable bit each."""
 
 from enum import IntFlag
+from typing import Any
 
 
 class Flag(IntFlag):
@@ -77,3 +78,9 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.SOURCE_GONE: "the cutout was there in an earlier run and is not any more",
     Flag.FEWER_BANDS: "a band is missing; the model was trained to do without",
 }
+
+
+def count_flags(bits: Any) -> dict[str, int]:
+    """Count the rows of `bits`, integers (N,), with each flag that any has, by name."""
+    counts = {str(flag.name): int(((bits & int(flag)) != 0).sum()) for flag in Flag}
+    return {name: number for name, number in counts.items() if number}

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from pydantic.dataclasses import dataclass
 
 from photoz_mmae.errors import InputError, UsageError
+from photoz_mmae.limits import Duration, MaxBad
 
 _STRICT = ConfigDict(extra="forbid")
 _ARGUMENTS = {"cutouts": "CUTOUTS", "catalog": "CATALOG", "data": "DATA", "files": "FILES"}
@@ -188,7 +189,9 @@ class SurveyRun:
     resample: bool = False
     scheduler: str | None = None
     workers: int | None = Field(default=None, ge=1)
-    max_bad: int = Field(default=0, ge=0)
+    max_bad: MaxBad = "0"
+    max_runtime: Duration | None = None
+    reproducible: bool = False
     overwrite: bool = False
 
     @field_validator("cutouts", mode="before")
@@ -271,7 +274,7 @@ class PackRun:
     image_size: int = Field(default=64, ge=8, le=1024)
     bands: str = "grizy"
     pixel_scale: float = Field(default=0.168, gt=0)
-    max_bad: int = Field(default=0, ge=0)
+    max_bad: MaxBad = "0"
     overwrite: bool = False
 
     @field_validator("cutouts", mode="before")

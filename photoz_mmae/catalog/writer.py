@@ -1,10 +1,11 @@
-"""Parquet files that are either whole or not there."""
+"""Files that are either whole or not there."""
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +31,9 @@ class AtomicParquet:
 
 
 @contextmanager
-def atomic_parquet(path: Path, schema: pa.Schema) -> Iterator[AtomicParquet]:
+def atomic_parquet(
+    path: Path, schema: pa.Schema, publishing: Callable[[Path], None] | None = None
+) -> Iterator[AtomicParquet]:
     """Write `path` so that nobody ever sees a part of it.
 
     The rows go to a temporary file of a unique name in the same folder; at the end it is synced,
@@ -43,6 +46,8 @@ def atomic_parquet(path: Path, schema: pa.Schema) -> Iterator[AtomicParquet]:
         The file; an existing one is replaced.
     schema : pyarrow.Schema
         Columns and the file's metadata.
+    publishing : callable, optional
+        Called with the finished file just before it takes its name.
 
     Raises
     ------
@@ -60,6 +65,8 @@ def atomic_parquet(path: Path, schema: pa.Schema) -> Iterator[AtomicParquet]:
         found = pq.read_metadata(temporary).num_rows
         if found != file.rows:
             raise OutputError(f"{path}: {file.rows} rows were written, {found} arrived; disk?")
+        if publishing is not None:
+            publishing(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -67,6 +74,21 @@ def atomic_parquet(path: Path, schema: pa.Schema) -> Iterator[AtomicParquet]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """Write a text file that is either whole or not there."""
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("x") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def temporary_path(path: Path) -> Path:

@@ -7,6 +7,7 @@ import click
 
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.cli.survey_options import (
+    ending_options,
     max_bad_option,
     network_options,
     object_options,
@@ -30,6 +31,7 @@ from photoz_mmae.runs import EmbedRun, load_run
 @network_options
 @worker_options
 @max_bad_option("embedding")
+@ending_options
 @overwrite_option
 @config_option
 def embed(config: Path | None, **options: Any) -> int:

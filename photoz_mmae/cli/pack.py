@@ -10,6 +10,7 @@ import click
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.cli.say import count, say
 from photoz_mmae.errors import StoppedError
+from photoz_mmae.limits import tolerated
 from photoz_mmae.runs import PackRun, load_run
 from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
@@ -45,7 +46,7 @@ INTERVAL = 10.0
 @run_option(
     PackRun,
     "--max-bad",
-    type=int,
+    metavar="N|N%",
     help="Exit with 3 when more cutouts than this can have no redshift.",
 )
 @overwrite_option
@@ -67,7 +68,7 @@ def pack(config: Path | None, **options: Any) -> int:
         again = "the same command without --overwrite" if run.overwrite else "the same command"
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
-    return 3 if summary.bad > run.max_bad else 0
+    return 3 if summary.bad > tolerated(run.max_bad, summary.rows) else 0
 
 
 class _Report:

@@ -7,6 +7,7 @@ import click
 
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.cli.survey_options import (
+    ending_options,
     max_bad_option,
     network_options,
     object_options,
@@ -42,6 +43,7 @@ from photoz_mmae.runs import PredictRun, load_run
 )
 @worker_options
 @max_bad_option("redshift")
+@ending_options
 @overwrite_option
 @config_option
 def predict(config: Path | None, **options: Any) -> int:

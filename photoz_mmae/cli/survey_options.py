@@ -93,12 +93,30 @@ def worker_options(command: Command) -> Command:
     )
 
 
+def ending_options(command: Command) -> Command:
+    """When to stop, and what the output says of itself."""
+    return _joined(
+        command,
+        run_option(
+            SurveyRun,
+            "--max-runtime",
+            metavar="TIME",
+            help="Stop after so long (45min, 8h) with exit 75; the same command goes on.",
+        ),
+        click.option(
+            "--reproducible/--no-reproducible",
+            default=None,
+            help="Leave time and paths out of the output's metadata: same input, same bytes.",
+        ),
+    )
+
+
 def max_bad_option(thing: str) -> Callable[[Command], Command]:
     """How many rows may be without what is asked for."""
     return run_option(
         SurveyRun,
         "--max-bad",
-        type=int,
+        metavar="N|N%",
         help=f"Exit with 3 when more cutouts than this have no {thing}.",
     )
 

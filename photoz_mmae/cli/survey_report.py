@@ -10,7 +10,7 @@ from photoz_mmae.cli.say import count, say
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.flags import CAUTION, Flag
 from photoz_mmae.runs import SurveyRun
-from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
+from photoz_mmae.survey_run.stopping import TimeLimit, signals_held, stop_on_signals
 
 if TYPE_CHECKING:
     from photoz_mmae.model.info import ModelInfo
@@ -30,8 +30,9 @@ def go_through(run: SurveyRun) -> int:
     ------
     PhotozError
     """
+    limit = TimeLimit(run.max_runtime)
     try:
-        with stop_on_signals(), ExitStack() as stack:
+        with stop_on_signals(), limit, ExitStack() as stack:
             # Seconds, and a library whose import is cut off cannot be imported again.
             with signals_held():
                 from photoz_mmae.survey_run.survey import run_survey
@@ -39,9 +40,10 @@ def go_through(run: SurveyRun) -> int:
             summary = run_survey(run, SurveyReport(stack, run.catalog))
     except KeyboardInterrupt as stop:
         again = "the same command without --overwrite" if run.overwrite else "the same command"
-        raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
+        why = " after --max-runtime" if limit.over else ""
+        raise StoppedError(f"stopped{why}; what is finished stays, {again} goes on") from stop
     print_summary(summary, run.catalog)
-    return 3 if summary.problems.bad - summary.problems.gone > run.max_bad else 0
+    return summary.exit_code
 
 
 class SurveyReport:

@@ -23,6 +23,8 @@ class PartRecord:
         Fingerprint of the files it was made from, as in the plan.
     rows, bad : int
         Number of rows, and of those without redshift.
+    flags : dict of str to int
+        How many rows have each flag that any has.
     file : str
         Name in the run folder's `parts/`.
     size : int
@@ -35,12 +37,17 @@ class PartRecord:
         Checksums of the model and of the settings that decide the values.
     device, version : str
         What it was computed on, and by which version of this package.
+    seconds : float
+        That the worker took.
+    finished : str
+        When, UTC.
     """
 
     part: int
     sources: str
     rows: int
     bad: int
+    flags: dict[str, int]
     file: str
     size: int
     sha256: str
@@ -49,6 +56,8 @@ class PartRecord:
     settings: str
     device: str
     version: str
+    seconds: float
+    finished: str
 
 
 def read_journal(path: Path) -> dict[int, PartRecord]:

@@ -6,7 +6,7 @@ which ids occur more than once, and which lie at the same place of the sky.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Column, arrow_schema
 from photoz_mmae.catalog.votable import votable_metadata
-from photoz_mmae.catalog.writer import atomic_parquet, row_groups
+from photoz_mmae.catalog.writer import atomic_parquet, atomic_text, row_groups
 from photoz_mmae.errors import OutputError
-from photoz_mmae.flags import NO_REDSHIFT, Flag
+from photoz_mmae.flags import NO_REDSHIFT, Flag, count_flags
 from photoz_mmae.survey_run.kept_columns import KeptColumns
 from photoz_mmae.survey_run.part import PROBLEM
-from photoz_mmae.survey_run.run_folder import atomic_text
 from photoz_mmae.survey_run.same_sky import same_sky
 
 EXAMPLES = 5
@@ -86,6 +85,7 @@ def merge(
     description: str,
     output: Path,
     problems: Path,
+    publishing: Callable[[Path], None],
     kept: KeptColumns | None = None,
 ) -> None:
     """Write the catalogue, and the list of its rows without redshift.
@@ -106,6 +106,8 @@ def merge(
     output, problems : Path
         The catalogue, and one JSON line for each row without redshift. Both are replaced
         atomically.
+    publishing : callable
+        Called with the finished catalogue just before it takes its name.
     kept : KeptColumns, optional
         Columns to be joined by id, behind those of `columns`.
 
@@ -130,13 +132,16 @@ def merge(
             REPEATED_KEY: str(texts.repeated_rows),
             SAME_SKY_KEY: str(np.count_nonzero(texts.same_sky)),
             NO_EBV_KEY: str(texts.flags[str(Flag.NO_EBV.name)]),
-            FLAG_COUNTS_KEY: json.dumps({name: n for name, n in texts.flags.items() if n}),
+            FLAG_COUNTS_KEY: json.dumps(texts.flags),
             **votable_metadata(columns, rows, texts.lengths, description),
         }
     )
     try:
         # The catalogue appears last: it says that the list is current.
-        with atomic_parquet(output, schema) as file, atomic_text(problems) as list_of_bad:
+        with (
+            atomic_parquet(output, schema, publishing) as file,
+            atomic_text(problems) as list_of_bad,
+        ):
             tables = _final_rows(parts, texts, kept, schema, list_of_bad)
             for table in row_groups(tables):
                 file.write(table)
@@ -183,8 +188,7 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     flags: Counter[str] = Counter()
     for part in parts:
         table = pq.read_table(part.file, columns=[*lengths, "ra", "dec", "flags"])
-        bits = table["flags"].to_numpy()
-        flags.update({str(flag.name): int(np.count_nonzero(bits & flag)) for flag in Flag})
+        flags.update(count_flags(table["flags"].to_numpy()))
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()
             lengths[name] = max(lengths[name], longest or 0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import ModelError
+from photoz_mmae.flags import count_flags
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
-from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.provenance import file_sha256, fingerprint, now
 from photoz_mmae.runs import PSF_ROLES
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.object_table import ObjectTable
@@ -115,6 +117,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     OutputError
         The part cannot be written.
     """
+    start = time.monotonic()
     engine = _engine(settings, _device(settings))
     sources, base = read_sources(Path(settings.plan), job.offset, job.length)
     model = engine.model.info
@@ -140,6 +143,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         sources=job.sources,
         rows=table.num_rows,
         bad=table.num_rows - table[PROBLEM].null_count,
+        flags=count_flags(table["flags"].to_numpy()),
         file=path.name,
         size=path.stat().st_size,
         sha256=file_sha256(path),
@@ -148,6 +152,8 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         settings=settings.made_with,
         device=engine.device,
         version=__version__,
+        seconds=time.monotonic() - start,
+        finished=now(),
     )
 
 

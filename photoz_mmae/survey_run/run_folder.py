@@ -4,37 +4,37 @@
 
     catalog.parquet
     catalog.run/
-        run.json         the settings that decide the values
+        run.json         the settings that decide the values; how the last command went
         plan.jsonl       which object is in which part
         journal.jsonl    which parts are finished
         table-SHA/       ids, E(B-V) and positions of the table given as --catalog
         kept/            its columns that --keep passes through
         parts/           one Parquet file per part
         problems.jsonl   what could not be read, and why
+        outputs.jsonl    checksums of the catalogues that were written
         failures/        tracebacks of parts that failed
         lock, holder.json
 
 It stays after the run: bringing the catalogue up to date starts from it.
 """
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
+from photoz_mmae.catalog.writer import remove_temporaries
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
-
-SETTINGS_KEY = "photoz_mmae.settings"
-"""Key of the catalogue's metadata that holds the same settings as `run.json`."""
+from photoz_mmae.provenance import file_sha256
+from photoz_mmae.survey_run import records
+from photoz_mmae.survey_run.run_record import RunRecord
 
 _TABLE = re.compile(r"table-[0-9a-f]{16}|\.table-[0-9a-f]{16}\.[0-9a-f]{32}\.tmp")
 
@@ -46,7 +46,8 @@ class RunFolder:
         # Absolute: workers elsewhere get these paths.
         self.output = output.absolute()
         self.path = self.output.with_suffix(".run")
-        self.settings_file = self.path / "run.json"
+        self.record = RunRecord(self.path / "run.json")
+        self.outputs = self.path / "outputs.jsonl"
         self.plan = self.path / "plan.jsonl"
         self.journal = self.path / "journal.jsonl"
         self.parts = self.path / "parts"
@@ -100,22 +101,25 @@ class RunFolder:
             try:
                 yield
             finally:
-                if not self.settings_file.exists():
+                if not self.record.path.exists():
                     with suppress(OSError):
                         (self.path / HOLDER_FILE).unlink()
                         (self.path / LOCK_FILE).unlink()
                         self.path.rmdir()
 
-    def check_ours(self, settings: dict[str, Any]) -> None:
-        """Raise OutputError when what is there is not ours, or was made with other settings."""
-        stored = self._stored_settings()
+    def check_ours(self, settings: dict[str, Any]) -> str | None:
+        """Raise OutputError when what is there is not ours, or was made with other settings.
+
+        Returns what the output was made from (`publishing`), None where there is none.
+        """
+        stored = self.record.read().get("settings")
         if stored is None:
             if self.output.exists():
                 raise OutputError(
                     f"{self.output} exists and its run folder {self.path.name}/ does not; "
                     "choose another name, or --overwrite to start anew"
                 )
-            return
+            return None
         names = sorted(stored.keys() | settings.keys())
         if stored.get("content") != settings.get("content"):
             names = ["content"]  # all else follows from that
@@ -129,13 +133,13 @@ class RunFolder:
                 f"{self.output} was made with other settings ({'; '.join(differences)}); "
                 "choose another name, or --overwrite to start anew"
             )
-        if self.output.exists():
-            found = self.output_metadata().get(SETTINGS_KEY)
-            if found is None or json.loads(found) != stored:
-                raise OutputError(
-                    f"{self.output} exists and is not what this run wrote (another file, or "
-                    "damaged); choose another name, or --overwrite to start anew"
-                )
+        state = self._output_state()
+        if self.output.exists() and state is None:
+            raise OutputError(
+                f"{self.output} exists and is not what this run wrote (another file, changed, or "
+                "damaged); choose another name, or --overwrite to start anew"
+            )
+        return state
 
     def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Write the settings down where there are none; with `overwrite` remove all of before.
@@ -147,9 +151,7 @@ class RunFolder:
                 self._clear()
             self.parts.mkdir(exist_ok=True)
             remove_temporaries(self.output)
-            if not self.settings_file.exists():
-                with atomic_text(self.settings_file) as file:
-                    file.write(json.dumps(settings, indent=1) + "\n")
+            self.record.begin(settings)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error})") from error
 
@@ -167,6 +169,14 @@ class RunFolder:
         """Remove the columns that an earlier run passed through."""
         for file in self.kept.glob("*.arrow"):
             file.unlink(missing_ok=True)
+
+    def publishing(self, file: Path, state: str) -> None:
+        """Note the checksum of a file that is about to become the output.
+
+        A kill before or after that leaves an output that is known.
+        """
+        record = {"state": state, "size": file.stat().st_size, "sha256": file_sha256(file)}
+        records.append(self.outputs, record)
 
     def output_metadata(self) -> dict[str, str]:
         """Return the metadata of the output; empty when there is none or it is no Parquet file."""
@@ -186,20 +196,21 @@ class RunFolder:
             return False
         names = {entry.name for entry in self.path.iterdir() if not entry.name.endswith(".tmp")}
         begun = {LOCK_FILE, HOLDER_FILE, self.parts.name}
-        return self.settings_file.name in names or names <= begun
+        return self.record.path.name in names or names <= begun
 
-    def _stored_settings(self) -> dict[str, Any] | None:
+    def _output_state(self) -> str | None:
+        """Return what was told to `publishing` of the output; None if it is none of ours."""
         try:
-            stored = json.loads(self.settings_file.read_bytes())
-        except FileNotFoundError:
+            size, sha256 = self.output.stat().st_size, None
+        except OSError:
             return None
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"{self.settings_file}: damaged ({error}); --overwrite to start anew"
-            ) from error
-        if not isinstance(stored, dict):
-            raise OutputError(f"{self.settings_file}: damaged; --overwrite to start anew")
-        return stored
+        state = None
+        for line in records.read_lines(self.outputs):
+            if line.record["size"] == size:
+                sha256 = sha256 or file_sha256(self.output)
+                if line.record["sha256"] == sha256:
+                    state = str(line.record["state"])
+        return state
 
     def _clear(self) -> None:
         self.output.unlink(missing_ok=True)
@@ -208,23 +219,8 @@ class RunFolder:
                 file.unlink()
         self.remove_tables()
         self.remove_kept()
-        for file in (self.journal, self.plan, self.problems, self.settings_file):
+        for file in (self.journal, self.plan, self.problems, self.outputs, self.record.path):
             file.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_text(path: Path) -> Iterator[TextIO]:
-    """Write a text file that is either whole or not there."""
-    temporary = temporary_path(path)
-    try:
-        with temporary.open("x") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

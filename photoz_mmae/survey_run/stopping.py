@@ -1,7 +1,9 @@
 """Stopping on request: SIGTERM is treated like Ctrl-C. For the main thread."""
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -43,6 +45,33 @@ def _is_stopping() -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
+
+
+class TimeLimit:
+    """A context that is stopped as by SIGTERM when it takes longer than `seconds`.
+
+    Attributes
+    ----------
+    over : bool
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.over = False
+        self._timer = threading.Timer(seconds, self._stop) if seconds is not None else None
+
+    def __enter__(self) -> Self:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _stop(self) -> None:
+        self.over = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
@@ -51,10 +52,7 @@ from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_object
 from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
-from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
-
-STATE_KEY = "photoz_mmae.parts_sha256"
-"""Key of the catalogue's metadata: a fingerprint of the part files and the rows that are gone."""
+from photoz_mmae.survey_run.run_folder import RunFolder
 
 
 class Report(Protocol):
@@ -107,6 +105,8 @@ class Summary:
         From the start of the workers to the finished catalogue.
     changed : bool
         False when the catalogue was up to date and was not touched.
+    exit_code : int
+        0, or 3 where more rows than `max_bad` have none.
     """
 
     output: Path
@@ -124,6 +124,7 @@ class Summary:
     computed: int
     seconds: float
     changed: bool
+    exit_code: int
 
 
 def run_survey(run: SurveyRun, report: Report) -> Summary:
@@ -142,7 +143,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
     device = run.device if run.scheduler else resolve_device(run.device)
-    with folder.locked():
+    with folder.locked(), folder.record.ending():
         return _Survey(run, folder, model_folder, model, device).go(report)
 
 
@@ -186,23 +187,26 @@ class _Survey:
             if self.psf_bands:
                 self.settings["catalog"] += f" and psf_fwhm of {''.join(self.psf_bands)}"
         self.made_with = settings_sha256(self.settings)
+        state_before = None
         if not run.overwrite:
-            folder.check_ours(self.settings)
-        rows = None
+            state_before = folder.check_ours(self.settings)
+            if folder.record.facts:
+                folder.record.begin(self.settings)
+        found = None
         if file is not None:
             kinds = stored_types(file.table, run.keep, self._own_columns())
-            rows = read_objects(file)
-            report.catalog(file.table.path, rows)
-        objects = find_objects(run, self.model.bands, file, rows)
+            found = read_objects(file)
+            report.catalog(file.table.path, found)
+        objects = find_objects(run, self.model.bands, file, found)
         report.found(objects)
         folder.begin(self.settings, run.overwrite)
         folder.remove_kept()
-        if file is not None and rows is not None:
-            self._keep_table(rows.objects)
+        if file is not None and found is not None:
+            self._keep_table(found.objects)
             if run.keep:
                 assert self.table is not None
-                self.kept = keep_columns(file.table, kinds, self.table, rows.rows, folder.kept)
-        del file, rows
+                self.kept = keep_columns(file.table, kinds, self.table, found.rows, folder.kept)
+        del file, found
 
         size = part_size(run.part_size, len(objects.sources), run.scheduler, run.workers)
         parts = update_plan(folder.plan, objects.sources, size)
@@ -218,6 +222,13 @@ class _Survey:
             for part in parts
             if part.number not in sound or not self._is_current(part, journal[part.number], journal)
         ]
+        rows = sum(part.rows for part in parts)
+        folder.record.note(
+            rows=rows,
+            parts=len(parts),
+            rows_to_do=sum(part.rows for part in todo),
+            parts_to_do=len(todo),
+        )
         report.begins(self.model, self.device, len(parts), todo)
 
         start = time.perf_counter()
@@ -227,20 +238,23 @@ class _Survey:
         records = [journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
         kept = [self.kept.sha256] if self.kept else []
-        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts), *kept])
+        bare = ["reproducible"] if run.reproducible else []
+        state = fingerprint(
+            [*(r.sha256 for r in records), *(str(p.gone) for p in parts), *kept, *bare]
+        )
         before = folder.output_metadata()
         problems = read_problems(folder.problems)
-        changed = before.get(STATE_KEY) != state or problems is None
+        changed = state_before != state or problems is None
         if changed:
             self._merge(parts, records, state)
             problems = read_problems(folder.problems)
         if problems is None:
             raise OutputError(f"{folder.problems}: damaged while it was in use")
         metadata = folder.output_metadata()
-        return Summary(
+        summary = Summary(
             output=run.output,
             thing=self.product.thing,
-            rows=sum(record.rows for record in records),
+            rows=rows,
             problems=problems,
             problems_file=folder.problems,
             gone=gone,
@@ -254,7 +268,20 @@ class _Survey:
             computed=sum(part.rows for part in todo),
             seconds=time.perf_counter() - start,
             changed=changed,
+            exit_code=3 if problems.bad - problems.gone > tolerated(run.max_bad, rows) else 0,
         )
+        folder.record.note(
+            exit=summary.exit_code,
+            ended=now(),
+            rows_computed=summary.computed,
+            rows_bad=problems.bad,
+            rows_gone=gone,
+            flags=dict(summary.flags),
+            seconds=round(summary.seconds, 3),
+            objects_per_second=round(summary.computed / summary.seconds, 1),
+            changed=changed,
+        )
+        return summary
 
     def _keep_table(self, table: ObjectTable) -> None:
         """Put the table where the workers find it, under a name that follows its content."""
@@ -339,11 +366,9 @@ class _Survey:
             "photoz_mmae.model_name": model.name,
             "photoz_mmae.model_sha256": model.sha256,
             **self.product.metadata(model),
-            SETTINGS_KEY: json.dumps(self.settings),
+            "photoz_mmae.settings": json.dumps(self.settings),
             "photoz_mmae.device": ", ".join(sorted({record.device for record in records})),
-            "photoz_mmae.created": now(),
-            "photoz_mmae.input_sha256": fingerprint(part.sources for part in parts),
-            STATE_KEY: state,
+            **({} if self.run.reproducible else self._where_and_when(parts)),
             "photoz_mmae.flags": json.dumps({flag.name: int(flag) for flag in Flag}),
             "photoz_mmae.flags_without_redshift": str(int(NO_REDSHIFT)),
         }
@@ -357,8 +382,16 @@ class _Survey:
             f"{self.product.title} by photoz-mmae {__version__}, model {model.name}",
             folder.output,
             folder.problems,
+            lambda file: folder.publishing(file, state),
             self.kept,
         )
+
+    def _where_and_when(self, parts: Sequence[Part]) -> dict[str, str]:
+        """Return what differs between two runs over the same files elsewhere, or later."""
+        return {
+            "photoz_mmae.created": now(),
+            "photoz_mmae.input_sha256": fingerprint(part.sources for part in parts),
+        }
 
 
 def _job(part: Part, journal: Mapping[int, PartRecord], sound: set[int]) -> PartJob:

@@ -26,6 +26,7 @@ def record(tmp_path):
         sources="s",
         rows=3,
         bad=0,
+        flags={},
         file=file.name,
         size=file.stat().st_size,
         sha256=file_sha256(file),
@@ -34,6 +35,8 @@ def record(tmp_path):
         settings="t",
         device="cpu",
         version="0",
+        seconds=1.0,
+        finished="2026-01-01T00:00:00+00:00",
     )
 
 

@@ -62,7 +62,7 @@ def merged(tmp_path, columns):
     def run(*parts):
         output = tmp_path / "c.parquet"
         problems = tmp_path / "problems"
-        merge(parts, columns, {"photoz_mmae.x": "1"}, "t", output, problems)
+        merge(parts, columns, {"photoz_mmae.x": "1"}, "t", output, problems, lambda file: None)
         return read_problems(problems), pq.read_table(output)
 
     return run
