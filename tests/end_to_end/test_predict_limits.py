@@ -104,16 +104,17 @@ def test_same_input_same_bytes(predict, some, tmp_path):
     assert b"photoz_mmae.created" in pq.read_metadata(tmp_path / "a/c.parquet").metadata
 
 
-def test_max_runtime(write_cube, tiny_model, tmp_path):
-    first = write_cube(tmp_path / "in/0.fits").read_bytes()
-    for i in range(1, 3000):
-        (tmp_path / f"in/{i}.fits").write_bytes(first)
+def test_max_runtime(some, tiny_model, tmp_path):
     program = Path(sys.executable).parent / "photoz-mmae"
     command = [program, "predict", "in", "-o", "c.parquet", "--model", tiny_model]
-    command += ["--workers", "1", "--part-size", "8"]
-    stopped = [*command, "--max-runtime", "3s"]
-    done = subprocess.run(stopped, cwd=tmp_path, capture_output=True, text=True)
+    command += ["--workers", "1", "--max-bad", "1"]
+    # Libraries alone take longer to load.
+    done = subprocess.run(
+        [*command, "--max-runtime", "0.1s"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 75, done.stdout
     assert done.stderr.startswith("photoz-mmae: stopped after --max-runtime; ")
-    assert (_run(tmp_path)["exit"], _run(tmp_path)["message"]) == (75, "stopped")
     assert not (tmp_path / "c.parquet").exists()
+    done = subprocess.run([*command, "--max-runtime", "1h"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0
+    assert (tmp_path / "c.parquet").exists()
