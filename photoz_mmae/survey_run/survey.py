@@ -22,7 +22,8 @@ from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
-from photoz_mmae.survey_run.execute import dask_client, execute, local_workers, part_size
+from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
+from photoz_mmae.survey_run.execute import execute
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
