@@ -6,6 +6,7 @@ from typing import Any
 from photoz_mmae.cutouts.absent import fill_absent
 from photoz_mmae.cutouts.batch import CutoutBatch, Positions, Wanted, empty_batch
 from photoz_mmae.cutouts.coadd_stamps import fill_from_coadds
+from photoz_mmae.cutouts.deadly import fill_deadly
 from photoz_mmae.cutouts.files import fill_from_files, read_file_bands, read_file_id
 from photoz_mmae.cutouts.packed import fill_from_shards, read_shard_bands, read_shard_id
 from photoz_mmae.cutouts.source import Source, source_names
@@ -24,6 +25,7 @@ _FILL = {
     "hdf5": _fill_from_hdf5,
     "coadd": fill_from_coadds,
     "absent": fill_absent,
+    "deadly": fill_deadly,
 }
 
 
@@ -51,7 +53,7 @@ def read_batch(
     batch = empty_batch(source_names(sources), wanted, reuse)
     for kind in sorted({source.kind for source in sources}):
         rows = [row for row, source in enumerate(sources) if source.kind == kind]
-        if kind == "absent":
+        if kind in ("absent", "deadly"):
             batch.images[rows] = 0
         some = sources if len(rows) == len(sources) else [sources[row] for row in rows]
         _FILL[kind](batch, rows, some, wanted, positions)

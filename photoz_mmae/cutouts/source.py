@@ -7,7 +7,7 @@ from typing import Literal
 
 from photoz_mmae.cutouts.ids import printable
 
-Kind = Literal["cutout", "shard", "hdf5", "coadd", "absent"]
+Kind = Literal["cutout", "shard", "hdf5", "coadd", "absent", "deadly"]
 
 
 _CONTAINERS = ("shard", "hdf5")
@@ -29,7 +29,8 @@ class Source:
     kind : str
         `cutout`: the files hold this object alone; `shard`, `hdf5`: one file of many objects, of
         which this is number `row`; `coadd`: images of a patch of sky with the object at (ra, dec);
-        `absent`: the file is a list that asks for the object in line `row`, and no file answers.
+        `absent`: the file is a list that asks for the object in line `row`, and no file answers;
+        `deadly`: whoever reads it dies.
     row : int
         Of a shard, an HDF5 file or a list; -1 elsewhere.
     bands : str

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,10 +25,14 @@ SMALLEST_SHARE = 256
 SHARES = 4
 """Parts per local worker, at least: progress shows, and none waits long for the last."""
 
+REPLACE_AFTER = 1.0
+"""Seconds between two looks whether local workers are missing."""
+
 _QUIET = {
     # A part that kills its worker is blamed alone, not with those that wait behind it.
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.scheduler.allowed-failures": 2,
+    # A death is told at once; `execute` sees what is to be done.
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.logging": {"distributed": "critical"},
     "distributed.worker.profile.enabled": False,
 }
@@ -69,6 +74,7 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Client]:
             with dask.config.set(_QUIET), ExitStack() as stack:
                 with signals_held():
                     cluster = stack.enter_context(_local_cluster(workers))
+                    stack.enter_context(_replaced(cluster, workers))
                     client = stack.enter_context(Client(cluster))
                 yield client
             return
@@ -100,6 +106,29 @@ def _no_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _replaced(cluster: LocalCluster, workers: int) -> Iterator[None]:
+    """Start workers for those that are gone for good.
+
+    A nanny starts a worker that died anew, but not one that dies before the nanny knows that it
+    has started: it gives up then, and a cluster without workers would wait for ever.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(REPLACE_AFTER):
+            if len(cluster.workers) < workers:
+                cluster.scale(workers)
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
 
 
 def _local_cluster(workers: int) -> LocalCluster:

@@ -17,7 +17,6 @@ from distributed import get_worker
 from numpy.typing import NDArray
 
 from photoz_mmae import __version__
-from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.writer import atomic_parquet
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.photometry import measure_batch
@@ -89,20 +88,24 @@ class PartJob:
 
     Attributes
     ----------
-    number, offset, length : int
-        The part, and where its line stands in the plan.
+    number, rows, offset, length : int
+        The part, the number of its rows, and where its line stands in the plan.
     sources : str
         Fingerprint of its sources.
     keep : tuple of int
         Rows whose files are gone; they are taken from `previous`, the name of an older part file.
+    deadly : tuple of int
+        Rows whose files kill the process that reads them; they are not read.
     """
 
     number: int
+    rows: int
     offset: int
     length: int
     sources: str
     keep: tuple[int, ...] = ()
     previous: str | None = None
+    deadly: tuple[int, ...] = ()
 
 
 def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
@@ -119,18 +122,9 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     """
     start = time.monotonic()
     engine = _engine(settings, _device(settings))
-    sources, base = read_sources(Path(settings.plan), job.offset, job.length)
-    model = engine.model.info
-    objects = _object_table(settings.table) if settings.table else None
-    product = settings.product
-    columns = product.columns(
-        model,
-        ebv=objects is not None and objects.ebv is not None,
-        psf_fwhm_i=objects is not None and "i" in objects.psf_fwhm,
-    )
+    sources, base = _sources(job, settings)
     kept = set(job.keep)
-    sources = [source for row, source in enumerate(sources) if row not in kept]
-    table = _rows(engine, product, sources, base, columns, objects, settings.resample)
+    table = _rows(engine, settings, [s for row, s in enumerate(sources) if row not in kept], base)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -157,21 +151,35 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     )
 
 
-def _rows(
-    engine: Engine,
-    product: Product,
-    sources: Sequence[Source],
-    base: str,
-    columns: Sequence[Column],
-    objects: ObjectTable | None,
-    resample: bool,
-) -> pa.Table:
-    model = engine.model.info
+def try_rows(job: PartJob, settings: PartSettings, start: int, stop: int) -> None:
+    """Do some rows of a part for the sake of seeing whether one survives it."""
+    engine = _engine(settings, _device(settings))
+    sources, base = _sources(job, settings)
+    kept = set(job.keep)
+    some = [sources[row] for row in range(start, stop) if row not in kept]
+    _rows(engine, settings, some, base)
+
+
+def _sources(job: PartJob, settings: PartSettings) -> tuple[list[Source], str]:
+    sources, base = read_sources(Path(settings.plan), job.offset, job.length)
+    for row in job.deadly:
+        sources[row] = dataclasses.replace(sources[row], kind="deadly")
+    return sources, base
+
+
+def _rows(engine: Engine, settings: PartSettings, sources: Sequence[Source], base: str) -> pa.Table:
+    model, product = engine.model.info, settings.product
+    objects = _object_table(settings.table) if settings.table else None
+    columns = product.columns(
+        model,
+        ebv=objects is not None and objects.ebv is not None,
+        psf_fwhm_i=objects is not None and "i" in objects.psf_fwhm,
+    )
     wanted = Wanted(
         model.bands,
         model.image_size,
         model.pixel_scale,
-        resample=resample,
+        resample=settings.resample,
         every_band=model.missing_bands == "refused",
     )
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size

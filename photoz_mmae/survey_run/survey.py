@@ -14,7 +14,6 @@ import torch
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
-from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import resolve_device
@@ -23,7 +22,7 @@ from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weight
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
-from photoz_mmae.survey_run.execute import execute
+from photoz_mmae.survey_run.execute import execute, first_bands
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
@@ -211,9 +210,7 @@ class _Survey:
 
         size = part_size(run.part_size, len(objects.sources), run.scheduler, run.workers)
         parts = update_plan(folder.plan, objects.sources, size)
-        unused = [b for b in read_bands(objects.sources[0]) if b not in self.model.bands]
-        if unused:
-            report.unused("".join(unused))
+        self.first = objects.sources[0]
         del objects
         journal = read_journal(folder.journal)
         remove_strays(folder.parts, journal.values())
@@ -357,6 +354,9 @@ class _Survey:
             report.part_done(record.rows)
 
         with dask_client(run.scheduler, workers) as client:
+            bands = first_bands(client, self.first)
+            if unused := [band for band in bands if band not in self.model.bands]:
+                report.unused("".join(unused))
             execute(client, jobs, settings, folder.failures, finished)
 
     def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> None:
@@ -396,7 +396,7 @@ class _Survey:
 
 
 def _job(part: Part, journal: Mapping[int, PartRecord], sound: set[int]) -> PartJob:
-    job = PartJob(part.number, part.offset, part.length, part.sources)
+    job = PartJob(part.number, part.rows, part.offset, part.length, part.sources)
     if part.gone and part.number in sound:
         # Their files cannot be read again, but their rows are there.
         previous = journal[part.number].file

@@ -32,18 +32,26 @@ def settings(tmp_path):
 
 
 def jobs(count):
-    return [PartJob(number, 0, 1, "s") for number in range(count)]
+    return [PartJob(number, 1, 0, 1, "s") for number in range(count)]
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_parts_that_kill_and_parts_that_raise(tmp_path, settings, monkeypatch):
     def task(job, settings):
         if job.number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         if job.number == 3:
             raise ZeroDivisionError("so it goes")
         return job.number
 
+    def attempt(job, settings, start, stop):
+        assert job.number == 1
+
     monkeypatch.setattr(module, "predict_part", task)
+    monkeypatch.setattr(module, "try_rows", attempt)
     done = []
     with dask_client(None, 1) as client:
         with pytest.raises(PhotozError) as error:
@@ -53,7 +61,7 @@ def test_parts_that_kill_and_parts_that_raise(tmp_path, settings, monkeypatch):
         log = tmp_path / "failures" / "part-000003.log"
         assert str(log) in str(error.value)
         assert "ZeroDivisionError: so it goes" in log.read_text()
-        assert "part 1 killed the worker process" in str(error.value)
+        assert "part 1 kills its workers, and no object of it does so alone" in str(error.value)
         # What is wrong with the model is wrong with it for all parts.
         monkeypatch.undo()
         with pytest.raises(ModelError, match=r"part \d: .*model\.json"):
