@@ -300,6 +300,30 @@ def resolve_device(device: str) -> str:
     return f"cuda:{index or 0}"
 
 
+def gpus_to_share(wanted: int | str | None, device: str, resolved: str) -> int:
+    """Return how many GPUs of this machine local processes share out; 0 where they need none.
+
+    Parameters
+    ----------
+    wanted : int, "all" or None
+        None: all, where `device` is `auto` and there is one; a GPU that is named is the one to
+        be used.
+    device, resolved : str
+        As given, and as `resolve_device` has it.
+
+    Raises
+    ------
+    UsageError
+        There are not as many.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted is None:
+        return count if device == "auto" and resolved != "cpu" else 0
+    if count == 0 or (wanted != "all" and int(wanted) > count):
+        raise UsageError(f"--gpus {wanted}: torch sees {count} GPU(s) here")
+    return count if wanted == "all" else int(wanted)
+
+
 def _padded(values: NDArray[Any], size: int, filling: float) -> Tensor:
     """(n,) or (n, T) -> (size,) or (size, T)."""
     padded = np.full((size, *values.shape[1:]), filling, values.dtype)

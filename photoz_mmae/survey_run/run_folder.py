@@ -12,6 +12,7 @@
         parts/           one Parquet file per part
         problems.jsonl   what could not be read, and why
         failures/        tracebacks of parts that failed
+        jobs/            logs of SLURM jobs
         lock, holder.json
 
 It stays after the run: bringing the catalogue up to date starts from it.
@@ -53,6 +54,7 @@ class RunFolder:
         self.kept = self.path / "kept"
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
+        self.jobs = self.path / "jobs"
 
     def check_place(self) -> None:
         """Raise at once when the output cannot be written where it is to be.
@@ -203,7 +205,11 @@ class RunFolder:
 
     def _clear(self) -> None:
         self.output.unlink(missing_ok=True)
-        for folder, pattern in ((self.parts, "*part-*"), (self.failures, "part-*.log")):
+        for folder, pattern in (
+            (self.parts, "*part-*"),
+            (self.failures, "part-*.log"),
+            (self.jobs, "photoz-mmae-*"),
+        ):
             for file in folder.glob(pattern):
                 file.unlink()
         self.remove_tables()
