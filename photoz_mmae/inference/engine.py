@@ -285,43 +285,24 @@ class Engine:
         )
 
 
+def count_gpus() -> int:
+    """Return how many GPUs torch sees here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def resolve_device(device: str) -> str:
     """Turn `auto` into a device that is there, and check one that is named."""
     if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        return "cuda:0" if count_gpus() else "cpu"
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:K")
     if kind == "cpu":
         return "cpu"
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = count_gpus()
     if int(index or 0) >= count:
         raise UsageError(f"device {device!r} is not there: torch sees {count} GPU(s); use cpu")
     return f"cuda:{index or 0}"
-
-
-def gpus_to_share(wanted: int | str | None, device: str, resolved: str) -> int:
-    """Return how many GPUs of this machine local processes share out; 0 where they need none.
-
-    Parameters
-    ----------
-    wanted : int, "all" or None
-        None: all, where `device` is `auto` and there is one; a GPU that is named is the one to
-        be used.
-    device, resolved : str
-        As given, and as `resolve_device` has it.
-
-    Raises
-    ------
-    UsageError
-        There are not as many.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted is None:
-        return count if device == "auto" and resolved != "cpu" else 0
-    if count == 0 or (wanted != "all" and int(wanted) > count):
-        raise UsageError(f"--gpus {wanted}: torch sees {count} GPU(s) here")
-    return count if wanted == "all" else int(wanted)
 
 
 def _padded(values: NDArray[Any], size: int, filling: float) -> Tensor:

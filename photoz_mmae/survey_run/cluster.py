@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,28 @@ QUIET = {
 
 DASHBOARD = ":0"
 """Any free port: the usual one may be another user's."""
+
+
+def gpus_to_share(wanted: int | str | None, device: str, there: int) -> int:
+    """Return how many of the GPUs that are there local workers share out; 0: none is to be hidden.
+
+    Parameters
+    ----------
+    wanted : int, "all" or None
+        None: all of them, but where `device` names what is to be used.
+    device : str
+        As it was given.
+
+    Raises
+    ------
+    UsageError
+        There are not as many.
+    """
+    if wanted is None:
+        return there if device == "auto" else 0
+    if there == 0 or (wanted != "all" and int(wanted) > there):
+        raise UsageError(f"--gpus {wanted}: torch sees {there} GPU(s) here")
+    return there if wanted == "all" else int(wanted)
 
 
 def local_workers(wanted: int | None, gpus: int) -> int:
@@ -93,9 +116,12 @@ def dask_client(
             client = Client(scheduler)
         except OSError as error:
             raise InputError(f"no Dask scheduler at {scheduler} ({error})") from error
-        except (ValueError, TypeError) as error:
-            if scheduler.startswith("tls://"):
-                raise InputError(f"{scheduler}: {error}; see docs/running.md on TLS") from error
+        except TypeError as error:
+            raise InputError(
+                f"{scheduler}: Dask's configuration names no certificates; set "
+                "distributed.comm.tls.ca-file, .client.cert and .client.key (docs/running.md)"
+            ) from error
+        except ValueError as error:
             raise UsageError(f"{scheduler}: no address of a scheduler ({error})") from error
         try:
             with client:
@@ -123,6 +149,18 @@ class OneGPU(WorkerPlugin):  # type: ignore[misc]
         mine = visible.split(",")[: self.gpus]
         number = int(str(worker.name).rsplit("-", 1)[-1])
         os.environ["CUDA_VISIBLE_DEVICES"] = mine[number % len(mine)]
+
+
+def dashboard_of(client: Client) -> str | None:
+    """Return the address of the scheduler's web page; None where it does not answer."""
+    # Every scheduler has an address for it, whether it is there or not.
+    link: str = client.dashboard_link
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(link, timeout=1):
+            return link
+    except OSError:
+        return None
 
 
 def dashboard_address(wanted: bool) -> str | None:

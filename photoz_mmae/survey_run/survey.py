@@ -18,11 +18,17 @@ from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.inference.engine import gpus_to_share, resolve_device
+from photoz_mmae.inference.engine import count_gpus, resolve_device
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
-from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
+from photoz_mmae.survey_run.cluster import (
+    dashboard_of,
+    dask_client,
+    gpus_to_share,
+    local_workers,
+    part_size,
+)
 from photoz_mmae.survey_run.execute import execute
 from photoz_mmae.survey_run.journal import (
     PartRecord,
@@ -153,7 +159,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
         device = run.device  # the workers' own affair
     else:
         device = resolve_device(run.device)
-        gpus = gpus_to_share(run.gpus, run.device, device)
+        gpus = gpus_to_share(run.gpus, run.device, count_gpus())
     if run.cluster:
         check_slurm()
     with folder.locked():
@@ -348,8 +354,8 @@ class _Survey:
 
         with ExitStack() as stack:
             client = stack.enter_context(self._workers(len(jobs), report))
-            if client.dashboard_link and (run.scheduler or run.dashboard):
-                report.workers(f"dashboard {client.dashboard_link}")
+            if (run.scheduler or run.dashboard) and (page := dashboard_of(client)):
+                report.workers(f"dashboard at {page}")
             if run.scheduler or run.cluster:
                 needs = Needs(
                     model=settings.model,

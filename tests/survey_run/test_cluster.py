@@ -1,11 +1,13 @@
 """Where the parts are computed: addresses, and how many workers and parts."""
 
 import os
+import time
+from unittest import mock
 
 import pytest
 
 from photoz_mmae.errors import InputError, UsageError
-from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
+from photoz_mmae.survey_run.cluster import dask_client, gpus_to_share, local_workers, part_size
 
 
 def test_no_scheduler_there():
@@ -19,6 +21,40 @@ def test_no_scheduler_there():
         pass
     with pytest.raises(UsageError, match="no address"), dask_client("nowhere://x:1", 1):
         pass
+
+
+def test_workers_take_the_gpus_in_turn():
+    # There need not be any: what CUDA would be shown is looked at.
+    def shown():
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    with (
+        mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": "5,GPU-1,7"}),
+        dask_client(None, 3, gpus=2) as client,
+    ):
+        names = {
+            each["name"]: address for address, each in client.scheduler_info()["workers"].items()
+        }
+        first = client.run(shown)
+        assert [first[names[n]] for n in range(3)] == ["5", "GPU-1", "5"]
+        # One that takes the place of a lost one has the same.
+        client.run(lambda: os._exit(1), workers=[names[1]], on_error="ignore")
+        while names[1] in client.nthreads() or len(client.nthreads()) < 3:
+            time.sleep(0.05)
+        assert sorted(client.run(shown).values()) == ["5", "5", "GPU-1"]
+
+
+def test_gpus_that_are_shared_out():
+    assert gpus_to_share(None, "auto", 2) == 2
+    assert gpus_to_share(None, "auto", 0) == 0
+    assert gpus_to_share(None, "cuda:1", 2) == 0  # the one that was named
+    assert gpus_to_share(None, "cpu", 2) == 0
+    assert gpus_to_share("all", "auto", 2) == 2
+    assert gpus_to_share(1, "cuda", 2) == 1
+    with pytest.raises(UsageError, match=r"--gpus 3: torch sees 2 GPU\(s\) here"):
+        gpus_to_share(3, "auto", 2)
+    with pytest.raises(UsageError, match=r"--gpus all: torch sees 0 GPU\(s\) here"):
+        gpus_to_share("all", "auto", 0)
 
 
 def test_how_many_workers():
