@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
+from photoz_mmae.batch_jobs import SlurmJobs
 from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.limits import Duration, MaxBad
 
@@ -188,7 +189,10 @@ class SurveyRun:
     part_size: int = Field(default=8192, ge=1)
     resample: bool = False
     scheduler: str | None = None
+    cluster: SlurmJobs | None = None
+    gpus: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
     workers: int | None = Field(default=None, ge=1)
+    dashboard: bool = False
     max_bad: MaxBad = "0"
     max_runtime: Duration | None = None
     reproducible: bool = False
@@ -249,6 +253,38 @@ class SurveyRun:
         if names and given.data.get("catalog") is None:
             raise ValueError("names columns of a table; give it as --catalog TABLE")
         return names
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _cluster_is_text(cls, cluster: Any, given: ValidationInfo) -> Any:
+        if given.data.get("scheduler") is not None:
+            raise ValueError("give either --scheduler ADDRESS or --cluster slurm:...")
+        return SlurmJobs.parse(cluster) if isinstance(cluster, str) else cluster
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus_are_here(cls, gpus: Any, given: ValidationInfo) -> Any:
+        if given.data.get("scheduler") is not None:
+            raise ValueError("is about this machine; the workers of --scheduler have their own")
+        if given.data.get("cluster") is not None:
+            raise ValueError("is about this machine; ask for GPUs of jobs as --cluster ...,gpus=N")
+        if given.data.get("device", "auto") not in ("auto", "cuda"):
+            raise ValueError("shares out all GPUs or N of them; --device names one. Give either")
+        return gpus
+
+    @field_validator("workers")
+    @classmethod
+    def _workers_are_ours(cls, workers: int | None, given: ValidationInfo) -> int | None:
+        if given.data.get("scheduler") is not None:
+            raise ValueError("is how many are started; those of --scheduler are there already")
+        return workers
+
+    @field_validator("dashboard")
+    @classmethod
+    def _dashboard_is_ours(cls, dashboard: bool, given: ValidationInfo) -> bool:
+        if dashboard and given.data.get("scheduler") is not None:
+            raise ValueError("is not started here: the scheduler has its own, or none")
+        return dashboard
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -82,13 +82,32 @@ def worker_options(command: Command) -> Command:
     return _joined(
         command,
         run_option(
-            SurveyRun, "--scheduler", metavar="ADDRESS", help="A Dask scheduler to work for us."
-        ),
-        run_option(
             SurveyRun,
             "--workers",
             type=int,
-            help="Local processes.  [default: one per core; 4 per GPU]",
+            help="Worker processes.  [default: one per GPU, else one per core]",
+        ),
+        run_option(
+            SurveyRun,
+            "--gpus",
+            metavar="all|N",
+            help="Share out this machine's GPUs among the workers.  [default: all there are]",
+        ),
+        run_option(
+            SurveyRun,
+            "--scheduler",
+            metavar="ADDRESS",
+            help="A Dask scheduler to work for us, tcp://HOST:PORT or tls://HOST:PORT.",
+        ),
+        run_option(
+            SurveyRun,
+            "--cluster",
+            metavar="slurm:KEY=VALUE,...",
+            help="Submit jobs of workers: partition, account, cores, memory, walltime, jobs, gpus, "
+            "interface, directive.",
+        ),
+        click.option(
+            "--dashboard/--no-dashboard", default=None, help="Start Dask's web page of the run."
         ),
     )
 

@@ -124,6 +124,9 @@ class SurveyReport:
         if todo and self._console.is_terminal:
             self._start_bar()
 
+    def workers(self, said: str) -> None:
+        say(f"workers   {said}")
+
     def part_done(self, rows: int) -> None:
         self._done += rows
         seconds = time.monotonic() - self._start

@@ -285,16 +285,21 @@ class Engine:
         )
 
 
+def count_gpus() -> int:
+    """Return how many GPUs torch sees here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def resolve_device(device: str) -> str:
     """Turn `auto` into a device that is there, and check one that is named."""
     if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        return "cuda:0" if count_gpus() else "cpu"
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:K")
     if kind == "cpu":
         return "cpu"
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = count_gpus()
     if int(index or 0) >= count:
         raise UsageError(f"device {device!r} is not there: torch sees {count} GPU(s); use cpu")
     return f"cuda:{index or 0}"

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from distributed import get_worker
 from numpy.typing import NDArray
 
 from photoz_mmae import __version__
@@ -59,8 +58,6 @@ class PartSettings:
     device : str
     table : str or None
         Absolute path of the table of objects (`ObjectTable`) in the run folder.
-    gpus : int
-        With more than one, the local workers take them in turn.
     batch_size : int or "auto"
     product : Product
         What is written for each object.
@@ -75,7 +72,6 @@ class PartSettings:
     model_sha256: str
     table: str | None
     device: str
-    gpus: int
     batch_size: int | str
     product: Product
     resample: bool
@@ -121,7 +117,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         The part cannot be written.
     """
     start = time.monotonic()
-    engine = _engine(settings, _device(settings))
+    engine = _engine(settings)
     sources, base = _sources(job, settings)
     kept = set(job.keep)
     table = _rows(engine, settings, [s for row, s in enumerate(sources) if row not in kept], base)
@@ -153,7 +149,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
 
 def try_rows(job: PartJob, settings: PartSettings, start: int, stop: int) -> None:
     """Do some rows of a part for the sake of seeing whether one survives it."""
-    engine = _engine(settings, _device(settings))
+    engine = _engine(settings)
     sources, base = _sources(job, settings)
     kept = set(job.keep)
     some = [sources[row] for row in range(start, stop) if row not in kept]
@@ -233,21 +229,15 @@ def _absolute(source: Source, base: str) -> Source:
     return dataclasses.replace(source, files=files)
 
 
-def _device(settings: PartSettings) -> str:
-    if settings.gpus < 2:
-        return settings.device
-    return f"cuda:{int(get_worker().name) % settings.gpus}"
-
-
 @lru_cache(maxsize=1)
-def _engine(settings: PartSettings, device: str) -> Engine:
+def _engine(settings: PartSettings) -> Engine:
     """Load the model once per worker process and run."""
     # One process per core: more threads wait for each other when the machine is busy.
     torch.set_num_threads(1)
     model = load_model(Path(settings.model))
     if model.info.sha256 != settings.model_sha256:
         raise ModelError(f"{settings.model}: the model was replaced while the run was going on")
-    return Engine(model, device, settings.batch_size, settings.product.masks)
+    return Engine(model, settings.device, settings.batch_size, settings.product.masks)
 
 
 @lru_cache(maxsize=1)

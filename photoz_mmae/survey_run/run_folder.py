@@ -13,6 +13,7 @@
         problems.jsonl   what could not be read, and why
         outputs.jsonl    checksums of the catalogues that were written
         failures/        tracebacks of parts that failed
+        jobs/            logs of SLURM jobs
         lock, holder.json
 
 It stays after the run: bringing the catalogue up to date starts from it.
@@ -54,6 +55,7 @@ class RunFolder:
         self.kept = self.path / "kept"
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
+        self.jobs = self.path / "jobs"
 
     def check_place(self) -> None:
         """Raise at once when the output cannot be written where it is to be.
@@ -214,7 +216,11 @@ class RunFolder:
 
     def _clear(self) -> None:
         self.output.unlink(missing_ok=True)
-        for folder, pattern in ((self.parts, "*part-*"), (self.failures, "part-*.log")):
+        for folder, pattern in (
+            (self.parts, "*part-*"),
+            (self.failures, "part-*.log"),
+            (self.jobs, "photoz-mmae-*"),
+        ):
             for file in folder.glob(pattern):
                 file.unlink()
         self.remove_tables()

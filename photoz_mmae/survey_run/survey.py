@@ -4,24 +4,31 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
+from distributed import Client
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.inference.engine import count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
 from photoz_mmae.runs import SurveyRun
-from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
+from photoz_mmae.survey_run.cluster import (
+    dashboard_of,
+    dask_client,
+    gpus_to_share,
+    local_workers,
+    part_size,
+)
 from photoz_mmae.survey_run.execute import execute, first_bands
 from photoz_mmae.survey_run.journal import (
     PartRecord,
@@ -53,6 +60,8 @@ from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.run_folder import RunFolder
+from photoz_mmae.survey_run.slurm import check_slurm, slurm_client
+from photoz_mmae.survey_run.worker_check import Needs, workers_that_fit
 
 
 class Report(Protocol):
@@ -69,6 +78,9 @@ class Report(Protocol):
 
     def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
         """Tell how many parts there are, and which of them will be computed now."""
+
+    def workers(self, said: str) -> None:
+        """Tell something about who computes them."""
 
     def part_done(self, rows: int) -> None:
         """Tell that a part of so many rows is finished."""
@@ -142,14 +154,27 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
-    device = run.device if run.scheduler else resolve_device(run.device)
+    gpus = 0
+    if run.scheduler or run.cluster:
+        device = run.device  # the workers' own affair
+    else:
+        device = resolve_device(run.device)
+        gpus = gpus_to_share(run.gpus, run.device, count_gpus())
+    if run.cluster:
+        check_slurm()
     with folder.locked(), folder.record.ending():
-        return _Survey(run, folder, model_folder, model, device).go(report)
+        return _Survey(run, folder, model_folder, model, device, gpus).go(report)
 
 
 class _Survey:
     def __init__(
-        self, run: SurveyRun, folder: RunFolder, model_folder: Path, model: ModelInfo, device: str
+        self,
+        run: SurveyRun,
+        folder: RunFolder,
+        model_folder: Path,
+        model: ModelInfo,
+        device: str,
+        gpus: int,
     ) -> None:
         self.run = run
         self.product = product_of(run)
@@ -157,6 +182,7 @@ class _Survey:
         self.model_folder = model_folder
         self.model = model
         self.device = device
+        self.gpus = gpus
         # What decides the values; everything else may differ from one command to the next.
         self.settings: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -208,7 +234,9 @@ class _Survey:
                 self.kept = keep_columns(file.table, kinds, self.table, found.rows, folder.kept)
         del file, found
 
-        size = part_size(run.part_size, len(objects.sources), run.scheduler, run.workers)
+        elsewhere = run.scheduler or run.cluster
+        workers = None if elsewhere else local_workers(run.workers, self.gpus)
+        size = part_size(run.part_size, len(objects.sources), workers)
         parts = update_plan(folder.plan, objects.sources, size)
         self.first = objects.sources[0]
         del objects
@@ -330,10 +358,6 @@ class _Survey:
         self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
     ) -> None:
         run, folder = self.run, self.folder
-        local_gpu = self.device.startswith("cuda") and run.scheduler is None
-        # A GPU that was named is the one to be used.
-        gpus = torch.cuda.device_count() if local_gpu and run.device == "auto" else int(local_gpu)
-        workers = local_workers(run.workers, gpus, len(jobs))
         settings = PartSettings(
             plan=str(folder.plan),
             parts=str(folder.parts),
@@ -341,7 +365,6 @@ class _Survey:
             model_sha256=self.model.sha256,
             table=str(self.table_folder) if self.table_folder else None,
             device=self.device,
-            gpus=gpus,
             batch_size=run.batch_size,
             product=self.product,
             resample=run.resample,
@@ -353,11 +376,32 @@ class _Survey:
             journal[record.part] = record
             report.part_done(record.rows)
 
-        with dask_client(run.scheduler, workers) as client:
+        with ExitStack() as stack:
+            client = stack.enter_context(self._workers(len(jobs), report))
+            if (run.scheduler or run.dashboard) and (page := dashboard_of(client)):
+                report.workers(f"dashboard at {page}")
+            if run.scheduler or run.cluster:
+                needs = Needs(
+                    model=settings.model,
+                    model_sha256=settings.model_sha256,
+                    plan=settings.plan,
+                    plan_size=folder.plan.stat().st_size,
+                    parts=settings.parts,
+                )
+                stack.enter_context(workers_that_fit(client, needs, report.workers))
             bands = first_bands(client, self.first)
             if unused := [band for band in bands if band not in self.model.bands]:
                 report.unused("".join(unused))
             execute(client, jobs, settings, folder.failures, finished)
+
+    def _workers(self, parts: int, report: Report) -> AbstractContextManager[Client]:
+        run = self.run
+        if run.cluster is not None:
+            return slurm_client(
+                run.cluster, run.workers, self.folder.jobs, run.dashboard, report.workers
+            )
+        workers = min(local_workers(run.workers, self.gpus), parts)
+        return dask_client(run.scheduler, workers, self.gpus, run.dashboard)
 
     def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> None:
         model, folder = self.model, self.folder

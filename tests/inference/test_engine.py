@@ -98,3 +98,15 @@ def test_a_device_that_is_not_there_is_refused(device):
 def test_auto_finds_a_device():
     expected = "cuda:0" if torch.cuda.is_available() else "cpu"
     assert resolve_device("auto") == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("batch_size", [4, "auto"])
+def test_a_gpu_says_the_same(ours, images, batch_size):
+    missing = np.zeros(images.shape, bool)
+    missing[2:4, 1, :20] = True  # some come in batches of their own
+    images = np.where(missing, 0, images)
+    here = Engine(ours, "cpu", 4, masks=2).predict(images, missing=missing)
+    there = Engine(ours, "cuda", batch_size, masks=2).predict(images, missing=missing)
+    for name in ("mass", "z_masked", "spectrum", "spectrum_masked"):
+        np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=0, atol=1e-5)

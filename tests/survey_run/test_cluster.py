@@ -1,11 +1,13 @@
 """Where the parts are computed: addresses, and how many workers and parts."""
 
 import os
+import time
+from unittest import mock
 
 import pytest
 
 from photoz_mmae.errors import InputError, UsageError
-from photoz_mmae.survey_run.cluster import dask_client, local_workers, part_size
+from photoz_mmae.survey_run.cluster import dask_client, gpus_to_share, local_workers, part_size
 
 
 def test_no_scheduler_there():
@@ -21,22 +23,56 @@ def test_no_scheduler_there():
         pass
 
 
+def test_workers_take_the_gpus_in_turn():
+    # There need not be any: what CUDA would be shown is looked at.
+    def shown():
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    with (
+        mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": "5,GPU-1,7"}),
+        dask_client(None, 3, gpus=2) as client,
+    ):
+        names = {
+            each["name"]: address for address, each in client.scheduler_info()["workers"].items()
+        }
+        first = client.run(shown)
+        assert [first[names[n]] for n in range(3)] == ["5", "GPU-1", "5"]
+        # One that takes the place of a lost one has the same.
+        client.run(lambda: os._exit(1), workers=[names[1]], on_error="ignore")
+        while names[1] in client.nthreads() or len(client.nthreads()) < 3:
+            time.sleep(0.05)
+        assert sorted(client.run(shown).values()) == ["5", "5", "GPU-1"]
+
+
+def test_gpus_that_are_shared_out():
+    assert gpus_to_share(None, "auto", 2) == 2
+    assert gpus_to_share(None, "auto", 0) == 0
+    assert gpus_to_share(None, "cuda:1", 2) == 0  # the one that was named
+    assert gpus_to_share(None, "cpu", 2) == 0
+    assert gpus_to_share("all", "auto", 2) == 2
+    assert gpus_to_share(1, "cuda", 2) == 1
+    with pytest.raises(UsageError, match=r"--gpus 3: torch sees 2 GPU\(s\) here"):
+        gpus_to_share(3, "auto", 2)
+    with pytest.raises(UsageError, match=r"--gpus all: torch sees 0 GPU\(s\) here"):
+        gpus_to_share("all", "auto", 0)
+
+
 def test_how_many_workers():
-    assert local_workers(3, 0, 10) == 3
-    assert local_workers(3, 0, 2) == 2
-    assert 1 <= local_workers(None, 0, 1000) == len(os.sched_getaffinity(0))
-    assert local_workers(None, 1, 1000) <= 4
+    assert local_workers(3, 0) == 3
+    assert local_workers(None, 0) == len(os.sched_getaffinity(0))
+    assert local_workers(None, 2) == 2
+    assert local_workers(8, 2) == 8
 
 
 @pytest.mark.parametrize(
-    ("wanted", "objects", "scheduler", "workers", "size"),
+    ("wanted", "objects", "workers", "size"),
     [
-        (8192, 1_000_000, None, 4, 8192),
-        (8192, 20_000, None, 4, 1250),
-        (8192, 100, None, 4, 256),
-        (16, 2000, None, 4, 16),
-        (8192, 2000, "tcp://far:8786", None, 8192),
+        (8192, 1_000_000, 4, 8192),
+        (8192, 20_000, 4, 1250),
+        (8192, 100, 4, 256),
+        (16, 2000, 4, 16),
+        (8192, 2000, None, 8192),
     ],
 )
-def test_parts_small_enough_for_all_workers(wanted, objects, scheduler, workers, size):
-    assert part_size(wanted, objects, scheduler, workers) == size
+def test_parts_small_enough_for_all_workers(wanted, objects, workers, size):
+    assert part_size(wanted, objects, workers) == size

@@ -23,7 +23,6 @@ def settings(tmp_path):
         model_sha256="0",
         table=None,
         device="cpu",
-        gpus=0,
         batch_size=4,
         product=Redshifts(masks=0, pdf="none"),
         resample=False,

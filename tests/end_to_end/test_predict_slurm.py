@@ -1,0 +1,159 @@
+"""`predict --cluster slurm:...` against commands that do what SLURM's do, on this host."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import dask
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+SBATCH = """#!/bin/bash
+# Runs the script's copy in a session of its own, its output where the script says.
+[ -e "$QUEUE/refuse" ] && { echo "sbatch: error: invalid partition: nowhere" >&2; exit 1; }
+exec 9> "$QUEUE/lock"
+flock 9
+id=$((100 + $(ls "$QUEUE" | grep -c '\\.sh$')))
+cp "${@: -1}" "$QUEUE/$id.sh"
+out=$(sed -n 's/^#SBATCH -o //p' "$QUEUE/$id.sh" | sed "s/%J/$id/")
+setsid bash "$QUEUE/$id.sh" > "$out" 2>&1 < /dev/null 9>&- &
+echo $! > "$QUEUE/$id.pid"
+echo "Submitted batch job $id"
+"""
+SQUEUE = """#!/bin/bash
+for pid in "$QUEUE"/*.pid; do
+    kill -0 $(cat "$pid") 2> /dev/null && basename "$pid" .pid
+done
+exit 0
+"""
+SCANCEL = """#!/bin/bash
+kill -TERM -- -$(cat "$QUEUE/$1.pid")
+echo $1 >> "$QUEUE/cancelled"
+"""
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A batch system on PATH; the folder where it keeps its jobs."""
+    queue, programs = tmp_path / "queue", tmp_path / "bin"
+    queue.mkdir()
+    programs.mkdir()
+    for name, script in (("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", SCANCEL)):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("QUEUE", str(queue))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    yield queue
+    for pid in queue.glob("*.pid"):
+        with suppress(ProcessLookupError):
+            os.killpg(int(pid.read_text()), signal.SIGKILL)
+
+
+def _assert_no_job_left(queue):
+    pids = [int(file.read_text()) for file in queue.glob("*.pid")]
+    assert pids
+    _, alive = psutil.wait_procs([psutil.Process(p) for p in pids if psutil.pid_exists(p)], 30)
+    assert not alive
+    cancelled = (queue / "cancelled").read_text().split()
+    assert sorted(cancelled) == sorted(file.stem for file in queue.glob("*.pid"))
+
+
+def test_same_rows_as_a_local_run_though_a_job_ends(
+    photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch
+):
+    def end_the_first_job():
+        journal = tmp_path / "jobs.run/journal.jsonl"
+        while not journal.exists() or not journal.read_text():
+            time.sleep(0.01)
+        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=end_the_first_job, daemon=True)
+    killer.start()
+    output = tmp_path / "jobs.parquet"
+    options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
+    jobs = "slurm:partition=fast,account=me,cores=1,memory=2GB,walltime=00:10:00,jobs=1"
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm.LOOK_AGAIN", 0.5)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.5s"}):
+        code, out, err = photoz(
+            "predict", cutouts, *options, "--cluster", f"{jobs},interface=lo,directive=--nice=7"
+        )
+    assert (code, err) == (0, "")
+    killer.join(10)
+    folder = tmp_path / "jobs.run/jobs"
+    assert f"1 SLURM job submitted (100), logs in {folder}" in out
+    _assert_no_job_left(queue)
+    script = (queue / "101.sh").read_text()
+    for line in ("-p fast", "-A me", "--cpus-per-task=1", "--mem=2G", "-t 00:10:00", "--nice=7"):
+        assert f"#SBATCH {line}\n" in script
+    assert f"{sys.executable} -m distributed.cli.dask_worker tls://127.0.0.1:" in script
+    # Logs stay; certificates, job scripts and Dask's scratch space go.
+    logs = ["photoz-mmae-100.out", "photoz-mmae-101.out"]
+    assert sorted(path.name for path in folder.iterdir()) == logs
+    assert predict(cutouts)[0] == 0
+    assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
+
+
+def test_stopped_jobs_are_cancelled_and_the_same_command_goes_on(
+    predict, queue, cutouts, tiny_model, tmp_path
+):
+    command = [Path(sys.executable).parent / "photoz-mmae", "predict", cutouts, "-o", "c.parquet"]
+    command += ["--model", tiny_model, "--part-size", 1, "--batch-size", 4]
+    command += ["--cluster", "slurm:cores=2,interface=lo", "--workers", 2]
+    log = tmp_path / "log"
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=tmp_path, stdout=log.open("w"), stderr=log.open("a")
+    )
+    journal = tmp_path / "c.run/journal.jsonl"
+    while not journal.exists() or not journal.read_text():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == 75
+    assert "the same command goes on" in log.read_text().splitlines()[-1]
+    assert "1 SLURM job submitted (100)" in log.read_text()
+    _assert_no_job_left(queue)
+    assert not (tmp_path / "c.parquet").exists()
+    assert predict(cutouts)[0] == 0
+    assert pq.read_metadata(tmp_path / "c.parquet").num_rows == 12
+
+
+def test_jobs_that_cannot_be(photoz, queue, cutouts, tiny_model, tmp_path, monkeypatch):
+    def run(cluster, *more):
+        options = ("-o", tmp_path / "c.parquet", "--model", tiny_model, "--cluster", cluster)
+        return photoz("predict", cutouts, *options, *more)
+
+    for cluster, said in (
+        ("slurm:partiton=fast", "unknown key 'partiton'; did you mean 'partition'?"),
+        ("slurm:cores=none", "cores: must be a valid integer"),
+        ("slurm:memory=much", "memory: must be as in 16GB"),
+        ("slurm:jobs", "jobs has no value"),
+        ("pbs:jobs=1", "unknown batch system 'pbs'"),
+    ):
+        code, _, err = run(cluster)
+        assert code == 2
+        assert f"--cluster: {said}" in err
+    code, _, err = run("slurm", "--scheduler", "tcp://127.0.0.1:1")
+    assert code == 2
+    assert "give either --scheduler ADDRESS or --cluster" in err
+    (queue / "refuse").touch()
+    code, _, err = run("slurm:partition=nowhere,interface=lo")
+    assert code == 4
+    assert err == ("photoz-mmae: SLURM takes no job: sbatch: error: invalid partition: nowhere\n")
+    (queue / "refuse").unlink()
+    # A job whose host lacks what it needs.
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm.LOOK_AGAIN", 0.5)
+    with dask.config.set({"jobqueue.slurm.job-script-prologue": ["echo no such module", "exit 1"]}):
+        code, _, err = run("slurm:interface=lo")
+    assert code == 4
+    assert "the SLURM jobs 100 ended before a worker was there" in err
+    assert "no such module" in (tmp_path / "c.run/jobs/photoz-mmae-100.out").read_text()
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = run("slurm")
+    assert code == 2
+    assert "there is no sbatch here" in err
