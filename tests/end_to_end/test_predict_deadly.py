@@ -38,13 +38,13 @@ def test_a_file_that_crashes_the_reader(write_cube, predict, tiny_model, tmp_pat
     )
     assert (done.returncode, done.stderr) == (3, "")
     problems = [json.loads(line) for line in (tmp_path / "d.run/problems.jsonl").open()]
-    assert [p["object_id"] for p in problems] == ["2"]
+    assert [p["object_id"] for p in problems] == [2]
     assert "kills the process that reads it" in problems[0]["reason"]
-    rows = pq.read_table(tmp_path / "d.parquet")
+    rows = pq.read_table(tmp_path / "d.parquet").drop_columns("source")
     assert rows["object_id"].to_pylist() == [0, 1, 2]
     assert rows["flags"][2].as_py() == Flag.READ_ERROR
     # The others have what they have in peace.
     assert predict(tmp_path / "in")[0] == 0
-    calm = pq.read_table(tmp_path / "c.parquet")
+    calm = pq.read_table(tmp_path / "c.parquet").drop_columns("source")
     others = [0, 1]
     assert rows.take(others).equals(calm.take(others))
