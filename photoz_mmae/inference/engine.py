@@ -108,7 +108,8 @@ class Engine:
         `auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:K`.
     batch_size : int or "auto"
         Objects per pass of the network. Every batch has exactly this size, the last one padded,
-        so that values do not depend on how many objects come together.
+        so that values do not depend on how many objects come together. Where memory does not
+        suffice it is halved, for good.
     masks : int
         Number of passes with a quarter of the image hidden, for the spread.
 
@@ -192,14 +193,24 @@ class Engine:
         lacking = whole.hidden.any(axis=1)
         order = np.argsort(lacking, kind="stable")
         groups = np.split(order, [int((~lacking).sum())])
-        sizes = (self.batch_size, max(1, self.batch_size // LACKING_BATCH))
-        answers = [
-            ask(batch)
-            for rows, size in zip(groups, sizes, strict=True)
-            if len(rows) or not len(images)  # no objects give arrays of the right shapes
-            for batch in self._batches(whole, ebv, psf_fwhm, rows, size)
-        ]
-        return answers, np.argsort(order)
+        while True:
+            sizes = (self.batch_size, max(1, self.batch_size // LACKING_BATCH))
+            try:
+                answers = [
+                    ask(batch)
+                    for rows, size in zip(groups, sizes, strict=True)
+                    if len(rows) or not len(images)  # no objects give arrays of the right shapes
+                    for batch in self._batches(whole, ebv, psf_fwhm, rows, size)
+                ]
+            except (MemoryError, RuntimeError) as error:
+                if self.batch_size == 1 or not _is_out_of_memory(error):
+                    raise
+            else:
+                return answers, np.argsort(order)
+            # Not in the clause above, where the error holds on to what filled the memory.
+            self.batch_size //= 2
+            if self.device.startswith("cuda"):
+                torch.cuda.empty_cache()
 
     def _batches(
         self,
@@ -283,6 +294,13 @@ class Engine:
             spectrum=network.decode_spectrum(encoded, there),
             class_mass=None if class_logits is None else class_logits.softmax(dim=1),
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch has no class of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "can't allocate memory" in str(error)
+    )
 
 
 def count_gpus() -> int:

@@ -1,5 +1,8 @@
 """The engine: values do not depend on the company an object is in."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +113,27 @@ def test_a_gpu_says_the_same(ours, images, batch_size):
     there = Engine(ours, "cuda", batch_size, masks=2).predict(images, missing=missing)
     for name in ("mass", "z_masked", "spectrum", "spectrum_masked"):
         np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=0, atol=1e-5)
+
+
+def test_batches_that_memory_does_not_hold_are_halved(tiny_model):
+    script = f"""
+import resource
+from pathlib import Path
+import numpy as np, psutil
+from photoz_mmae.inference.engine import Engine
+from photoz_mmae.model.weights import load_model
+
+model = load_model(Path({str(tiny_model)!r}))
+images = np.random.default_rng(1).normal(size=(11, 5, 64, 64)).astype(np.float32)
+calm = Engine(model, "cpu", 16, masks=1).predict(images)
+limit = psutil.Process().memory_info().vms + (1 << 29)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+engine = Engine(model, "cpu", 1 << 13, masks=1)  # 640 MiB of images
+result = engine.predict(images)
+print(engine.batch_size, np.abs(result.mass - calm.mass).max())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    size, difference = done.stdout.split()
+    assert 16 < int(size) < 1 << 13
+    assert float(difference) < 1e-6
