@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,9 @@ LOOK_AGAIN = 10.0
 
 def check_slurm() -> None:
     """Raise UsageError where jobs cannot be submitted."""
-    try:
-        import dask_jobqueue  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "--cluster needs dask-jobqueue; pip install 'photoz-mmae[cluster]'"
-        ) from error
+    for package in ("dask_jobqueue", "cryptography"):
+        if find_spec(package) is None:
+            raise UsageError(f"--cluster needs {package}; pip install 'photoz-mmae[cluster]'")
     for command in COMMANDS:
         if shutil.which(command) is None:
             raise UsageError(
@@ -78,8 +76,8 @@ def slurm_client(
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         with signals_held():
             cluster = stack.enter_context(_cluster(jobs, folder, scratch, dashboard))
-            stack.enter_context(_kept_alive(cluster))
             _submit(cluster, count)
+            stack.enter_context(_kept_alive(cluster, tell))
             client = stack.enter_context(Client(cluster))
             if jobs.gpus:
                 client.register_plugin(OneGPU(jobs.gpus))
@@ -155,18 +153,30 @@ def _submit(cluster: Any, count: int) -> None:
     try:
         cluster.sync(cluster._correct_state)
     except RuntimeError as error:
-        _, _, said = str(error).partition("stderr:\n")
-        raise InputError(f"SLURM takes no job: {said or error}") from error
+        raise InputError(_refusal(error)) from error
+
+
+def _refusal(error: RuntimeError) -> str:
+    _, _, said = str(error).partition("stderr:\n")
+    return f"SLURM takes no job: {said or error}"
 
 
 @contextmanager
-def _kept_alive(cluster: Any) -> Iterator[None]:
+def _kept_alive(cluster: Any, tell: Callable[[str], None]) -> Iterator[None]:
     """Submit jobs again whose workers were there and are not any more."""
 
     async def again() -> None:
         # Dask forgets a job 15 s after the last of its workers went (deploy.lost-worker-timeout).
-        if len(cluster.workers) < len(cluster.worker_spec):
+        if len(cluster.workers) == len(cluster.worker_spec):
+            return
+        try:
             await cluster._correct_state()
+        except RuntimeError as error:
+            tell(_refusal(error).rstrip())
+            for name, job in list(cluster.workers.items()):
+                if job.job_id is None:  # the next look tries again
+                    await job.close()
+                    del cluster.workers[name]
 
     async def start() -> PeriodicCallback:
         callback = PeriodicCallback(again, LOOK_AGAIN * 1000)

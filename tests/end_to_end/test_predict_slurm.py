@@ -16,7 +16,11 @@ import pytest
 
 SBATCH = """#!/bin/bash
 # Runs the script's copy in a session of its own, its output where the script says.
-[ -e "$QUEUE/refuse" ] && { echo "sbatch: error: invalid partition: nowhere" >&2; exit 1; }
+if [ -e "$QUEUE/refuse" ]; then
+    echo "sbatch: error: invalid partition: nowhere" >&2
+    touch "$QUEUE/refused"
+    exit 1
+fi
 exec 9> "$QUEUE/lock"
 flock 9
 id=$((100 + $(ls "$QUEUE" | grep -c '\\.sh$')))
@@ -71,7 +75,11 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
         journal = tmp_path / "jobs.run/journal.jsonl"
         while not journal.exists() or not journal.read_text():
             time.sleep(0.01)
+        (queue / "refuse").touch()
         os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+        while not (queue / "refused").exists():
+            time.sleep(0.01)
+        (queue / "refuse").unlink()
 
     killer = threading.Thread(target=end_the_first_job, daemon=True)
     killer.start()
@@ -87,6 +95,7 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     killer.join(10)
     folder = tmp_path / "jobs.run/jobs"
     assert f"1 SLURM job submitted (100), logs in {folder}" in out
+    assert "workers   SLURM takes no job: sbatch: error: invalid partition: nowhere\n" in out
     _assert_no_job_left(queue)
     script = (queue / "101.sh").read_text()
     for line in ("-p fast", "-A me", "--cpus-per-task=1", "--mem=2G", "-t 00:10:00", "--nice=7"):
@@ -157,3 +166,7 @@ def test_jobs_that_cannot_be(photoz, queue, cutouts, tiny_model, tmp_path, monke
     code, _, err = run("slurm")
     assert code == 2
     assert "there is no sbatch here" in err
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)  # as where it is not installed
+    code, _, err = run("slurm")
+    assert code == 2
+    assert "pip install 'photoz-mmae[cluster]'" in err

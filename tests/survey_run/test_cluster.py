@@ -7,7 +7,13 @@ from unittest import mock
 import pytest
 
 from photoz_mmae.errors import InputError, UsageError
-from photoz_mmae.survey_run.cluster import dask_client, gpus_to_share, local_workers, part_size
+from photoz_mmae.survey_run.cluster import (
+    dashboard_of,
+    dask_client,
+    gpus_to_share,
+    local_workers,
+    part_size,
+)
 
 
 def test_no_scheduler_there():
@@ -23,15 +29,16 @@ def test_no_scheduler_there():
         pass
 
 
-def test_workers_take_the_gpus_in_turn():
+def test_workers_take_the_gpus_in_turn_and_there_is_a_dashboard():
     # There need not be any: what CUDA would be shown is looked at.
     def shown():
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
     with (
         mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": "5,GPU-1,7"}),
-        dask_client(None, 3, gpus=2) as client,
+        dask_client(None, 3, gpus=2, dashboard=True) as client,
     ):
+        assert dashboard_of(client) == client.dashboard_link
         names = {
             each["name"]: address for address, each in client.scheduler_info()["workers"].items()
         }
