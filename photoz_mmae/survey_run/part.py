@@ -130,7 +130,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     )
     kept = set(job.keep)
     sources = [source for row, source in enumerate(sources) if row not in kept]
-    table = _rows(engine, product, sources, base, columns, objects, settings.resample)
+    table = predict_rows(engine, product, sources, base, columns, objects, settings.resample)
     if job.previous is not None:
         previous = pq.read_table(Path(settings.parts) / job.previous, schema=table.schema)
         table = _with_kept_rows(table, previous, kept)
@@ -157,7 +157,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
     )
 
 
-def _rows(
+def predict_rows(
     engine: Engine,
     product: Product,
     sources: Sequence[Source],
@@ -166,6 +166,20 @@ def _rows(
     objects: ObjectTable | None,
     resample: bool,
 ) -> pa.Table:
+    """Make the rows of N objects, with the columns that part files alone have.
+
+    Parameters
+    ----------
+    engine : Engine
+    product : Product
+    sources : sequence of Source, (N,)
+    base : str
+        Where relative paths start.
+    columns : sequence of Column
+    objects : ObjectTable, optional
+        What is known of them.
+    resample : bool
+    """
     model = engine.model.info
     wanted = Wanted(
         model.bands,
@@ -181,7 +195,7 @@ def _rows(
     # At least one chunk, so that a part without rows to compute has its columns.
     for start in range(0, max(len(sources), 1), chunk):
         given = sources[start : start + chunk]
-        batch = read_batch([_absolute(source, base) for source in given], wanted, positions, batch)
+        batch = read_batch([absolute(source, base) for source in given], wanted, positions, batch)
         measure_batch(batch, model.bands)
         batch = dataclasses.replace(batch, source=source_names(given))
         if objects is None:
@@ -219,8 +233,8 @@ def _with_kept_rows(table: pa.Table, previous: pa.Table, kept: set[int]) -> pa.T
     return pa.concat_tables([table, previous]).take(pa.array(order))
 
 
-def _absolute(source: Source, base: str) -> Source:
-    # A worker may have been started in another folder.
+def absolute(source: Source, base: str) -> Source:
+    """Return a source with absolute paths: a worker may have been started in another folder."""
     files = tuple(os.path.join(base, file) for file in source.files)  # noqa: PTH118
     return dataclasses.replace(source, files=files)
 
