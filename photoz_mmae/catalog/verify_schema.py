@@ -11,8 +11,8 @@ from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.votable import CONTENT_KEY, LENGTH_KEY, votable_type
 
 
-def schema_problems(schema: pa.Schema, columns: Sequence[Column], kept: int | None) -> list[str]:
-    """Compare the columns of a file with those that it should have.
+def column_problems(schema: pa.Schema, columns: Sequence[Column], kept: int | None) -> list[str]:
+    """Compare names and types of a file's columns with those that it should have.
 
     Parameters
     ----------
@@ -39,12 +39,18 @@ def schema_problems(schema: pa.Schema, columns: Sequence[Column], kept: int | No
     behind = names[len(own) :]
     if kept is not None and len(behind) != kept:
         return [f"{len(behind)} columns behind its own ({', '.join(behind)}), not {kept}"]
+    return [
+        f"{column.name} is {schema.field(column.name).type}, not {column.type}"
+        for column in columns
+        if schema.field(column.name).type != column.type
+    ]
+
+
+def described_problems(schema: pa.Schema, columns: Sequence[Column]) -> list[str]:
+    """Compare units, UCDs and descriptions of a file's columns with those they should have."""
     problems = []
     for column in columns:
-        field = schema.field(column.name)
-        if field.type != column.type:
-            problems.append(f"{column.name} is {field.type}, not {column.type}")
-        said, right = _said(field), _said(column.field)
+        said, right = _said(schema.field(column.name)), _said(column.field)
         problems += [
             f"{column.name}: {key} {said.get(key)!r}, not {right.get(key)!r}"
             for key in ("unit", "ucd", "description")

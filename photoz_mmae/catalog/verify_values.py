@@ -91,7 +91,7 @@ class ValueCheck:
             self._hashes.append(np.array([hash(text) for text in ids.to_pylist()], np.int64))
         else:
             self._hashes.append(ids.to_numpy())
-        self._repeats.append((table["flags"].to_numpy() & Flag.DUPLICATE_ID) != 0)
+        self._repeats.append(_flagged(without_nulls(table), Flag.DUPLICATE_ID))
 
     def finish(self) -> None:
         """Compare what can be said of all rows only."""
@@ -111,7 +111,9 @@ class ValueCheck:
         self.breaches[says] = Breach(number, start + first, str(id_of(first)))
 
     def _broken(self, table: pa.Table) -> Iterator[Rule]:
-        yield from _common(table, self._columns, self._lengths)
+        yield from _columns_alone(table, self._columns, self._lengths)
+        table = without_nulls(table)
+        yield from _common(table)
         yield from _dust(table, self._model)
         if "embedding" in table.column_names:
             yield from _embedding(table)
@@ -121,7 +123,16 @@ class ValueCheck:
         yield from _classes(table, self._model)
 
 
-def _common(
+def without_nulls(table: pa.Table) -> pa.Table:
+    """Put 0 for null in columns of bits: they are never null, but those that are looked through."""
+    for name in ("flags", "bands_used"):
+        if name in table.column_names and table[name].null_count:
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(name), pc.fill_null(table[name], 0))
+    return table
+
+
+def _columns_alone(
     table: pa.Table, columns: Sequence[Column], lengths: Mapping[str, int]
 ) -> Iterator[Rule]:
     for column in columns:
@@ -143,6 +154,9 @@ def _common(
     for name, length in lengths.items():
         longer = pc.fill_null(pc.greater(pc.utf8_length(table[name]), length), False)
         yield f"{name} is longer than the file says", np.asarray(longer)
+
+
+def _common(table: pa.Table) -> Iterator[Rule]:
     yield "ra without dec, or dec without ra", _has(table, "ra") != _has(table, "dec")
     bits = table["flags"].to_numpy()
     yield "flags has bits that mean nothing", (bits & ~_ALL_FLAGS) != 0

@@ -12,8 +12,13 @@ import pyarrow.parquet as pq
 import torch
 
 from photoz_mmae.catalog.schema import SCHEMA_VERSION
-from photoz_mmae.catalog.verify_schema import schema_problems, text_lengths, votable_problems
-from photoz_mmae.catalog.verify_values import ValueCheck
+from photoz_mmae.catalog.verify_schema import (
+    column_problems,
+    described_problems,
+    text_lengths,
+    votable_problems,
+)
+from photoz_mmae.catalog.verify_values import ValueCheck, without_nulls
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.flags import Flag, count_flags
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
@@ -42,6 +47,7 @@ from photoz_mmae.survey_run.verify_rows import SET_BY_MERGE
 from photoz_mmae.survey_run.verify_sample import TOLERANCE, Sample
 
 _OF_THE_RUN = ("checksum", "rows", "ids", "parts", "content")
+_BEHIND_SCHEMA = (*_OF_THE_RUN, "values", "counts", "sample", "against")
 
 
 def verify(run: VerifyRun) -> Verification:
@@ -65,8 +71,7 @@ def verify(run: VerifyRun) -> Verification:
             if content.read(4) != b"PAR1":
                 raise InputError(f"{run.catalog}: no Parquet file ({reason})") from error
         result.judge("readable", [f"it begins as Parquet and does not end so: {reason}"], "")
-        rest = ("model", "schema", *_OF_THE_RUN, "values", "counts", "sample", "against")
-        result.skip(rest, "the file cannot be read")
+        result.skip(("model", "schema", *_BEHIND_SCHEMA), "the file cannot be read")
         return result
     with file:
         _Verify(run, file, result).go()
@@ -94,15 +99,16 @@ class _Verify:
     def go(self) -> None:
         """Do all checks."""
         checksum = file_sha256(self.run.catalog)
-        wrong_schema = self._schema_problems()
-        if wrong_schema:  # no value can be judged
-            self.result.skip(("readable",), "the schema is not that of a catalogue")
+        problems = self._column_problems()
+        if problems:
             self._judge_model()
-            self.result.judge("schema", wrong_schema, "")
-            rest = (*_OF_THE_RUN, "values", "counts", "sample", "against")
-            self.result.skip(rest, "the schema is not that of a catalogue")
+            self.result.judge("schema", problems, "")
+            self.result.skip(("readable", *_BEHIND_SCHEMA), "other columns than a catalogue's")
             return
-
+        problems = [
+            *described_problems(self.schema, self.columns),
+            *votable_problems(self.schema, self.rows),
+        ]
         values = ValueCheck(self.columns, self.model, text_lengths(self.schema))
         parts = None
         if not self.no_folder:
@@ -115,6 +121,7 @@ class _Verify:
         bad = 0
         for part, table, start in pieces(self._tables(), parts.parts if parts else ()):
             values.look_at(table, start)
+            table = without_nulls(table)
             flags.update(count_flags(table["flags"].to_numpy()))
             bad += int(self.product.lacking(table).sum())
             base = str(Path.cwd())
@@ -128,13 +135,16 @@ class _Verify:
                 against.look_at(table, base)
         values.finish()
 
-        count = self.file.num_row_groups
-        self.result.judge(
-            "readable", [self.unreadable] * bool(self.unreadable), f"{count} row groups"
-        )
-        self._judge_model()
         columns = f"{len(self.schema)} columns, units and UCDs, in Arrow's metadata and VOTable's"
-        self.result.judge("schema", [], columns)
+        if self.unreadable:
+            self.result.judge("readable", [self.unreadable], "")
+            self._judge_model()
+            self.result.judge("schema", problems, columns)
+            self.result.skip(_BEHIND_SCHEMA, "not all of the file can be read")
+            return
+        self.result.judge("readable", [], f"{self.rows} rows to the last")
+        self._judge_model()
+        self.result.judge("schema", problems, columns)
         if parts is None:
             self.result.skip(_OF_THE_RUN, self.no_folder)
         else:
@@ -160,7 +170,7 @@ class _Verify:
             fine = f"{len(against.sources)} cutouts, one row each"
             self.result.judge("against", against.problems(), fine)
 
-    def _schema_problems(self) -> list[str]:
+    def _column_problems(self) -> list[str]:
         kind = {"int64": pa.int64(), "string": pa.string()}.get(self.said.get(ID_TYPE_KEY, ""))
         if kind is None:
             return [f"the metadata has no {ID_TYPE_KEY}"]
@@ -169,8 +179,7 @@ class _Verify:
             for column in self.columns
         ]
         kept = None if self.no_folder else len(list(self.folder.kept.glob("*.arrow")))
-        problems = schema_problems(self.schema, columns, kept)
-        return problems or votable_problems(self.schema, self.rows)
+        return column_problems(self.schema, columns, kept)
 
     def _tables(self) -> Iterator[pa.Table]:
         for number in range(self.file.num_row_groups):
@@ -235,9 +244,6 @@ class _Verify:
         if facts["settings"] != self.settings:
             problems.append("the settings in its metadata are not those of the run folder")
         self.result.judge("rows", problems, f"{self.rows}, as in the plan")
-        if self.unreadable:
-            self.result.skip(("ids", "parts", "content"), "not all of the file can be read")
-            return
         number = f"{len(parts.parts)} parts"
         for name, faults, fine in (
             ("ids", parts.ids, f"those of {number}, in the order of the plan"),
