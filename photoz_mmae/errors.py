@@ -37,6 +37,12 @@ class LockedError(PhotozError):
     exit_code = 7
 
 
+class CheckError(PhotozError):
+    """Something that was looked through is not as it should be."""
+
+    exit_code = 8
+
+
 class StoppedError(PhotozError):
     """Stopped on request before the end; the same command goes on from there."""
 

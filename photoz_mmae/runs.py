@@ -196,6 +196,7 @@ class SurveyRun:
     max_bad: MaxBad = "0"
     max_runtime: Duration | None = None
     reproducible: bool = False
+    log_json: bool = False
     overwrite: bool = False
 
     @field_validator("cutouts", mode="before")
@@ -327,6 +328,25 @@ class PackRun:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class VerifyRun:
+    """`photoz-mmae verify`: a finished catalogue in, what is wrong with it out.
+
+    `model` is None for the one that the catalogue names; `against` are the paths of cutouts.
+    """
+
+    catalog: Path
+    against: tuple[str, ...] = ()
+    sample: int = Field(default=100, ge=0)
+    model: str | None = None
+    device: str | None = None
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _one_is_enough(cls, against: Any) -> Any:
+        return (against,) if isinstance(against, str) else against
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EvaluateRun:
     """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out.
 
@@ -356,6 +376,7 @@ Run = TypeVar(
     PredictRun,
     EmbedRun,
     PackRun,
+    VerifyRun,
     EvaluateRun,
     InspectRun,
 )

@@ -7,8 +7,10 @@ from photoz_mmae.errors import UsageError
 ZERO_POINT = 27.0
 """AB zero point of every flux inside the network."""
 
-NJY_PER_FLUX = 10 ** (-0.4 * (ZERO_POINT - 31.4))
-"""nJy per unit of flux at `ZERO_POINT` (AB 31.4 is 1 nJy): about 57.54."""
+AB_OF_1_NJY = 31.4
+
+NJY_PER_FLUX = 10 ** (-0.4 * (ZERO_POINT - AB_OF_1_NJY))
+"""nJy per unit of flux at `ZERO_POINT`: about 57.54."""
 
 
 @dataclass(frozen=True)

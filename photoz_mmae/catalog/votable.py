@@ -13,6 +13,10 @@ from photoz_mmae.catalog.schema import Column
 
 _NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 
+CONTENT_KEY = "IVOA.VOTable-Parquet.content"
+LENGTH_KEY = "table::len::"
+"""Keys of the file's metadata; the second is followed by a column's name."""
+
 _DATATYPES = {
     pa.uint8(): "unsignedByte",
     pa.int16(): "short",
@@ -44,22 +48,21 @@ def votable_metadata(
     table = ElementTree.SubElement(resource, "TABLE", name="catalogue", nrows=str(rows))
     ElementTree.SubElement(table, "DESCRIPTION").text = description
     for column in columns:
-        attributes = {"name": column.name, **_type(column, lengths)}
+        attributes = {"name": column.name, **votable_type(column, lengths)}
         attributes |= {"ucd": column.ucd} if column.ucd else {}
         attributes |= {"unit": column.unit} if column.unit else {}
         field = ElementTree.SubElement(table, "FIELD", attributes)
         ElementTree.SubElement(field, "DESCRIPTION").text = column.description
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
-        "IVOA.VOTable-Parquet.content": ElementTree.tostring(
-            root, encoding="unicode", xml_declaration=True
-        ),
+        CONTENT_KEY: ElementTree.tostring(root, encoding="unicode", xml_declaration=True),
         # astropy warns, and guesses, without these.
-        **{f"table::len::{name}": str(max(length, 1)) for name, length in lengths.items()},
+        **{f"{LENGTH_KEY}{name}": str(max(length, 1)) for name, length in lengths.items()},
     }
 
 
-def _type(column: Column, lengths: Mapping[str, int]) -> dict[str, str]:
+def votable_type(column: Column, lengths: Mapping[str, int]) -> dict[str, str]:
+    """Return the attributes `datatype` and, where it has one, `arraysize` of a column's FIELD."""
     if pa.types.is_string(column.type):
         # astropy cannot join a length of "*" with the data; "char" would lose letters.
         return {"datatype": "unicodeChar", "arraysize": str(max(lengths[column.name], 1))}

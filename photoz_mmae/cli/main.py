@@ -16,7 +16,9 @@ from photoz_mmae.cli.inspect import inspect
 from photoz_mmae.cli.pack import pack
 from photoz_mmae.cli.predict import predict
 from photoz_mmae.cli.simulate import simulate
+from photoz_mmae.cli.status import status
 from photoz_mmae.cli.train import train
+from photoz_mmae.cli.verify import verify
 from photoz_mmae.errors import OutputError, PhotozError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -31,6 +33,8 @@ def cli(debug: bool) -> None:
     \b
     photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
     photoz-mmae embed cutouts/ -o embeddings.parquet    what the network makes of each image
+    photoz-mmae status catalog.parquet                  how such a run stands, while it goes on
+    photoz-mmae verify catalog.parquet                  whether a finished catalogue is sound
     photoz-mmae pack cutouts/ -o shards/                many cutouts in a few files, read faster
     photoz-mmae evaluate catalog.parquet --truth t.csv  how good it is
     photoz-mmae inspect 123.fits                        what a file is, and what is wrong with it
@@ -39,12 +43,24 @@ def cli(debug: bool) -> None:
     photoz-mmae compare-models mock.hdf5 -o report/ --models base,inception
 
     Exit codes: 0 done; 2 usage; 3 done, but objects without redshift; 4 input; 5 model;
-    6 output; 7 locked by another run; 75 stopped, the same command goes on; 1 a bug.
+    6 output; 7 locked by another run; 8 a check failed; 75 stopped, the same command goes on;
+    1 a bug.
     --debug, anywhere on the line, shows the traceback of an error.
     """
 
 
-for verb in (predict, embed, pack, evaluate, inspect, simulate, train, compare_models):
+for verb in (
+    predict,
+    embed,
+    status,
+    verify,
+    pack,
+    evaluate,
+    inspect,
+    simulate,
+    train,
+    compare_models,
+):
     cli.add_command(verb)
 
 

@@ -13,7 +13,7 @@ from photoz_mmae.cli.survey_options import (
     object_options,
     worker_options,
 )
-from photoz_mmae.cli.survey_report import go_through
+from photoz_mmae.cli.survey_verb import go_through
 from photoz_mmae.runs import PredictRun, load_run
 
 

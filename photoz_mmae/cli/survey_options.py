@@ -113,7 +113,7 @@ def worker_options(command: Command) -> Command:
 
 
 def ending_options(command: Command) -> Command:
-    """When to stop, and what the output says of itself."""
+    """When to stop, what the output says of itself, and how the run tells of itself."""
     return _joined(
         command,
         run_option(
@@ -126,6 +126,11 @@ def ending_options(command: Command) -> Command:
             "--reproducible/--no-reproducible",
             default=None,
             help="Leave time and paths out of the output's metadata: same input, same bytes.",
+        ),
+        click.option(
+            "--log-json/--no-log-json",
+            default=None,
+            help="Tell progress and result as JSON, one object a line, instead of in words.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What `predict` and `embed` say while they go through a survey, and how they end."""
+"""What `predict` and `embed` say while they go through a survey, and at the end."""
 
 import time
 from collections.abc import Sequence
@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from photoz_mmae.cli.say import count, say
-from photoz_mmae.errors import StoppedError
 from photoz_mmae.flags import CAUTION, Flag
-from photoz_mmae.runs import SurveyRun
-from photoz_mmae.survey_run.stopping import TimeLimit, signals_held, stop_on_signals
 
 if TYPE_CHECKING:
     from photoz_mmae.model.info import ModelInfo
@@ -21,29 +18,6 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress where there is no terminal."""
-
-
-def go_through(run: SurveyRun) -> int:
-    """Do a run, say how it goes, and return the exit code.
-
-    Raises
-    ------
-    PhotozError
-    """
-    limit = TimeLimit(run.max_runtime)
-    try:
-        with stop_on_signals(), limit, ExitStack() as stack:
-            # Seconds, and a library whose import is cut off cannot be imported again.
-            with signals_held():
-                from photoz_mmae.survey_run.survey import run_survey
-
-            summary = run_survey(run, SurveyReport(stack, run.catalog))
-    except KeyboardInterrupt as stop:
-        again = "the same command without --overwrite" if run.overwrite else "the same command"
-        why = " after --max-runtime" if limit.over else ""
-        raise StoppedError(f"stopped{why}; what is finished stays, {again} goes on") from stop
-    print_summary(summary, run.catalog)
-    return summary.exit_code
 
 
 class SurveyReport:

@@ -163,7 +163,7 @@ def dashboard_of(client: Client) -> str | None:
     link: str = client.dashboard_link
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(link, timeout=1):
+        with opener.open(link, timeout=10):
             return link
     except OSError:
         return None

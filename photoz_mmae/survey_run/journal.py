@@ -25,6 +25,8 @@ class PartRecord:
         Number of rows, and of those without redshift.
     flags : dict of str to int
         How many rows have each flag that any has.
+    deadly : list of int
+        Rows whose files were not read, since they kill the process that does.
     file : str
         Name in the run folder's `parts/`.
     size : int
@@ -48,6 +50,7 @@ class PartRecord:
     rows: int
     bad: int
     flags: dict[str, int]
+    deadly: list[int]
     file: str
     size: int
     sha256: str

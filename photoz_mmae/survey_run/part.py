@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from photoz_mmae import __version__
+from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.writer import atomic_parquet
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.photometry import measure_batch
@@ -134,6 +135,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         rows=table.num_rows,
         bad=table.num_rows - table[PROBLEM].null_count,
         flags=count_flags(table["flags"].to_numpy()),
+        deadly=list(job.deadly),
         file=path.name,
         size=path.stat().st_size,
         sha256=file_sha256(path),
@@ -164,18 +166,45 @@ def _sources(job: PartJob, settings: PartSettings) -> tuple[list[Source], str]:
 
 
 def _rows(engine: Engine, settings: PartSettings, sources: Sequence[Source], base: str) -> pa.Table:
-    model, product = engine.model.info, settings.product
     objects = _object_table(settings.table) if settings.table else None
+    product = settings.product
     columns = product.columns(
-        model,
+        engine.model.info,
         ebv=objects is not None and objects.ebv is not None,
         psf_fwhm_i=objects is not None and "i" in objects.psf_fwhm,
     )
+    return predict_rows(engine, product, sources, base, columns, objects, settings.resample)
+
+
+def predict_rows(
+    engine: Engine,
+    product: Product,
+    sources: Sequence[Source],
+    base: str,
+    columns: Sequence[Column],
+    objects: ObjectTable | None,
+    resample: bool,
+) -> pa.Table:
+    """Make the rows of N objects, with the columns that part files alone have.
+
+    Parameters
+    ----------
+    engine : Engine
+    product : Product
+    sources : sequence of Source, (N,)
+    base : str
+        Where relative paths start.
+    columns : sequence of Column
+    objects : ObjectTable, optional
+        What is known of them.
+    resample : bool
+    """
+    model = engine.model.info
     wanted = Wanted(
         model.bands,
         model.image_size,
         model.pixel_scale,
-        resample=settings.resample,
+        resample=resample,
         every_band=model.missing_bands == "refused",
     )
     chunk = -(-CHUNK // engine.batch_size) * engine.batch_size
@@ -185,7 +214,7 @@ def _rows(engine: Engine, settings: PartSettings, sources: Sequence[Source], bas
     # At least one chunk, so that a part without rows to compute has its columns.
     for start in range(0, max(len(sources), 1), chunk):
         given = sources[start : start + chunk]
-        batch = read_batch([_absolute(source, base) for source in given], wanted, positions, batch)
+        batch = read_batch([absolute(source, base) for source in given], wanted, positions, batch)
         measure_batch(batch, model.bands)
         batch = dataclasses.replace(batch, source=source_names(given))
         if objects is None:
@@ -223,8 +252,8 @@ def _with_kept_rows(table: pa.Table, previous: pa.Table, kept: set[int]) -> pa.T
     return pa.concat_tables([table, previous]).take(pa.array(order))
 
 
-def _absolute(source: Source, base: str) -> Source:
-    # A worker may have been started in another folder.
+def absolute(source: Source, base: str) -> Source:
+    """Return a source with absolute paths: a worker may have been started in another folder."""
     files = tuple(os.path.join(base, file) for file in source.files)  # noqa: PTH118
     return dataclasses.replace(source, files=files)
 

@@ -100,6 +100,14 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
     return parts
 
 
+def read_parts(path: Path) -> list[Part]:
+    """Return the parts of a plan in order, as they stand there: none is looked for on the disk."""
+    return [
+        _part(records.read_line(path, *line), *line, (), 0)
+        for _, line in sorted(_latest_lines(path).items())
+    ]
+
+
 def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], str]:
     """Read one part of the plan: its sources as they were given, and where their paths start."""
     record = records.read_line(path, offset, length)

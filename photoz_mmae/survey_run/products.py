@@ -1,7 +1,7 @@
 """What a run writes for each object: redshifts (`predict`) or embeddings (`embed`)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,3 +125,17 @@ Product = Redshifts | Embeddings
 def product_of(run: SurveyRun) -> Product:
     """Say what a run writes."""
     return Redshifts(run.masks, run.pdf) if isinstance(run, PredictRun) else Embeddings()
+
+
+def product_of_settings(settings: Mapping[str, Any]) -> Product:
+    """Say what a run wrote, by the settings that it noted; raises KeyError where they lack."""
+    if settings.get("content") == Embeddings().settings["content"]:
+        return Embeddings()
+    return Redshifts(settings["masks"], settings["pdf"])
+
+
+def columns_of_settings(settings: Mapping[str, Any], model: ModelInfo) -> tuple[Column, ...]:
+    """Return the columns that a run with these settings writes, but for those of `--keep`."""
+    table = settings.get("catalog", "")  # as survey.py notes it
+    psf_bands = table.partition("psf_fwhm of ")[2]
+    return product_of_settings(settings).columns(model, table.startswith("ebv"), "i" in psf_bands)

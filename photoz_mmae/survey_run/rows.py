@@ -13,8 +13,7 @@ from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import Prediction
 from photoz_mmae.redshift.pdf import pdf_flags, summarise
 from photoz_mmae.spectra.summary import summarise_spectrum
-
-AB_OF_1_NJY = 31.4
+from photoz_mmae.surveys import AB_OF_1_NJY
 
 
 def catalogue_rows(

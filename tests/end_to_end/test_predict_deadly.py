@@ -23,7 +23,7 @@ files.read_cutout = read_cutout
 """
 
 
-def test_a_file_that_crashes_the_reader(write_cube, predict, tiny_model, tmp_path):
+def test_a_file_that_crashes_the_reader(write_cube, photoz, predict, tiny_model, tmp_path):
     for i in range(3):
         write_cube(tmp_path / f"in/{i}.fits", seed=i)
     (tmp_path / "crash.py").write_text(CRASH)
@@ -43,6 +43,8 @@ def test_a_file_that_crashes_the_reader(write_cube, predict, tiny_model, tmp_pat
     rows = pq.read_table(tmp_path / "d.parquet").drop_columns("source")
     assert rows["object_id"].to_pylist() == [0, 1, 2]
     assert rows["flags"][2].as_py() == Flag.READ_ERROR
+    code, out, _ = photoz("verify", tmp_path / "d.parquet", "--model", tiny_model)
+    assert code == 0, out
     # The others have what they have in peace.
     assert predict(tmp_path / "in")[0] == 0
     calm = pq.read_table(tmp_path / "c.parquet").drop_columns("source")

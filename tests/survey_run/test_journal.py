@@ -27,6 +27,7 @@ def record(tmp_path):
         rows=3,
         bad=0,
         flags={},
+        deadly=[],
         file=file.name,
         size=file.stat().st_size,
         sha256=file_sha256(file),

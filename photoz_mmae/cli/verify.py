@@ -1,0 +1,71 @@
+"""`photoz-mmae verify`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from photoz_mmae.cli.options import config_option, run_option
+from photoz_mmae.cli.say import count
+from photoz_mmae.errors import CheckError
+from photoz_mmae.runs import VerifyRun, load_run
+
+_STYLES = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
+
+
+@click.command(short_help="Whether a finished catalogue is sound.")
+@click.argument("catalog", type=click.Path(path_type=Path), required=False)
+@run_option(
+    VerifyRun,
+    "--against",
+    type=click.Path(),
+    multiple=True,
+    metavar="CUTOUTS",
+    help="A folder or file of cutouts, all of which must have a row, and all rows a cutout; may "
+    "be given several times.",
+)
+@run_option(
+    VerifyRun, "--sample", type=int, metavar="N", help="Objects that are predicted again; 0: none."
+)
+@run_option(
+    VerifyRun,
+    "--model",
+    metavar="NAME",
+    help="A shipped model, or a model's folder.  [default: the one that CATALOG names]",
+)
+@run_option(
+    VerifyRun,
+    "--device",
+    metavar="auto|cpu|cuda[:K]",
+    help="Where they are predicted again.  [default: as CATALOG was made, if there is one]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@config_option
+def verify(config: Path | None, as_json: bool, **options: Any) -> None:
+    """Check CATALOG, which `predict` or `embed` has finished: by itself, by its run folder where
+    that is there, and by predicting some of its objects again.
+
+    A line per check: ok, FAILED with what and where, or not checked with why. Exit code 0 when
+    none failed, 8 when one did. Nothing is written.
+    """
+    run = load_run(VerifyRun, config, options)
+
+    from photoz_mmae.survey_run.verify import verify
+
+    result = verify(run)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(result.as_json(), indent=1, allow_nan=False))
+    else:
+        from rich.console import Console
+        from rich.markup import escape
+
+        console = Console(highlight=False, soft_wrap=True)
+        for check in result.checks:
+            style = _STYLES[check.verdict]
+            head = f"[{style}]{check.verdict:<11}[/{style}] {check.name:<9}"
+            console.print(f"{head} {escape(check.text)}")
+    if result.failed:
+        failed = count(len(result.failed), "check")
+        raise CheckError(f"{run.catalog}: {failed} failed: {', '.join(result.failed)}")

@@ -1,0 +1,151 @@
+"""A catalogue against its run folder: part by part, in the order of the plan."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from photoz_mmae.catalog.schema import Column
+from photoz_mmae.cutouts.source import Source, source_names
+from photoz_mmae.provenance import fingerprint
+from photoz_mmae.survey_run.journal import PartRecord, checks_out, read_journal
+from photoz_mmae.survey_run.part import PROBLEM
+from photoz_mmae.survey_run.plan import Part, read_parts
+from photoz_mmae.survey_run.run_folder import RunFolder
+from photoz_mmae.survey_run.verify_rows import distances, shown
+
+
+@dataclass
+class Faults:
+    """What is wrong with some of many: the first in words, and how many there are."""
+
+    first: str = ""
+    count: int = 0
+
+    def note(self, text: str) -> None:
+        """Count one more."""
+        self.first = self.first or text
+        self.count += 1
+
+    def __str__(self) -> str:
+        more = self.count - 1
+        return self.first + (f", and {more} more" if more > 0 else "")
+
+
+@dataclass
+class PartsCheck:
+    """Gathers how the parts of a catalogue differ from what the run folder says of them.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    columns : sequence of Column
+        The catalogue's own.
+    model_sha256 : str
+        Of the model that the catalogue names.
+    parts : list of Part
+        Of the plan.
+    journal : dict of int to PartRecord
+    ids, content, files : Faults
+        Of parts: other ids or sources; other values than in the part's file; part files that are
+        damaged, missing, or of something else.
+    """
+
+    folder: RunFolder
+    columns: Sequence[Column]
+    model_sha256: str
+    parts: list[Part] = field(init=False)
+    journal: Mapping[int, PartRecord] = field(init=False)
+    ids: Faults = field(default_factory=Faults)
+    content: Faults = field(default_factory=Faults)
+    files: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        self.parts = read_parts(self.folder.plan)
+        self.journal = read_journal(self.folder.journal)
+        self._whole: set[int] = set()
+        for part in self.parts:
+            self._look_at_file(part)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in the plan."""
+        return sum(part.rows for part in self.parts)
+
+    def look_at(self, part: Part, sources: Sequence[Source], table: pa.Table, start: int) -> bool:
+        """Look at a part's rows, of which the first is number `start` of the catalogue.
+
+        Returns whether they are those of `sources`, in their order.
+        """
+        record = self.journal.get(part.number)
+        if record is None or record.sources != part.sources:
+            return False
+        where = f"part {part.number} (rows {start} to {start + part.rows - 1})"
+        if len(table) != record.rows:
+            self.ids.note(f"{where} has {len(table)} rows here, not {record.rows}")
+            return False
+        if fingerprint(map(str, table["object_id"].to_pylist())) != record.ids:
+            self.ids.note(f"{where} has other ids, or in another order, than the journal says")
+            return False
+        if table["source"].to_pylist() != source_names(sources):
+            self.ids.note(f"{where} has other sources, or in another order, than the plan")
+            return False
+        if part.number in self._whole:
+            self._compare(table, pq.read_table(self.folder.parts / record.file), where, record)
+        return True
+
+    def _look_at_file(self, part: Part) -> None:
+        number, record = part.number, self.journal.get(part.number)
+        if record is None or record.sources != part.sources:
+            self.files.note(f"part {number} is not finished as it is planned")
+        elif record.model != self.model_sha256:
+            self.files.note(f"part {number} was made with another model ({record.model[:12]})")
+        elif not checks_out(record, self.folder.parts):
+            self.files.note(f"{record.file} of part {number} is missing, damaged or another file")
+        else:
+            self._whole.add(number)
+
+    def _compare(self, table: pa.Table, written: pa.Table, where: str, record: PartRecord) -> None:
+        names = [column.name for column in self.columns]
+        if absent := [name for name in names if name not in written.column_names]:
+            self.files.note(f"{record.file} has no column {', '.join(absent)}")
+            return
+        if len(written) - written[PROBLEM].null_count != record.bad:
+            self.files.note(f"{record.file} has other rows without result than the journal says")
+        for name in names:
+            for row in np.flatnonzero(distances(table, written, name)).tolist():
+                self.content.note(
+                    f"{where}: {name} of object {table['object_id'][row]} is "
+                    f"{shown(table, name, row)}, in {record.file} {shown(written, name, row)}"
+                )
+
+
+def pieces(
+    tables: Iterable[pa.Table], parts: Sequence[Part]
+) -> Iterator[tuple[Part | None, pa.Table, int]]:
+    """Cut a stream of tables into the parts of a plan.
+
+    Yields
+    ------
+    part, table, start : Part or None, pyarrow.Table, int
+        The part, None for rows behind the last one; its rows; number of the first of them. The
+        last part may be cut short.
+    """
+    waiting: list[pa.Table] = []
+    count = start = 0
+    left = list(reversed(parts))
+    for table in tables:
+        waiting.append(table)
+        count += len(table)
+        while left and count >= left[-1].rows:
+            part = left.pop()
+            joined = pa.concat_tables(waiting)
+            yield part, joined.slice(0, part.rows), start
+            waiting, count, start = [joined.slice(part.rows)], count - part.rows, start + part.rows
+        if not left and count:
+            yield None, pa.concat_tables(waiting), start
+            waiting, count, start = [], 0, start + count
+    if count:
+        yield left.pop(), pa.concat_tables(waiting), start

@@ -1,0 +1,156 @@
+"""Some objects of a catalogue predicted again, in this process, and compared."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from photoz_mmae.catalog.schema import Column
+from photoz_mmae.cutouts.source import Source
+from photoz_mmae.flags import Flag
+from photoz_mmae.inference.engine import Engine
+from photoz_mmae.model.weights import load_model
+from photoz_mmae.survey_run.journal import PartRecord
+from photoz_mmae.survey_run.object_table import ObjectTable
+from photoz_mmae.survey_run.part import absolute, predict_rows
+from photoz_mmae.survey_run.products import Product
+from photoz_mmae.survey_run.run_folder import RunFolder
+from photoz_mmae.survey_run.verify_parts import Faults
+from photoz_mmae.survey_run.verify_rows import distances, shown
+
+TOLERANCE = 1e-5
+"""Between processors of other types; on one type values are equal to the last bit."""
+
+_NOT_PREDICTED = ("object_id", "source")
+
+
+class Sample:
+    """Objects of a catalogue drawn at random, which are gathered while its parts go by.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    rows : int
+        Of the catalogue.
+    size : int
+        Objects to be drawn, at most.
+    seed : int
+
+    Attributes
+    ----------
+    drawn : int
+    passed_over : int
+        Objects of these whose cutouts are gone, deadly, or others than were predicted.
+    """
+
+    def __init__(self, folder: RunFolder, rows: int, size: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self._rows = np.sort(rng.choice(rows, min(size, rows), replace=False))
+        self._folder = folder
+        self._sources: dict[Path | None, list[Source]] = {}
+        self._tables: dict[Path | None, list[pa.Table]] = {}
+        self.drawn = len(self._rows)
+        self.passed_over = 0
+
+    def look_at(
+        self, table: pa.Table, start: int, planned: Sequence[Source], base: str, record: PartRecord
+    ) -> None:
+        """Keep those of a part's rows that were drawn, if they can be predicted again.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+            The part's rows.
+        start : int
+            The catalogue's number of the first.
+        planned : sequence of Source
+            Of the rows.
+        base : str
+            Where relative paths start.
+        record : PartRecord
+            Of the part.
+        """
+        here = self._rows[(self._rows >= start) & (self._rows < start + len(table))] - start
+        sha256 = record.settings.partition(":")[2]
+        objects = self._folder.table(sha256) if sha256 else None
+        flags = table["flags"].to_numpy()
+        kept = []
+        for row in here.tolist():
+            source = absolute(planned[row], base)
+            is_there = not flags[row] & Flag.SOURCE_GONE and _is_unchanged(source)
+            is_there &= row not in record.deadly
+            if is_there and (objects is None or objects.is_dir()):
+                self._sources.setdefault(objects, []).append(source)
+                kept.append(row)
+        self.passed_over += len(here) - len(kept)
+        if kept:
+            self._tables.setdefault(objects, []).append(table.take(pa.array(kept)))
+
+    def compare(
+        self,
+        model: Path,
+        device: str,
+        product: Product,
+        columns: Sequence[Column],
+        resample: bool,
+    ) -> tuple[Faults, str, int]:
+        """Predict again.
+
+        Parameters
+        ----------
+        model : Path
+            Its folder.
+        device : str
+        product : Product
+        columns : sequence of Column
+            The catalogue's own, with ids as texts.
+        resample : bool
+
+        Returns
+        -------
+        faults : Faults
+            Values that differ by more than `TOLERANCE`, relative to 1 or to the value.
+        largest : str
+            The largest difference, in words.
+        compared : int
+
+        Raises
+        ------
+        ModelError, UsageError
+            There is no such model or device.
+        """
+        faults, largest, compared, where = Faults(), 0.0, 0, ""
+        engine = Engine(load_model(model), device, masks=product.masks)
+        for folder, sources in self._sources.items():
+            objects = ObjectTable.open(folder) if folder is not None else None
+            again = predict_rows(engine, product, sources, "", columns, objects, resample)
+            table = pa.concat_tables(self._tables[folder])
+            compared += len(table)
+            for column in columns:
+                name = column.name
+                if name in _NOT_PREDICTED:
+                    continue
+                far = distances(table, again, name)
+                if far.max() > largest:
+                    largest, where = float(far.max()), f" ({name})"
+                for row in np.flatnonzero(far > TOLERANCE).tolist():
+                    faults.note(
+                        f"{name} of object {table['object_id'][row]} is {shown(table, name, row)}, "
+                        f"predicted again {shown(again, name, row)}"
+                    )
+        return faults, f"{largest:.2g}{where}", compared
+
+
+def _is_unchanged(source: Source) -> bool:
+    """Whether a source's files have the size and time that they had."""
+    if source.is_absent:
+        is_there = any(os.path.exists(file) for file in source.files)  # noqa: PTH110
+        return source.kind in ("absent", "coadd") or not is_there
+    try:
+        found = [os.stat(file) for file in source.files]  # noqa: PTH116
+    except OSError:
+        return False
+    size, newest = sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)
+    return (size, newest) == (source.size, source.mtime_ns)
