@@ -2,7 +2,7 @@
 
 ::
 
-    catalog.parquet
+    catalog.parquet      or catalog/, a folder (`catalog.layouts`)
     catalog.run/
         run.json         the settings that decide the values
         plan.jsonl       which object is in which part
@@ -10,6 +10,7 @@
         table-SHA/       ids, E(B-V) and positions of the table given as --catalog
         kept/            its columns that --keep passes through
         parts/           one Parquet file per part
+        hats/            while a HATS catalogue is made: what is needed for it
         problems.jsonl   what could not be read, and why
         failures/        tracebacks of parts that failed
         lock, holder.json
@@ -26,9 +27,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from photoz_mmae.catalog.atomic_folder import remove_folder
+from photoz_mmae.catalog.layouts import read_metadata, strange_entry
 from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
@@ -39,17 +39,27 @@ SETTINGS_KEY = "photoz_mmae.settings"
 _TABLE = re.compile(r"table-[0-9a-f]{16}|\.table-[0-9a-f]{16}\.[0-9a-f]{32}\.tmp")
 
 
+_OTHER_KINDS = (
+    *(".fits", ".fits.gz", ".fits.fz", ".csv", ".ecsv", ".txt", ".hdf5", ".h5", ".vot", ".xml"),
+    *(".json", ".toml", ".pq", ".arrow", ".feather", ".zip", ".tar", ".gz", ".run", ".parquet"),
+)
+"""Ends of names that nobody gives a folder of a catalogue."""
+
+
 class RunFolder:
     """Paths of a run, and the questions whether it may be begun, gone on with, or begun anew."""
 
     def __init__(self, output: Path) -> None:
         # Absolute: workers elsewhere get these paths.
         self.output = output.absolute()
-        self.path = self.output.with_suffix(".run")
+        self.is_file = self.output.suffix == ".parquet"
+        stem = self.output.stem if self.is_file else self.output.name
+        self.path = self.output.with_name(f"{stem}.run")
         self.settings_file = self.path / "run.json"
         self.plan = self.path / "plan.jsonl"
         self.journal = self.path / "journal.jsonl"
         self.parts = self.path / "parts"
+        self.hats = self.path / "hats"
         self.kept = self.path / "kept"
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
@@ -60,21 +70,33 @@ class RunFolder:
         Raises
         ------
         UsageError
-            The name does not end in `.parquet`: it might be that of a cutout, and two names would
-            share a run folder.
+            The name is that of a file of another kind: it might be that of a cutout.
         OutputError
-            The folder is missing or not writable, or a folder has the output's name.
+            The folder that it is to be in is missing or not writable; something else has the
+            output's name; its run folder is that of another output.
         """
-        if self.output.suffix != ".parquet":
-            name = f"{self.output.name.split('.')[0] or 'catalog'}.parquet"
-            raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it {name}")
+        if not self.is_file and self.output.name.lower().endswith(_OTHER_KINDS):
+            stem = self.output.name.split(".")[0] or "catalog"
+            raise UsageError(
+                f"{self.output.name}: the catalogue is Parquet; name it {stem}.parquet, or {stem} "
+                "for a folder of files"
+            )
         folder = self.output.parent
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder for the output; make it first")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"{folder}: the output's folder is not writable")
-        if self.output.is_dir():
+        if self.is_file and self.output.is_dir():
             raise OutputError(f"{self.output} is a folder; give the name of a file")
+        if not self.is_file and self.output.exists():
+            if not self.output.is_dir():
+                raise OutputError(f"{self.output} is a file; a name without .parquet is a folder's")
+            self._check_folder()
+        sibling = self.output.with_name(
+            self.path.stem if self.is_file else f"{self.path.stem}.parquet"
+        )
+        if self.settings_file.exists() and not self._is_there() and read_metadata(sibling):
+            raise OutputError(f"{self.path} is the run folder of {sibling}; choose another name")
         if self.path.exists() and not self._is_ours():
             raise OutputError(
                 f"{self.path} is there and is no run folder of this program; "
@@ -110,7 +132,7 @@ class RunFolder:
         """Raise OutputError when what is there is not ours, or was made with other settings."""
         stored = self._stored_settings()
         if stored is None:
-            if self.output.exists():
+            if self._is_there():
                 raise OutputError(
                     f"{self.output} exists and its run folder {self.path.name}/ does not; "
                     "choose another name, or --overwrite to start anew"
@@ -129,13 +151,21 @@ class RunFolder:
                 f"{self.output} was made with other settings ({'; '.join(differences)}); "
                 "choose another name, or --overwrite to start anew"
             )
-        if self.output.exists():
+        if self._is_there():
             found = self.output_metadata().get(SETTINGS_KEY)
             if found is None or json.loads(found) != stored:
                 raise OutputError(
                     f"{self.output} exists and is not what this run wrote (another file, or "
                     "damaged); choose another name, or --overwrite to start anew"
                 )
+
+    def _check_folder(self) -> None:
+        """Raise OutputError when the output is a folder that holds anything but a catalogue."""
+        if strange := strange_entry(self.output):
+            raise OutputError(
+                f"{self.output} is a folder that holds {strange}, which this program did not "
+                "write; choose another name, or move it away"
+            )
 
     def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Write the settings down where there are none; with `overwrite` remove all of before.
@@ -147,6 +177,7 @@ class RunFolder:
                 self._clear()
             self.parts.mkdir(exist_ok=True)
             remove_temporaries(self.output)
+            shutil.rmtree(self.hats, ignore_errors=True)
             if not self.settings_file.exists():
                 with atomic_text(self.settings_file) as file:
                     file.write(json.dumps(settings, indent=1) + "\n")
@@ -169,16 +200,12 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def output_metadata(self) -> dict[str, str]:
-        """Return the metadata of the output; empty when there is none or it is no Parquet file."""
-        try:
-            metadata = pq.read_metadata(self.output).metadata or {}
-        except (OSError, pa.ArrowException):
-            return {}
-        return {
-            key.decode(): value.decode()
-            for key, value in metadata.items()
-            if key.startswith(b"photoz_mmae.")
-        }
+        """Return the metadata of the output; empty when there is none, or it is damaged."""
+        return read_metadata(self.output)
+
+    def _is_there(self) -> bool:
+        """Whether there is an output; an empty folder is none."""
+        return self.output.exists() and (self.is_file or any(self.output.iterdir()))
 
     def _is_ours(self) -> bool:
         """Whether it is a run folder, or has nothing in it that a run does not leave there."""
@@ -202,7 +229,11 @@ class RunFolder:
         return stored
 
     def _clear(self) -> None:
-        self.output.unlink(missing_ok=True)
+        if self.is_file:
+            self.output.unlink(missing_ok=True)
+        elif self.output.exists():
+            self._check_folder()
+            remove_folder(self.output)
         for folder, pattern in ((self.parts, "*part-*"), (self.failures, "part-*.log")):
             for file in folder.glob(pattern):
                 file.unlink()
@@ -230,6 +261,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 def _difference(name: str, before: Any, now: Any) -> str:
     if name == "content":
         return f"it holds {before or 'redshifts'}, not {now or 'redshifts'}"
+    if name == "naming":
+        return f"naming was {before or 'standard'}, is {now or 'standard'}"
     if name in ("catalog", "list") and (before is None or now is None):
         return f"made {'with' if before else 'without'} --{name}"
     if name == "catalog":

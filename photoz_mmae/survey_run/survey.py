@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import torch
 
 from photoz_mmae import __version__
+from photoz_mmae.catalog.hats import UNPLACED_KEY
+from photoz_mmae.catalog.qp import Ensemble
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.cutouts.read import read_bands
 from photoz_mmae.errors import OutputError
@@ -51,6 +53,7 @@ from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_object
 from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
+from photoz_mmae.survey_run.publish import Publication
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 
 STATE_KEY = "photoz_mmae.parts_sha256"
@@ -106,7 +109,13 @@ class Summary:
     seconds : float
         From the start of the workers to the finished catalogue.
     changed : bool
-        False when the catalogue was up to date and was not touched.
+        False when everything was up to date and was not touched.
+    hats : bool
+        It is a HATS catalogue.
+    unplaced : int
+        Rows of it that have no position.
+    ensemble : Ensemble or None
+        The p(z) in a file of their own.
     """
 
     output: Path
@@ -124,6 +133,9 @@ class Summary:
     computed: int
     seconds: float
     changed: bool
+    hats: bool
+    unplaced: int
+    ensemble: Ensemble | None
 
 
 def run_survey(run: SurveyRun, report: Report) -> Summary:
@@ -141,16 +153,27 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
+    product = product_of(run)
+    product.check(model)
+    publication = Publication(run, folder, product.naming)
+    publication.check(model)
     device = run.device if run.scheduler else resolve_device(run.device)
     with folder.locked():
-        return _Survey(run, folder, model_folder, model, device).go(report)
+        return _Survey(run, publication, folder, model_folder, model, device).go(report)
 
 
 class _Survey:
     def __init__(
-        self, run: SurveyRun, folder: RunFolder, model_folder: Path, model: ModelInfo, device: str
+        self,
+        run: SurveyRun,
+        publication: Publication,
+        folder: RunFolder,
+        model_folder: Path,
+        model: ModelInfo,
+        device: str,
     ) -> None:
         self.run = run
+        self.publication = publication
         self.product = product_of(run)
         self.folder = folder
         self.model_folder = model_folder
@@ -188,9 +211,12 @@ class _Survey:
         self.made_with = settings_sha256(self.settings)
         if not run.overwrite:
             folder.check_ours(self.settings)
+            self.publication.check_ours(self.settings)
         rows = None
         if file is not None:
-            kinds = stored_types(file.table, run.keep, self._own_columns())
+            kinds = stored_types(
+                file.table, run.keep, self.product.naming.published(self._own_columns())
+            )
             rows = read_objects(file)
             report.catalog(file.table.path, rows)
         objects = find_objects(run, self.model.bands, file, rows)
@@ -226,8 +252,9 @@ class _Survey:
             remove_strays(folder.parts, journal.values())
         records = [journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
-        kept = [self.kept.sha256] if self.kept else []
-        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts), *kept])
+        more = [self.kept.sha256] if self.kept else []
+        more += ["hats"] if self.publication.hats else []
+        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts), *more])
         before = folder.output_metadata()
         problems = read_problems(folder.problems)
         changed = before.get(STATE_KEY) != state or problems is None
@@ -237,6 +264,7 @@ class _Survey:
         if problems is None:
             raise OutputError(f"{folder.problems}: damaged while it was in use")
         metadata = folder.output_metadata()
+        ensemble, ensemble_changed = self.publication.write_ensemble(STATE_KEY)
         return Summary(
             output=run.output,
             thing=self.product.thing,
@@ -253,7 +281,10 @@ class _Survey:
             and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
             seconds=time.perf_counter() - start,
-            changed=changed,
+            changed=changed or ensemble_changed,
+            hats=self.publication.hats,
+            unplaced=int(metadata.get(UNPLACED_KEY, "0")),
+            ensemble=ensemble,
         )
 
     def _keep_table(self, table: ObjectTable) -> None:
@@ -358,6 +389,8 @@ class _Survey:
             folder.output,
             folder.problems,
             self.kept,
+            self.publication.layout,
+            self.product.naming,
         )
 
 
