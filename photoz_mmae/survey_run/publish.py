@@ -76,9 +76,9 @@ class Publication:
             return
         said = read_attributes(self.qp)
         same = json.loads(said.get(SETTINGS_KEY, "null")) == settings
-        if not same or said[CATALOGUE_KEY] != self._folder.output.name:
+        if not same or said.get(CATALOGUE_KEY) != self._folder.output.name:
             raise OutputError(
-                f"{self.qp} holds the p(z) of {said[CATALOGUE_KEY]}, or was made with other "
+                f"{self.qp} holds the p(z) of {said.get(CATALOGUE_KEY)}, or was made with other "
                 "settings; choose another name, or --overwrite to start anew"
             )
 
