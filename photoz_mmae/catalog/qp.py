@@ -25,7 +25,7 @@ from photoz_mmae.errors import OutputError
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 
 CHUNK = 65536
-"""Rows in memory at once: some 50 MB."""
+"""Rows in memory at once."""
 
 CATALOGUE_KEY = "photoz_mmae.catalogue"
 WRITTEN_KEY = "photoz_mmae.distributions"
@@ -136,7 +136,9 @@ def _distributions(
 ) -> Iterator[tuple[pa.Array, NDArray[np.float64]]]:
     """Yield ids and quantiles, (N,) and (N, L), of the rows that have a p(z)."""
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=[object_id, "z_quantiles"]):
+        # What is buffered ahead stays in memory to the end of the file.
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        for batch in parquet.iter_batches(CHUNK, columns=[object_id, "z_quantiles"]):
             lists = batch.column("z_quantiles")
             flat = lists.flatten().to_numpy(zero_copy_only=False)
             quantiles = flat.reshape(len(lists), -1).astype(np.float64)
