@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from photoz_mmae.catalog.naming import NAMINGS
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column, catalogue_schema
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.flags import CAUTION, CLEAN_CUT, DESCRIPTIONS, NO_REDSHIFT, Flag
@@ -63,10 +65,7 @@ def schema_json() -> str:
 
 def page() -> str:
     """Return the text of `docs/catalogue.md`, its tables filled in."""
-    column_rows = "\n".join(
-        f"| `{c.name}` | {c.type} | {c.unit or ''} | `{c.ucd}` | {c.description} |"
-        for c in columns()
-    )
+    column_rows = _column_rows(columns())
     flag_rows = "\n".join(
         f"| {flag.bit_length() - 1} | {int(flag)} | {flag.name} "
         f"| {'no' if flag & NO_REDSHIFT else 'yes'} | {DESCRIPTIONS[flag]} |"
@@ -79,7 +78,16 @@ def page() -> str:
         ("CLEAN_CUT", CLEAN_CUT),
     ):
         template = template.replace(f"@{name}@", str(int(mask)))
+    for name in ("hsc", "lsst"):
+        rows = _column_rows(NAMINGS[name].columns)
+        template = template.replace(f"@{name.upper()}@", rows)
     return template.replace("@COLUMNS@", column_rows).replace("@FLAGS@", flag_rows)
+
+
+def _column_rows(columns: Iterable[Column]) -> str:
+    return "\n".join(
+        f"| `{c.name}` | {c.type} | {c.unit or ''} | `{c.ucd}` | {c.description} |" for c in columns
+    )
 
 
 def sample(target: Path) -> None:

@@ -294,6 +294,26 @@ class PredictRun(SurveyRun):
 
     masks: int = Field(default=4, ge=0, le=64)
     pdf: Literal["none", "quantiles", "grid"] = "quantiles"
+    naming: Literal["standard", "hsc", "lsst"] = "standard"
+    hats: bool = False
+    qp: Path | None = None
+
+    @field_validator("hats")
+    @classmethod
+    def _hats_is_a_folder(cls, hats: bool, given: ValidationInfo) -> bool:
+        output = given.data.get("output")
+        if hats and output is not None and output.suffix == ".parquet":
+            raise ValueError(f"a HATS catalogue is a folder; name it {output.stem}")
+        return hats
+
+    @field_validator("qp")
+    @classmethod
+    def _qp_has_something_to_hold(cls, qp: Path | None, given: ValidationInfo) -> Path | None:
+        if qp is not None and qp.suffix not in (".hdf5", ".h5"):
+            raise ValueError(f"the file is HDF5; name it {qp.stem}.hdf5")
+        if qp is not None and given.data.get("pdf") == "none":
+            raise ValueError("holds p(z), and --pdf none stores none; take quantiles or grid")
+        return qp
 
 
 @dataclass(frozen=True, config=_STRICT)

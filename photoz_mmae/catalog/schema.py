@@ -63,6 +63,7 @@ def catalogue_schema(
     aperture: float,
     ebv: bool,
     psf_fwhm_i: bool = False,
+    redshift: Sequence[Column] | None = None,
 ) -> tuple[Column, ...]:
     """Return the columns of a catalogue made with this model and these options, in order.
 
@@ -80,6 +81,8 @@ def catalogue_schema(
         Whether a table with E(B-V) was given.
     psf_fwhm_i : bool
         Whether a table with the width of the PSF in i was given.
+    redshift : sequence of Column, optional
+        What is made of p(z), instead of `Z_COLUMNS`.
 
     Notes
     -----
@@ -95,7 +98,7 @@ def catalogue_schema(
     if model.z_edges is None:
         columns += [_Z_POINT]
     else:
-        columns += _Z_COLUMNS
+        columns += Z_COLUMNS if redshift is None else redshift
         if pdf in ("quantiles", "grid"):
             columns += [_z_quantiles(len(LEVELS))]
         if pdf == "grid":
@@ -196,7 +199,7 @@ _LOSS = "1 - 1/(1+(dz/0.15)^2), dz = (z_phot - z)/(1+z)"
 
 _Z_POINT = _float("z_best", None, _Z, "photometric redshift: the model's point estimate")
 
-_Z_COLUMNS = (
+Z_COLUMNS = (
     _float("z_best", None, _Z, f"photometric redshift of least expected loss {_LOSS}"),
     _float("z_mean", None, f"{_Z};stat.mean", "mean of p(z)"),
     _float("z_median", None, f"{_Z};stat.median", "median of p(z)"),
@@ -216,6 +219,7 @@ _Z_COLUMNS = (
         "probability that z lies within 0.03 (1 + z_best) of z_best",
     ),
 )
+"""What is made of p(z): points, intervals, how far to trust them."""
 
 
 def _z_quantiles(levels: int) -> Column:

@@ -1,6 +1,8 @@
 """Files that are either whole or not there."""
 
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -98,9 +100,13 @@ def temporary_path(path: Path) -> Path:
 
 def remove_temporaries(path: Path) -> None:
     """Remove what a killed writer of `path` left behind."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.tmp")
     for leftover in path.parent.iterdir():
-        name = leftover.name
-        if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
+        if not mine.fullmatch(leftover.name):
+            continue
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
             leftover.unlink(missing_ok=True)
 
 

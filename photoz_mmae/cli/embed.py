@@ -24,8 +24,9 @@ from photoz_mmae.runs import EmbedRun, load_run
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="FILE.parquet",
-    help="The embeddings; FILE.run/ beside it holds what an interrupted run goes on from.",
+    metavar="NAME[.parquet]",
+    help="The embeddings: a file NAME.parquet, or a folder NAME of such files; NAME.run/ beside it "
+    "holds what an interrupted run goes on from.",
 )
 @object_options
 @network_options

@@ -24,8 +24,9 @@ from photoz_mmae.runs import PredictRun, load_run
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="FILE.parquet",
-    help="The catalogue; FILE.run/ beside it holds what an interrupted run goes on from.",
+    metavar="NAME[.parquet]",
+    help="The catalogue: a file NAME.parquet, or a folder NAME of such files; NAME.run/ beside it "
+    "holds what an interrupted run goes on from.",
 )
 @object_options
 @network_options
@@ -40,6 +41,24 @@ from photoz_mmae.runs import PredictRun, load_run
     "--pdf",
     type=click.Choice(["none", "quantiles", "grid"]),
     help="How much of p(z) is stored.",
+)
+@run_option(
+    PredictRun,
+    "--naming",
+    type=click.Choice(["standard", "hsc", "lsst"]),
+    help="Columns of id, position and redshift as HSC or LSST publish them.",
+)
+@click.option(
+    "--hats/--no-hats",
+    default=None,
+    help="Make the folder a HATS catalogue, as LSDB reads it (extra hats).",
+)
+@run_option(
+    PredictRun,
+    "--qp",
+    type=click.Path(path_type=Path),
+    metavar="FILE.hdf5",
+    help="Write p(z) to a file for qp, too (extra qp).",
 )
 @worker_options
 @max_bad_option("redshift")

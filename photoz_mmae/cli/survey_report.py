@@ -166,6 +166,11 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
         say(f"flags     {', '.join(cautions)}")
     if summary.ids_became_text:
         say("ids       object_id is text now: not every id is a whole number any more")
+    if summary.unplaced:
+        say(f"no place  {count(summary.unplaced, 'row')} without position: in no_position.parquet")
+    if (ensemble := summary.ensemble) is not None:
+        without = f"; {count(ensemble.left_out, 'row')} without" if ensemble.left_out else ""
+        say(f"p(z)      {ensemble.path}: {count(ensemble.written, 'distribution')}{without}")
     if not summary.changed:
         say(f"done      {summary.output} is up to date, nothing new")
         return
@@ -174,4 +179,13 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
         took = f"{summary.seconds:.1f} s, start of the workers included"
         say(f"computed  {count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s")
     say(f"written   {summary.output}")
-    say(f"open it   Table.read({str(summary.output)!r}, format='parquet.votable') of astropy")
+    say(f"open it   {_how_to_open(summary)}")
+
+
+def _how_to_open(summary: "Summary") -> str:
+    output = str(summary.output)
+    if summary.hats:
+        return f"lsdb.open_catalog({output!r})"
+    if summary.output.suffix == ".parquet":
+        return f"Table.read({output!r}, format='parquet.votable') of astropy"
+    return f"select * from '{output}/*.parquet' in duckdb, pandas.read_parquet({output!r})"

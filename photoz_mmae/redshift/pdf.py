@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from photoz_mmae.errors import ModelError
 from photoz_mmae.flags import Flag
-from photoz_mmae.redshift.metrics import HSC_LOSS_WIDTH
 from photoz_mmae.redshift.piecewise import Array, PiecewisePdf
+from photoz_mmae.redshift.risk import best_search, expected_loss, least_risk, parabola
 
 # fmt: off
 LEVELS = (
@@ -34,7 +34,6 @@ SECOND_PEAK = 0.1
 """MULTI_PEAK: at least this probability lies in other peaks than the highest."""
 
 _ROWS = 1024  # at once: some (rows, K) arrays of float64 stay within 100 MB
-_SEARCH_STEP = 0.005  # in ln(1+z): the loss is smooth over 0.15, whatever the bins are
 _SMOOTHING = 0.015  # half width in ln(1+z) over which p(z) is averaged before peaks are counted
 
 
@@ -73,7 +72,7 @@ def summarise(
     mass, edges = _checked(mass, edges)
     if len(object_id) != len(mass):
         raise ModelError(f"p(z) of {len(mass)} objects, but {len(object_id)} object ids")
-    search = _best_search(edges)
+    search = best_search(edges)
     columns: dict[str, NDArray[np.float32]] = {}
     for rows in _chunks(len(mass)):
         pdf = PiecewisePdf.from_mass(mass[rows], edges)
@@ -82,6 +81,39 @@ def summarise(
                 columns[name] = np.empty((len(mass), *values.shape[1:]), dtype=np.float32)
             columns[name][rows] = values
     return columns
+
+
+def judge(
+    mass: NDArray[np.floating], edges: NDArray[np.floating], z: NDArray[np.floating]
+) -> dict[str, NDArray[np.float32]]:
+    """Say how far any redshift is to be trusted, as `summarise` does of z_best.
+
+    Parameters
+    ----------
+    mass, edges
+        As for `summarise`.
+    z : (N,) float
+        One redshift per object.
+
+    Returns
+    -------
+    dict of str to (N,) float32
+        `risk`: expected HSC loss; `conf`: probability within 0.03 (1 + z) of z; `std`: root mean
+        square deviation from z. NaN in rows without p(z).
+
+    References
+    ----------
+    Tanaka et al. 2018 (arXiv:1704.05988), sections 4.1 and 4.2.
+    """
+    mass, edges = _checked(mass, edges)
+    judged = {name: np.empty(len(mass), np.float32) for name in ("risk", "conf", "std")}
+    for rows in _chunks(len(mass)):
+        pdf = PiecewisePdf.from_mass(mass[rows], edges)
+        point = z[rows].astype(np.float64)
+        judged["risk"][rows] = expected_loss(pdf, point)
+        judged["conf"][rows] = _confidence(pdf, point)
+        judged["std"][rows] = _deviation(*_moments(pdf), point)
+    return judged
 
 
 def pdf_flags(
@@ -151,14 +183,8 @@ def _chunks(n: int) -> Iterator[slice]:
 def _summarise_chunk(
     pdf: PiecewisePdf, search: tuple[Array, Array], object_id: Sequence[str]
 ) -> dict[str, Array]:
-    shift = pdf.width
-    # Moments of 1+z = exp(u) over a bin: (exp(n u_1) - exp(n u_0)) / (n width).
-    one_plus_z = np.exp(pdf.edges[:-1]) * np.expm1(shift) / shift
-    squared = np.exp(2 * pdf.edges[:-1]) * np.expm1(2 * shift) / (2 * shift)
-    mean = pdf.mass @ one_plus_z - 1
-    variance = np.maximum(pdf.mass @ squared - (mean + 1) ** 2, 0)
-    best, risk = _least_risk(pdf, search)
-    window = CONFIDENCE_WINDOW * (1 + best)
+    mean, variance = _moments(pdf)
+    best, risk = least_risk(pdf, search)
     quantiles = pdf.quantile(LEVELS)
     draws = np.array([uniform_from_id(name) for name in object_id], dtype=np.float64)
     return {
@@ -168,66 +194,36 @@ def _summarise_chunk(
         "z_mode": _mode(pdf),
         "z_mc": pdf.quantile(draws[:, None])[:, 0],
         "z_std": np.sqrt(variance),
-        "z_std_best": np.sqrt(variance + (mean - best) ** 2),
+        "z_std_best": _deviation(mean, variance, best),
         "z_err68_min": quantiles[:, LEVELS.index(0.16)],
         "z_err68_max": quantiles[:, LEVELS.index(0.84)],
         "z_err95_min": quantiles[:, LEVELS.index(0.025)],
         "z_err95_max": quantiles[:, LEVELS.index(0.975)],
         "z_risk_best": risk,
-        "z_conf_best": pdf.cdf(best + window) - pdf.cdf(best - window),
+        "z_conf_best": _confidence(pdf, best),
         "z_quantiles": quantiles,
     }
 
 
-def _best_search(edges: Array) -> tuple[Array, Array]:
-    """Candidates for z_best and the loss of each, averaged over each bin.
-
-    Returns
-    -------
-    candidates : (C,) float64
-        In ln(1+z), equally spaced from the first to the last edge.
-    loss : (K, C) float64
-    """
-    n = max(int(np.ceil((edges[-1] - edges[0]) / _SEARCH_STEP)), 2) + 1
-    candidates = np.linspace(edges[0], edges[-1], n)
-    gain = np.diff(_gain_integral(edges[:, None] - candidates), axis=0)
-    return candidates, 1 - gain / np.diff(edges)[:, None]
+def _moments(pdf: PiecewisePdf) -> tuple[Array, Array]:
+    """Mean and variance of z, (N,) each."""
+    shift = pdf.width
+    # Moments of 1+z = exp(u) over a bin: (exp(n u_1) - exp(n u_0)) / (n width).
+    one_plus_z = np.exp(pdf.edges[:-1]) * np.expm1(shift) / shift
+    squared = np.exp(2 * pdf.edges[:-1]) * np.expm1(2 * shift) / (2 * shift)
+    mean = pdf.mass @ one_plus_z - 1
+    return mean, np.maximum(pdf.mass @ squared - (mean + 1) ** 2, 0)
 
 
-def _gain_integral(x: Array) -> Array:
-    """Integral of the gain 1/(1 + (dz/a)^2) over x = ln(1+z) - ln(1+z_phot).
-
-    dz = (z_phot - z)/(1+z) = exp(-x) - 1, so with t = exp(-x) the integral is that of
-    -a^2 / (t (a^2 + (t-1)^2)) dt, by partial fractions.
-    """
-    a = HSC_LOSS_WIDTH
-    t = np.exp(-x)
-    logs = -x - 0.5 * np.log((t - 1) ** 2 + a**2)
-    return np.asarray(-(a**2) / (1 + a**2) * (logs + np.arctan((t - 1) / a) / a))
+def _deviation(mean: Array, variance: Array, z: Array) -> Array:
+    """Root mean square of the redshift's distance from `z`, (N,)."""
+    return np.asarray(np.sqrt(variance + (mean - z) ** 2))
 
 
-def _least_risk(pdf: PiecewisePdf, search: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Redshift of least expected loss, and that loss: (N,), (N,)."""
-    candidates, loss = search
-    risk = pdf.mass @ loss  # (N, K) @ (K, C) -> (N, C)
-    # Not the outermost candidates: the parabola needs both neighbours, and may reach the ends.
-    i = np.argmin(risk[:, 1:-1], axis=1) + 1
-    rows = np.arange(len(risk))
-    offset, least = _parabola(risk[rows, i - 1], risk[rows, i], risk[rows, i + 1])
-    best = np.expm1(candidates[i] + offset * (candidates[1] - candidates[0]))
-    missing = np.isnan(pdf.mass[:, 0])
-    best[missing] = least[missing] = np.nan
-    return best, np.clip(least, 0, 1)
-
-
-def _parabola(left: Array, middle: Array, right: Array) -> tuple[Array, Array]:
-    """Extremum of the parabola through (-1, left), (0, middle), (1, right), within [-1, 1]."""
-    slope = 0.5 * (right - left)
-    curvature = left - 2 * middle + right
-    with np.errstate(divide="ignore", invalid="ignore"):
-        offset = np.where(curvature == 0, 0, -slope / curvature)
-    offset = np.clip(offset, -1, 1)
-    return offset, middle + offset * slope + 0.5 * offset**2 * curvature
+def _confidence(pdf: PiecewisePdf, z: Array) -> Array:
+    """Probability within 0.03 (1 + z) of `z`, (N,)."""
+    window = CONFIDENCE_WINDOW * (1 + z)
+    return pdf.cdf(z + window) - pdf.cdf(z - window)
 
 
 def _mode(pdf: PiecewisePdf) -> Array:
@@ -245,7 +241,7 @@ def _mode(pdf: PiecewisePdf) -> Array:
     padded = np.pad(density, ((0, 0), (1, 1)), mode="edge")
     with np.errstate(divide="ignore", invalid="ignore"):
         left, right = (np.log(np.maximum(padded[rows, k + s] / peak, 1e-3)) for s in (0, 2))
-    offset, _ = _parabola(-left, np.zeros_like(peak), -right)
+    offset, _ = parabola(-left, np.zeros_like(peak), -right)
     u = centre[k] + np.clip(offset, -0.5, 0.5) * pdf.width[k]
     return np.where(np.isnan(peak), np.nan, np.expm1(u))
 

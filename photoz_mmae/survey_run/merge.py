@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from photoz_mmae.catalog.schema import Column, arrow_schema
-from photoz_mmae.catalog.votable import votable_metadata
-from photoz_mmae.catalog.writer import atomic_parquet, atomic_text, row_groups
+from photoz_mmae.catalog.header import Header
+from photoz_mmae.catalog.layouts import Layout, one_file
+from photoz_mmae.catalog.naming import STANDARD, Naming
+from photoz_mmae.catalog.schema import Column
+from photoz_mmae.catalog.writer import atomic_text
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag, count_flags
 from photoz_mmae.survey_run.kept_columns import KeptColumns
@@ -87,6 +89,8 @@ def merge(
     problems: Path,
     publishing: Callable[[Path], None],
     kept: KeptColumns | None = None,
+    layout: Layout = one_file,
+    naming: Naming = STANDARD,
 ) -> None:
     """Write the catalogue, and the list of its rows without redshift.
 
@@ -110,6 +114,10 @@ def merge(
         Called with the finished catalogue just before it takes its name.
     kept : KeptColumns, optional
         Columns to be joined by id, behind those of `columns`.
+    layout : Layout
+        How the catalogue lies on the disk.
+    naming : Naming
+        What the columns of identity are called there.
 
     Raises
     ------
@@ -122,31 +130,27 @@ def merge(
         replace(column, type=texts.id_type) if column.name == "object_id" else column
         for column in columns
     ]
-    if kept is not None:
-        columns = [*columns, *kept.columns]
-        texts.lengths.update(kept.lengths)
-    schema = arrow_schema(columns).with_metadata(
-        {
+    lengths = {naming.name(name): length for name, length in texts.lengths.items()}
+    header = Header(
+        columns=(*naming.published(columns), *(kept.columns if kept is not None else ())),
+        rows=rows,
+        metadata={
             **metadata,
             ID_TYPE_KEY: str(texts.id_type),
             REPEATED_KEY: str(texts.repeated_rows),
             SAME_SKY_KEY: str(np.count_nonzero(texts.same_sky)),
             NO_EBV_KEY: str(texts.flags[str(Flag.NO_EBV.name)]),
             FLAG_COUNTS_KEY: json.dumps(texts.flags),
-            **votable_metadata(columns, rows, texts.lengths, description),
-        }
+        },
+        lengths=lengths | (kept.lengths if kept is not None else {}),
+        description=description,
     )
     try:
         # The catalogue appears last: it says that the list is current.
-        with (
-            atomic_parquet(output, schema, publishing) as file,
-            atomic_text(problems) as list_of_bad,
-        ):
-            tables = _final_rows(parts, texts, kept, schema, list_of_bad)
-            for table in row_groups(tables):
-                file.write(table)
-            if file.rows != rows:
-                raise OutputError(f"{output}: {rows} rows were expected, {file.rows} came")
+        with layout(output, header, publishing) as write, atomic_text(problems) as list_of_bad:
+            written = write(_final_rows(parts, texts, kept, header, naming, list_of_bad))
+            if written != rows:
+                raise OutputError(f"{output}: {rows} rows were expected, {written} came")
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error})") from error
 
@@ -212,16 +216,15 @@ def _final_rows(
     parts: Sequence[FinishedPart],
     texts: _Texts,
     kept: KeptColumns | None,
-    schema: pa.Schema,
+    header: Header,
+    naming: Naming,
     list_of_bad: TextIO,
 ) -> Iterator[pa.Table]:
+    schema = header.schema(header.rows)
     start = 0
     for part in parts:
         table = pq.read_table(part.file)
-        if kept is not None:
-            joined = kept.of(table["object_id"].to_pylist())
-            for column, values in zip(kept.columns, joined, strict=True):
-                table = table.append_column(column.name, values)
+        joined = kept.of(table["object_id"].to_pylist()) if kept is not None else []
         ids = table["object_id"].cast(texts.id_type)
         flags = table["flags"].to_numpy().copy()
         flags[pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()] |= Flag.DUPLICATE_ID
@@ -231,7 +234,12 @@ def _final_rows(
         table = table.set_column(table.schema.get_field_index("object_id"), "object_id", ids)
         table = table.set_column(table.schema.get_field_index("flags"), "flags", [flags])
         _note_bad_rows(table, list_of_bad)
-        yield table.select(schema.names).cast(schema)
+        table = table.rename_columns([naming.name(name) for name in table.schema.names])
+        # What is kept may have the name of a column of the part files alone.
+        table = table.select(schema.names[: len(schema) - len(joined)])
+        for name, values in zip(schema.names[len(schema) - len(joined) :], joined, strict=True):
+            table = table.append_column(name, values)
+        yield table.cast(schema)
 
 
 def _note_bad_rows(table: pa.Table, list_of_bad: TextIO) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from photoz_mmae.catalog.naming import NAMINGS, STANDARD, Naming
 from photoz_mmae.catalog.schema import (
     Z_EDGES_KEY,
     Z_LEVELS_KEY,
@@ -18,6 +19,7 @@ from photoz_mmae.catalog.schema import (
 )
 from photoz_mmae.cutouts.batch import CutoutBatch
 from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
+from photoz_mmae.errors import UsageError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.info import ModelInfo
 from photoz_mmae.redshift.pdf import LEVELS
@@ -37,21 +39,41 @@ class Redshifts:
         Passes with a quarter of the image hidden.
     pdf : str
         How much of p(z) is stored.
+    names : str
+        Whose names the columns have.
     """
 
     masks: int
     pdf: str
+    names: str = "standard"
     thing: str = "redshift"
     title: str = "Photometric redshifts"
 
     @property
     def settings(self) -> dict[str, Any]:
         """What of it decides the values."""
-        return {"masks": self.masks, "pdf": self.pdf}
+        naming = {} if self.naming is STANDARD else {"naming": self.names}
+        return {"masks": self.masks, "pdf": self.pdf, **naming}
+
+    @property
+    def naming(self) -> Naming:
+        """Names of columns, and what stands behind them."""
+        return NAMINGS[self.names]
+
+    def check(self, model: ModelInfo) -> None:
+        """Raise UsageError when the model has no p(z) to make these columns of."""
+        if model.z_edges is None and self.naming is not STANDARD:
+            raise UsageError(
+                f"--naming {self.names}: the model {model.name} gives a redshift and no p(z) to "
+                "make these columns of; leave --naming out"
+            )
 
     def columns(self, model: ModelInfo, ebv: bool, psf_fwhm_i: bool) -> tuple[Column, ...]:
         """Return its columns, by whether a table with E(B-V) and with seeing was given."""
-        return catalogue_schema(model, self.masks, self.pdf, APERTURE_DIAMETER, ebv, psf_fwhm_i)
+        redshift = self.naming.columns
+        return catalogue_schema(
+            model, self.masks, self.pdf, APERTURE_DIAMETER, ebv, psf_fwhm_i, redshift
+        )
 
     def rows(
         self,
@@ -63,11 +85,12 @@ class Redshifts:
     ) -> pa.Table:
         """Ask the network, and make the rows of the batch; (N,) mag, (N, B) arcsec."""
         prediction = engine.predict(batch.images, ebv, batch.missing, psf_fwhm)
-        return catalogue_rows(batch, prediction, engine.model.info, columns, ebv, psf_fwhm)
+        info = engine.model.info
+        return catalogue_rows(batch, prediction, info, columns, ebv, psf_fwhm, self.naming)
 
     def lacking(self, rows: pa.Table) -> NDArray[np.bool_]:
         """Which rows have no redshift, (N,)."""
-        return np.asarray(rows["z_best"].is_null())
+        return np.asarray(rows[self.naming.point].is_null())
 
     def metadata(self, model: ModelInfo) -> dict[str, str]:
         """Return what the file says of its p(z)."""
@@ -91,6 +114,14 @@ class Embeddings:
     def settings(self) -> dict[str, Any]:
         """What tells its runs from those of `predict`."""
         return {"content": "embeddings"}
+
+    @property
+    def naming(self) -> Naming:
+        """Names of columns."""
+        return STANDARD
+
+    def check(self, model: ModelInfo) -> None:
+        """Every model has embeddings."""
 
     def columns(self, model: ModelInfo, ebv: bool, psf_fwhm_i: bool) -> tuple[Column, ...]:
         """Return its columns; `ebv`: whether a table with E(B-V) was given."""
@@ -124,14 +155,16 @@ Product = Redshifts | Embeddings
 
 def product_of(run: SurveyRun) -> Product:
     """Say what a run writes."""
-    return Redshifts(run.masks, run.pdf) if isinstance(run, PredictRun) else Embeddings()
+    if isinstance(run, PredictRun):
+        return Redshifts(run.masks, run.pdf, run.naming)
+    return Embeddings()
 
 
 def product_of_settings(settings: Mapping[str, Any]) -> Product:
     """Say what a run wrote, by the settings that it noted; raises KeyError where they lack."""
     if settings.get("content") == Embeddings().settings["content"]:
         return Embeddings()
-    return Redshifts(settings["masks"], settings["pdf"])
+    return Redshifts(settings["masks"], settings["pdf"], settings.get("naming", "standard"))
 
 
 def columns_of_settings(settings: Mapping[str, Any], model: ModelInfo) -> tuple[Column, ...]:

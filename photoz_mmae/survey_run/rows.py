@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from photoz_mmae.catalog.naming import STANDARD, Naming
 from photoz_mmae.catalog.schema import CatalogModel, Column, arrow_schema
 from photoz_mmae.cutouts.batch import CutoutBatch
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -23,6 +24,7 @@ def catalogue_rows(
     columns: Sequence[Column],
     ebv: NDArray[np.float32],
     psf_fwhm: NDArray[np.float32],
+    naming: Naming = STANDARD,
 ) -> pa.Table:
     """Make the rows of a batch of N objects, in its order; none is left out.
 
@@ -38,6 +40,8 @@ def catalogue_rows(
         E(B-V), mag; NaN where missing.
     psf_fwhm : array, (N, B)
         Width of the PSF, arcsec; NaN where missing.
+    naming : Naming
+        What is made of p(z).
     """
     bad = (batch.flags & int(NO_REDSHIFT)) != 0
     # No model is calibrated yet.
@@ -56,7 +60,7 @@ def catalogue_rows(
         edges = np.asarray(model.z_edges)
         points = summarise(mass, edges, batch.object_id)
         flags |= pdf_flags(mass, edges, points)
-        values |= {**points, "z_pdf": mass}
+        values |= {**points, **naming.values(mass, edges, points), "z_pdf": mass}
     elif prediction.z_point is not None:
         values["z_best"] = np.where(bad, np.nan, prediction.z_point)
     if prediction.z_masked is not None:

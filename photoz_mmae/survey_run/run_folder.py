@@ -2,7 +2,7 @@
 
 ::
 
-    catalog.parquet
+    catalog.parquet      or catalog/, a folder (`catalog.layouts`)
     catalog.run/
         run.json         the settings that decide the values; how the last command went
         plan.jsonl       which object is in which part
@@ -10,6 +10,7 @@
         table-SHA/       ids, E(B-V) and positions of the table given as --catalog
         kept/            its columns that --keep passes through
         parts/           one Parquet file per part
+        hats/            while a HATS catalogue is made: what is needed for it
         problems.jsonl   what could not be read, and why
         outputs.jsonl    checksums of the catalogues that were written
         failures/        tracebacks of parts that failed
@@ -27,17 +28,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from photoz_mmae.catalog.atomic_folder import remove_folder
+from photoz_mmae.catalog.layouts import checksum, read_metadata, size, strange_entry
 from photoz_mmae.catalog.writer import remove_temporaries
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
-from photoz_mmae.provenance import file_sha256
 from photoz_mmae.survey_run import records
 from photoz_mmae.survey_run.run_record import RunRecord
 
+SETTINGS_KEY = "photoz_mmae.settings"
+"""Key of the catalogue's metadata that holds the same settings as `run.json`."""
+
 _TABLE = re.compile(r"table-[0-9a-f]{16}|\.table-[0-9a-f]{16}\.[0-9a-f]{32}\.tmp")
+
+
+_OTHER_KINDS = (
+    *(".fits", ".fits.gz", ".fits.fz", ".csv", ".ecsv", ".txt", ".hdf5", ".h5", ".vot", ".xml"),
+    *(".json", ".toml", ".pq", ".arrow", ".feather", ".zip", ".tar", ".gz", ".run", ".parquet"),
+)
+"""Ends of names that nobody gives a folder of a catalogue."""
 
 
 class RunFolder:
@@ -46,12 +55,16 @@ class RunFolder:
     def __init__(self, output: Path) -> None:
         # Absolute: workers elsewhere get these paths.
         self.output = output.absolute()
-        self.path = self.output.with_suffix(".run")
+        self.is_file = self.output.suffix == ".parquet"
+        stem = self.output.stem if self.is_file else self.output.name
+        self.path = self.output.with_name(f"{stem}.run")
         self.record = RunRecord(self.path / "run.json")
         self.outputs = self.path / "outputs.jsonl"
+        self.output_sha256: str | None = None
         self.plan = self.path / "plan.jsonl"
         self.journal = self.path / "journal.jsonl"
         self.parts = self.path / "parts"
+        self.hats = self.path / "hats"
         self.kept = self.path / "kept"
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
@@ -63,21 +76,33 @@ class RunFolder:
         Raises
         ------
         UsageError
-            The name does not end in `.parquet`: it might be that of a cutout, and two names would
-            share a run folder.
+            The name is that of a file of another kind: it might be that of a cutout.
         OutputError
-            The folder is missing or not writable, or a folder has the output's name.
+            The folder that it is to be in is missing or not writable; something else has the
+            output's name; its run folder is that of another output.
         """
-        if self.output.suffix != ".parquet":
-            name = f"{self.output.name.split('.')[0] or 'catalog'}.parquet"
-            raise UsageError(f"{self.output.name}: the catalogue is Parquet; name it {name}")
+        if not self.is_file and self.output.name.lower().endswith(_OTHER_KINDS):
+            stem = self.output.name.split(".")[0] or "catalog"
+            raise UsageError(
+                f"{self.output.name}: the catalogue is Parquet; name it {stem}.parquet, or {stem} "
+                "for a folder of files"
+            )
         folder = self.output.parent
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder for the output; make it first")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"{folder}: the output's folder is not writable")
-        if self.output.is_dir():
+        if self.is_file and self.output.is_dir():
             raise OutputError(f"{self.output} is a folder; give the name of a file")
+        if not self.is_file and self.output.exists():
+            if not self.output.is_dir():
+                raise OutputError(f"{self.output} is a file; a name without .parquet is a folder's")
+            self._check_folder()
+        sibling = self.output.with_name(
+            self.path.stem if self.is_file else f"{self.path.stem}.parquet"
+        )
+        if self.record.path.exists() and not self._is_there() and read_metadata(sibling):
+            raise OutputError(f"{self.path} is the run folder of {sibling}; choose another name")
         if self.path.exists() and not self._is_ours():
             raise OutputError(
                 f"{self.path} is there and is no run folder of this program; "
@@ -116,7 +141,7 @@ class RunFolder:
         """
         stored = self.record.read().get("settings")
         if stored is None:
-            if self.output.exists():
+            if self._is_there():
                 raise OutputError(
                     f"{self.output} exists and its run folder {self.path.name}/ does not; "
                     "choose another name, or --overwrite to start anew"
@@ -136,12 +161,20 @@ class RunFolder:
                 "choose another name, or --overwrite to start anew"
             )
         state = self._output_state()
-        if self.output.exists() and state is None:
+        if self._is_there() and state is None:
             raise OutputError(
-                f"{self.output} exists and is not what this run wrote (another file, changed, or "
-                "damaged); choose another name, or --overwrite to start anew"
+                f"{self.output} exists and is not what this run wrote (something else, changed, "
+                "or damaged); choose another name, or --overwrite to start anew"
             )
         return state
+
+    def _check_folder(self) -> None:
+        """Raise OutputError when the output is a folder that holds anything but a catalogue."""
+        if strange := strange_entry(self.output):
+            raise OutputError(
+                f"{self.output} is a folder that holds {strange}, which this program did not "
+                "write; choose another name, or move it away"
+            )
 
     def begin(self, settings: dict[str, Any], overwrite: bool) -> None:
         """Write the settings down where there are none; with `overwrite` remove all of before.
@@ -153,6 +186,7 @@ class RunFolder:
                 self._clear()
             self.parts.mkdir(exist_ok=True)
             remove_temporaries(self.output)
+            shutil.rmtree(self.hats, ignore_errors=True)
             self.record.begin(settings)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error})") from error
@@ -172,25 +206,22 @@ class RunFolder:
         for file in self.kept.glob("*.arrow"):
             file.unlink(missing_ok=True)
 
-    def publishing(self, file: Path, state: str) -> None:
-        """Note the checksum of a file that is about to become the output.
+    def publishing(self, new: Path, state: str) -> None:
+        """Note the checksum of a file or folder that is about to become the output.
 
         A kill before or after that leaves an output that is known.
         """
-        record = {"state": state, "size": file.stat().st_size, "sha256": file_sha256(file)}
+        self.output_sha256 = checksum(new)
+        record = {"state": state, "size": size(new), "sha256": self.output_sha256}
         records.append(self.outputs, record)
 
     def output_metadata(self) -> dict[str, str]:
-        """Return the metadata of the output; empty when there is none or it is no Parquet file."""
-        try:
-            metadata = pq.read_metadata(self.output).metadata or {}
-        except (OSError, pa.ArrowException):
-            return {}
-        return {
-            key.decode(): value.decode()
-            for key, value in metadata.items()
-            if key.startswith(b"photoz_mmae.")
-        }
+        """Return the metadata of the output; empty when there is none, or it is damaged."""
+        return read_metadata(self.output)
+
+    def _is_there(self) -> bool:
+        """Whether there is an output; an empty folder is none."""
+        return self.output.exists() and (self.is_file or any(self.output.iterdir()))
 
     def _is_ours(self) -> bool:
         """Whether it is a run folder, or has nothing in it that a run does not leave there."""
@@ -202,20 +233,22 @@ class RunFolder:
 
     def _output_state(self) -> str | None:
         """Return what was told to `publishing` of the output; None if it is none of ours."""
-        try:
-            size, sha256 = self.output.stat().st_size, None
-        except OSError:
+        if not self._is_there():
             return None
-        state = None
-        for line in records.read_lines(self.outputs):
-            if line.record["size"] == size:
-                sha256 = sha256 or file_sha256(self.output)
-                if line.record["sha256"] == sha256:
-                    state = str(line.record["state"])
-        return state
+        known = [line.record for line in records.read_lines(self.outputs)]
+        about = size(self.output)
+        if about not in {record["size"] for record in known}:
+            return None
+        self.output_sha256 = checksum(self.output)
+        states = [r["state"] for r in known if r["sha256"] == self.output_sha256]
+        return str(states[-1]) if states else None
 
     def _clear(self) -> None:
-        self.output.unlink(missing_ok=True)
+        if self.is_file:
+            self.output.unlink(missing_ok=True)
+        elif self.output.exists():
+            self._check_folder()
+            remove_folder(self.output)
         for folder, pattern in (
             (self.parts, "*part-*"),
             (self.failures, "part-*.log"),
@@ -232,6 +265,8 @@ class RunFolder:
 def _difference(name: str, before: Any, now: Any) -> str:
     if name == "content":
         return f"it holds {before or 'redshifts'}, not {now or 'redshifts'}"
+    if name == "naming":
+        return f"naming was {before or 'standard'}, is {now or 'standard'}"
     if name in ("catalog", "list") and (before is None or now is None):
         return f"made {'with' if before else 'without'} --{name}"
     if name == "catalog":

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from distributed import Client
 
 from photoz_mmae import __version__
+from photoz_mmae.catalog.hats import UNPLACED_KEY
+from photoz_mmae.catalog.qp import Ensemble
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -59,7 +61,8 @@ from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_object
 from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
-from photoz_mmae.survey_run.run_folder import RunFolder
+from photoz_mmae.survey_run.publish import Publication
+from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 from photoz_mmae.survey_run.slurm import check_slurm, slurm_client
 from photoz_mmae.survey_run.worker_check import Needs, workers_that_fit
 
@@ -116,9 +119,15 @@ class Summary:
     seconds : float
         From the start of the workers to the finished catalogue.
     changed : bool
-        False when the catalogue was up to date and was not touched.
+        False when everything was up to date and was not touched.
     exit_code : int
         0, or 3 where more rows than `max_bad` have none.
+    hats : bool
+        It is a HATS catalogue.
+    unplaced : int
+        Rows of it that have no position.
+    ensemble : Ensemble or None
+        The p(z) in a file of their own.
     """
 
     output: Path
@@ -137,6 +146,9 @@ class Summary:
     seconds: float
     changed: bool
     exit_code: int
+    hats: bool
+    unplaced: int
+    ensemble: Ensemble | None
 
 
 def run_survey(run: SurveyRun, report: Report) -> Summary:
@@ -154,6 +166,10 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
+    product = product_of(run)
+    product.check(model)
+    publication = Publication(run, folder, product.naming)
+    publication.check(model)
     gpus = 0
     if run.scheduler or run.cluster:
         device = run.device  # the workers' own affair
@@ -163,13 +179,14 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     if run.cluster:
         check_slurm()
     with folder.locked(), folder.record.ending():
-        return _Survey(run, folder, model_folder, model, device, gpus).go(report)
+        return _Survey(run, publication, folder, model_folder, model, device, gpus).go(report)
 
 
 class _Survey:
     def __init__(
         self,
         run: SurveyRun,
+        publication: Publication,
         folder: RunFolder,
         model_folder: Path,
         model: ModelInfo,
@@ -177,6 +194,7 @@ class _Survey:
         gpus: int,
     ) -> None:
         self.run = run
+        self.publication = publication
         self.product = product_of(run)
         self.folder = folder
         self.model_folder = model_folder
@@ -216,11 +234,14 @@ class _Survey:
         state_before = None
         if not run.overwrite:
             state_before = folder.check_ours(self.settings)
+            self.publication.check_ours(self.settings)
             if folder.record.facts:
                 folder.record.begin(self.settings)
         found = None
         if file is not None:
-            kinds = stored_types(file.table, run.keep, self._own_columns())
+            kinds = stored_types(
+                file.table, run.keep, self.product.naming.published(self._own_columns())
+            )
             found = read_objects(file)
             report.catalog(file.table.path, found)
         objects = find_objects(run, self.model.bands, file, found)
@@ -263,11 +284,10 @@ class _Survey:
             remove_strays(folder.parts, journal.values())
         records = [journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
-        kept = [self.kept.sha256] if self.kept else []
-        bare = ["reproducible"] if run.reproducible else []
-        state = fingerprint(
-            [*(r.sha256 for r in records), *(str(p.gone) for p in parts), *kept, *bare]
-        )
+        more = [self.kept.sha256] if self.kept else []
+        more += ["hats"] if self.publication.hats else []
+        more += ["reproducible"] if run.reproducible else []
+        state = fingerprint([*(r.sha256 for r in records), *(str(p.gone) for p in parts), *more])
         before = folder.output_metadata()
         problems = read_problems(folder.problems)
         changed = state_before != state or problems is None
@@ -277,6 +297,7 @@ class _Survey:
         if problems is None:
             raise OutputError(f"{folder.problems}: damaged while it was in use")
         metadata = folder.output_metadata()
+        ensemble, ensemble_changed = self.publication.write_ensemble()
         summary = Summary(
             output=run.output,
             thing=self.product.thing,
@@ -293,8 +314,11 @@ class _Survey:
             and metadata[ID_TYPE_KEY] == "string",
             computed=sum(part.rows for part in todo),
             seconds=time.perf_counter() - start,
-            changed=changed,
+            changed=changed or ensemble_changed,
             exit_code=3 if problems.bad - problems.gone > tolerated(run.max_bad, rows) else 0,
+            hats=self.publication.hats,
+            unplaced=int(metadata.get(UNPLACED_KEY, "0")),
+            ensemble=ensemble,
         )
         folder.record.note(
             exit=summary.exit_code,
@@ -305,7 +329,7 @@ class _Survey:
             flags=dict(summary.flags),
             seconds=round(summary.seconds, 3),
             objects_per_second=round(summary.computed / summary.seconds, 1),
-            changed=changed,
+            changed=summary.changed,
         )
         return summary
 
@@ -411,7 +435,7 @@ class _Survey:
             "photoz_mmae.model_name": model.name,
             "photoz_mmae.model_sha256": model.sha256,
             **self.product.metadata(model),
-            "photoz_mmae.settings": json.dumps(self.settings),
+            SETTINGS_KEY: json.dumps(self.settings),
             "photoz_mmae.device": ", ".join(sorted({record.device for record in records})),
             **({} if self.run.reproducible else self._where_and_when(parts)),
             "photoz_mmae.flags": json.dumps({flag.name: int(flag) for flag in Flag}),
@@ -429,6 +453,8 @@ class _Survey:
             folder.problems,
             lambda file: folder.publishing(file, state),
             self.kept,
+            self.publication.layout,
+            self.product.naming,
         )
 
     def _where_and_when(self, parts: Sequence[Part]) -> dict[str, str]:

@@ -150,7 +150,7 @@ def test_models_that_cannot_be_used(predict, cutouts, tiny_model, tmp_path):
 
 
 def test_only_parquet_comes_out(photoz, cutouts, tiny_model, tmp_path):
-    for name in ("c.csv", "c", "c.fits", "c.run"):
+    for name in ("c.csv", "c.fits", "c.PARQUET", "c.run"):
         code, _, err = photoz("predict", cutouts, "-o", tmp_path / name, "--model", tiny_model)
         assert (code, "name it c.parquet" in err) == (2, True)
         assert not any(tmp_path.iterdir())
