@@ -1,5 +1,6 @@
 """Where a run's parts are computed: worker processes here, or a scheduler of the user's."""
 
+import json
 import logging
 import os
 import signal
@@ -159,13 +160,14 @@ class OneGPU(WorkerPlugin):  # type: ignore[misc]
 
 def dashboard_of(client: Client) -> str | None:
     """Return the address of the scheduler's web page; None where it does not answer."""
-    # Every scheduler has an address for it, whether it is there or not.
+    # Every scheduler has an address for it, whether it is there or not; this says what is there.
     link: str = client.dashboard_link
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(link, timeout=10):
-            return link
-    except OSError:
+        page = link.replace("/status", "/individual-plots.json")
+        with opener.open(page, timeout=10) as answer:
+            return link if json.load(answer) else None
+    except (OSError, ValueError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def slurm_client(
         Worker processes in all, instead of the number of jobs.
     folder : Path
         On a file system that the jobs' hosts share: their logs, and for the time of the run
-        their certificates and scratch space.
+        their certificates, scripts and scratch space.
     tell : callable
         Called with what happens.
 
@@ -70,7 +71,6 @@ def slurm_client(
     scratch = folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir(mode=0o700, exist_ok=True)
-    # The job script, too, is written where the run writes.
     config = {**QUIET, "temporary-directory": str(scratch)}
     with silence_logging_cmgr(logging.CRITICAL), dask.config.set(config), ExitStack() as stack:
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -91,6 +91,16 @@ def _cluster(jobs: SlurmJobs, folder: Path, scratch: Path, dashboard: bool) -> A
     from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 
     class Job(SLURMJob):  # type: ignore[misc]
+        def job_script(self) -> str:
+            script: str = super().job_script()
+            return script.replace(str(folder), shlex.quote(str(folder)))
+
+        @contextmanager
+        def job_file(self) -> Iterator[str]:
+            path = scratch / f"{self.name}.sh"
+            path.write_text(self.job_script())
+            yield str(path)
+
         async def close(self) -> None:
             await super().close()
             # The cluster insists on it where an error still holds on to the job.
@@ -114,7 +124,7 @@ def _cluster(jobs: SlurmJobs, folder: Path, scratch: Path, dashboard: bool) -> A
             memory=jobs.memory or f"{jobs.cores * dask.utils.parse_bytes(MEMORY_PER_CORE)} B",
             walltime=jobs.walltime,
             job_name="photoz-mmae",
-            python=sys.executable,
+            python=shlex.quote(sys.executable),
             # One thread, whatever the number of cores per process; the last word counts.
             worker_extra_args=["--nthreads", "1", "--no-dashboard"],
             log_directory=str(folder),

@@ -64,6 +64,8 @@ def workers_that_fit(client: Client, needs: Needs, tell: Callable[[str], None]) 
         client.wait_for_workers(1)
     _check_versions(client)
     for address, misfit in client.run(_misfit, needs, on_error="return").items():
+        if isinstance(misfit, OSError):
+            continue  # gone meanwhile
         if isinstance(misfit, Exception):
             raise InputError(f"worker {address}: {_other_version(misfit)}")
         if misfit is not None:
@@ -97,7 +99,7 @@ def _check_versions(client: Client) -> None:
                 )
     there = client.run(pkgutil.resolve_name, "photoz_mmae:__version__", on_error="return")
     for address, version in there.items():
-        if version != __version__:
+        if version != __version__ and not isinstance(version, OSError):
             raise InputError(f"worker {address}: {_other_version(version)}")
 
 

@@ -25,7 +25,7 @@ exec 9> "$QUEUE/lock"
 flock 9
 id=$((100 + $(ls "$QUEUE" | grep -c '\\.sh$')))
 cp "${@: -1}" "$QUEUE/$id.sh"
-out=$(sed -n 's/^#SBATCH -o //p' "$QUEUE/$id.sh" | sed "s/%J/$id/")
+eval out=$(sed -n 's/^#SBATCH -o //p' "$QUEUE/$id.sh" | sed "s/%J/$id/")
 setsid bash "$QUEUE/$id.sh" > "$out" 2>&1 < /dev/null 9>&- &
 echo $! > "$QUEUE/$id.pid"
 echo "Submitted batch job $id"
@@ -72,7 +72,7 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch
 ):
     def end_the_first_job():
-        journal = tmp_path / "jobs.run/journal.jsonl"
+        journal = tmp_path / "two words/jobs.run/journal.jsonl"
         while not journal.exists() or not journal.read_text():
             time.sleep(0.01)
         (queue / "refuse").touch()
@@ -83,7 +83,8 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
 
     killer = threading.Thread(target=end_the_first_job, daemon=True)
     killer.start()
-    output = tmp_path / "jobs.parquet"
+    output = tmp_path / "two words" / "jobs.parquet"
+    output.parent.mkdir()
     options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
     jobs = "slurm:partition=fast,account=me,cores=1,memory=2GB,walltime=00:10:00,jobs=1"
     monkeypatch.setattr("photoz_mmae.survey_run.slurm.LOOK_AGAIN", 0.5)
@@ -93,7 +94,7 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
         )
     assert (code, err) == (0, "")
     killer.join(10)
-    folder = tmp_path / "jobs.run/jobs"
+    folder = tmp_path / "two words/jobs.run/jobs"
     assert f"1 SLURM job submitted (100), logs in {folder}" in out
     assert "workers   SLURM takes no job: sbatch: error: invalid partition: nowhere\n" in out
     _assert_no_job_left(queue)
@@ -150,6 +151,9 @@ def test_jobs_that_cannot_be(photoz, queue, cutouts, tiny_model, tmp_path, monke
     code, _, err = run("slurm", "--scheduler", "tcp://127.0.0.1:1")
     assert code == 2
     assert "give either --scheduler ADDRESS or --cluster" in err
+    code, _, err = run("slurm", "--gpus", 1)
+    assert code == 2
+    assert "--gpus: is about this machine" in err
     (queue / "refuse").touch()
     code, _, err = run("slurm:partition=nowhere,interface=lo")
     assert code == 4
