@@ -31,10 +31,12 @@ def status(run: Path, as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from photoz_mmae.cutouts.ids import printable
+
     console = Console(highlight=False, soft_wrap=True)
     for name, text in _lines(found):
         style = _STYLES.get(found.state, "bold") if name == "state" else None
-        console.print(f"[cyan]{name:<9}[/cyan] {escape(text)}", style=style)
+        console.print(f"[cyan]{name:<9}[/cyan] {escape(printable(text))}", style=style)
 
 
 _STYLES = {"running": "bold green", "died": "bold red", "unknown": "bold yellow"}

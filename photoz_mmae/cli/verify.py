@@ -61,11 +61,13 @@ def verify(config: Path | None, as_json: bool, **options: Any) -> None:
         from rich.console import Console
         from rich.markup import escape
 
+        from photoz_mmae.cutouts.ids import printable
+
         console = Console(highlight=False, soft_wrap=True)
         for check in result.checks:
             style = _STYLES[check.verdict]
             head = f"[{style}]{check.verdict:<11}[/{style}] {check.name:<9}"
-            console.print(f"{head} {escape(check.text)}")
+            console.print(f"{head} {escape(printable(check.text))}")
     if result.failed:
         failed = count(len(result.failed), "check")
         raise CheckError(f"{run.catalog}: {failed} failed: {', '.join(result.failed)}")

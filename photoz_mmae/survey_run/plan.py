@@ -102,10 +102,11 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
 
 def read_parts(path: Path) -> list[Part]:
     """Return the parts of a plan in order, as they stand there: none is looked for on the disk."""
-    return [
-        _part(records.read_line(path, *line), *line, (), 0)
-        for _, line in sorted(_latest_lines(path).items())
-    ]
+    parts = {}
+    for line in records.read_lines(path):
+        if line.record.keys() >= {"part", "base", "sources"}:
+            parts[line.record["part"]] = _part(line.record, line.offset, line.length, (), 0)
+    return [parts[number] for number in sorted(parts)]
 
 
 def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], str]:

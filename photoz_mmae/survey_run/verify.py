@@ -24,7 +24,6 @@ from photoz_mmae.flags import Flag, count_flags
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.runs import VerifyRun
-from photoz_mmae.survey_run import records
 from photoz_mmae.survey_run.at_work import read_holder, state_of
 from photoz_mmae.survey_run.merge import (
     FLAG_COUNTS_KEY,
@@ -42,7 +41,7 @@ from photoz_mmae.survey_run.products import (
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.verification import Verification
 from photoz_mmae.survey_run.verify_against import Against
-from photoz_mmae.survey_run.verify_parts import PartsCheck, pieces
+from photoz_mmae.survey_run.verify_parts import PartsCheck, checksum_problems, pieces
 from photoz_mmae.survey_run.verify_rows import SET_BY_MERGE
 from photoz_mmae.survey_run.verify_sample import TOLERANCE, Sample
 
@@ -125,7 +124,7 @@ class _Verify:
             flags.update(count_flags(table["flags"].to_numpy()))
             bad += int(self.product.lacking(table).sum())
             base = str(Path.cwd())
-            if part is not None and parts is not None:
+            if part is not None and parts is not None and parts.is_finished(part):
                 sources, base = read_sources(self.folder.plan, part.offset, part.length)
                 is_sound = parts.look_at(part, sources, table, start)
                 if sample is not None and is_sound:
@@ -224,14 +223,7 @@ class _Verify:
         self.result.judge("model", problems, f"{name} ({sha256[:12]})")
 
     def _judge_run(self, parts: PartsCheck, checksum: str) -> None:
-        size = self.run.catalog.stat().st_size
-        known = [line.record for line in records.read_lines(self.folder.outputs)]
-        same = [k for k, r in enumerate(known) if (r["size"], r["sha256"]) == (size, checksum)]
-        problems = []
-        if not same:
-            problems = [f"{checksum[:12]} is of no file that this run wrote: changed or damaged"]
-        elif same[-1] < len(known) - 1:
-            problems = ["it is an earlier version of this catalogue"]
+        problems = checksum_problems(self.folder, self.run.catalog.stat().st_size, checksum)
         self.result.judge("checksum", problems, checksum)
         facts = self.folder.record.facts
         later = ""

@@ -1,6 +1,7 @@
 """A catalogue against the cutouts on the disk: each has its one row, each row its cutout."""
 
 import os
+from array import array
 from functools import lru_cache
 
 import numpy as np
@@ -40,7 +41,7 @@ class Against:
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.sources = discover(paths).sources
         cwd = os.getcwd()  # noqa: PTH109 (text with any bytes)
-        hashes, owners = [], []
+        hashes, owners = array("q"), array("q")
         for number in range(len(self.sources)):
             source = self.sources[number]
             [name] = source_names([source])

@@ -13,6 +13,7 @@ from photoz_mmae.provenance import fingerprint
 from photoz_mmae.survey_run.journal import PartRecord, checks_out, read_journal
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.plan import Part, read_parts
+from photoz_mmae.survey_run.records import read_lines
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.verify_rows import distances, shown
 
@@ -74,14 +75,17 @@ class PartsCheck:
         """Number of rows in the plan."""
         return sum(part.rows for part in self.parts)
 
+    def is_finished(self, part: Part) -> bool:
+        """Whether the journal has the part as it is planned."""
+        record = self.journal.get(part.number)
+        return record is not None and record.sources == part.sources
+
     def look_at(self, part: Part, sources: Sequence[Source], table: pa.Table, start: int) -> bool:
-        """Look at a part's rows, of which the first is number `start` of the catalogue.
+        """Look at a finished part's rows, of which the first is number `start` of the catalogue.
 
         Returns whether they are those of `sources`, in their order.
         """
-        record = self.journal.get(part.number)
-        if record is None or record.sources != part.sources:
-            return False
+        record = self.journal[part.number]
         where = f"part {part.number} (rows {start} to {start + part.rows - 1})"
         if len(table) != record.rows:
             self.ids.note(f"{where} has {len(table)} rows here, not {record.rows}")
@@ -97,10 +101,12 @@ class PartsCheck:
         return True
 
     def _look_at_file(self, part: Part) -> None:
-        number, record = part.number, self.journal.get(part.number)
-        if record is None or record.sources != part.sources:
+        number = part.number
+        if not self.is_finished(part):
             self.files.note(f"part {number} is not finished as it is planned")
-        elif record.model != self.model_sha256:
+            return
+        record = self.journal[number]
+        if record.model != self.model_sha256:
             self.files.note(f"part {number} was made with another model ({record.model[:12]})")
         elif not checks_out(record, self.folder.parts):
             self.files.note(f"{record.file} of part {number} is missing, damaged or another file")
@@ -120,6 +126,16 @@ class PartsCheck:
                     f"{where}: {name} of object {table['object_id'][row]} is "
                     f"{shown(table, name, row)}, in {record.file} {shown(written, name, row)}"
                 )
+
+
+def checksum_problems(folder: RunFolder, size: int, sha256: str) -> list[str]:
+    """Say whether a catalogue is not the last that was written, by its size and checksum."""
+    known = [(r.record.get("size"), r.record.get("sha256")) for r in read_lines(folder.outputs)]
+    if (size, sha256) not in known:
+        return [f"{sha256[:12]} is of no file that this run wrote: changed or damaged"]
+    if known[-1] != (size, sha256):
+        return ["it is an earlier version of this catalogue"]
+    return []
 
 
 def pieces(

@@ -11,6 +11,7 @@ import pytest
 from photoz_mmae import __version__
 from photoz_mmae.cli import main as cli
 from photoz_mmae.errors import (
+    CheckError,
     InputError,
     LockedError,
     ModelError,
@@ -39,7 +40,7 @@ def test_loading_the_command_line_loads_nothing_heavy():
 def test_help_and_version(capsys):
     assert run("--help") == 0
     text = capsys.readouterr().out
-    for verb in ("predict", "pack", "evaluate", "simulate", "train"):
+    for verb in ("predict", "verify", "pack", "evaluate", "simulate", "train"):
         assert verb in text
         assert run(verb, "--help") == 0
         assert "--config" in capsys.readouterr().out
@@ -69,6 +70,7 @@ def failing(monkeypatch):
         (ModelError("x"), 5),
         (OutputError("x"), 6),
         (LockedError("x"), 7),
+        (CheckError("x"), 8),
         (StoppedError("x"), 75),
         (KeyboardInterrupt(), 75),
         (ZeroDivisionError("x"), 1),

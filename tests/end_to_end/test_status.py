@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +160,11 @@ def test_stopped_by_an_error_and_beginning(status, photoz, predict, cutouts, tmp
         assert (found["state"], found["process"]) == ("running", os.getpid())
         assert found["exit"] is None
         assert found["progress"]["rows"] is None
+    # A holder that died long ago, and another process of its number.
+    holder = {"pid": os.getpid(), "host": socket.gethostname()}
+    holder["started"] = "2001-01-01T00:00:00+00:00"
+    (folder / "holder.json").write_text(json.dumps(holder))
+    assert status(output)["state"] == "died"
     output.write_bytes(b"PAR1")
     assert status(output)["catalogue"]["says"].startswith("not readable as Parquet")
 

@@ -257,6 +257,11 @@ def test_damage_to_the_run_folder(verify, catalogue):
     assert checks["parts"]["text"].endswith("damaged or another file, and 1 more")
     (folder / "problems.jsonl").unlink()
     assert verify(catalogue)[0] == {"parts", "counts"}
+    plan = (folder / "plan.jsonl").read_text()
+    (folder / "plan.jsonl").write_text(plan.replace('"sources"', '"sourcet"', 1))
+    failed, checks = verify(catalogue)
+    assert {"rows", "parts"} <= failed
+    assert checks["rows"]["text"] == f"{N} rows, in the plan {N - 4}"
     shutil.rmtree(folder)
     failed, checks = verify(catalogue)
     assert not failed
