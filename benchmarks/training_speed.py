@@ -1,4 +1,4 @@
-"""Training objects per second of networks, in one interleaved run on one CPU thread.
+"""Training objects per second of networks, in one interleaved run on one CPU thread or a GPU.
 
     python benchmarks/training_speed.py --models base,paper
 
@@ -35,33 +35,38 @@ def main() -> None:
     parser.add_argument("--models", default="base,paper")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     steps: dict[str, Callable[[], int]] = {}
     for name in options.models.split(","):
-        steps |= make_steps(name, getattr(torch, options.precision))
+        steps |= make_steps(name, getattr(torch, options.precision), options.device)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     sizes: dict[str, int] = {}
     for _ in range(options.rounds + 1):
         for name, step in steps.items():
             start = time.perf_counter()
             sizes[name] = step()
+            if options.device != "cpu":
+                torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - start)
     speeds = {name: sizes[name] / median(times[1:]) for name, times in seconds.items()}
     first = next(iter(speeds.values()))
-    print(f"medians of {options.rounds} interleaved rounds, one thread, {options.precision}")
+    print(f"medians of {options.rounds} interleaved rounds, {options.device}, {options.precision}")
     print("| network, stage | batch | training objects/s | first / this |")
     print("|---|---|---|---|")
     for name, speed in speeds.items():
         print(f"| {name} | {sizes[name]} | {speed:.1f} | {first / speed:.2f} |")
 
 
-def make_steps(name: str, precision: torch.dtype) -> dict[str, Callable[[], int]]:
+def make_steps(name: str, precision: torch.dtype, device: str) -> dict[str, Callable[[], int]]:
     """Make one step of each stage of a contestant's training, as a function; gives its objects."""
     contestant = make_contestant(name, FRAME)
     data = mock_objects(LARGEST_BATCH, contestant.normalisation)
     contestant.fit(data, len(data))
+    contestant.network.to(device)
+    data = data.to(device)
     return {
         f"{name}, {stage.name}": make_step(stage, data, precision) for stage in contestant.stages()
     }

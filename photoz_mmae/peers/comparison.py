@@ -126,7 +126,8 @@ class _Round:
     def make(self) -> Outcome:
         """Train, test, write the outcome."""
         contestant = self._contestant
-        sample = self._prepare(self._data.sample(STRETCH_OBJECTS))
+        # The network comes to the device only after this.
+        sample = prepared(self._data.sample(STRETCH_OBJECTS), self._dust)
         contestant.fit(sample, self._data.composition.training)
         contestant.network.to(self._device)
         curve: list[dict[str, Any]] = []
