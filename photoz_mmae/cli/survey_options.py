@@ -85,7 +85,7 @@ def worker_options(command: Command) -> Command:
             SurveyRun,
             "--workers",
             type=int,
-            help="Worker processes.  [default: one per GPU, else one per core]",
+            help="Worker processes.  [default: four per GPU, else one per core]",
         ),
         run_option(
             SurveyRun,

@@ -27,6 +27,9 @@ SMALLEST_SHARE = 256
 SHARES = 4
 """Parts per local worker, at least: progress shows, and none waits long for the last."""
 
+WORKERS_PER_GPU = 4
+"""Reading and measuring take longer than the network there (benchmarks/RESULTS.md)."""
+
 REPLACE_AFTER = 1.0
 """Seconds between two looks whether local workers are missing."""
 
@@ -67,8 +70,9 @@ def gpus_to_share(wanted: int | str | None, device: str, there: int) -> int:
 
 
 def local_workers(wanted: int | None, gpus: int) -> int:
-    """Return the number of local worker processes: as wanted, or one per GPU, else per core."""
-    return wanted or gpus or int(CPU_COUNT)
+    """Return the number of local worker processes: as wanted, else one per core, or four per GPU."""
+    cores = int(CPU_COUNT)
+    return wanted or (min(cores, WORKERS_PER_GPU * gpus) if gpus else cores)
 
 
 def part_size(wanted: int, objects: int, workers: int | None) -> int:
