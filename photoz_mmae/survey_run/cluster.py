@@ -70,7 +70,7 @@ def gpus_to_share(wanted: int | str | None, device: str, there: int) -> int:
 
 
 def local_workers(wanted: int | None, gpus: int) -> int:
-    """Return the number of local worker processes: as wanted, else one per core, or four per GPU."""
+    """Return how many local worker processes there are: as wanted, else one a core, or 4 a GPU."""
     cores = int(CPU_COUNT)
     return wanted or (min(cores, WORKERS_PER_GPU * gpus) if gpus else cores)
 
