@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from photoz_mmae.runs import PredictRun
 from photoz_mmae.survey_run.kept_columns import keep_columns, stored_types
 from photoz_mmae.survey_run.object_table import CatalogFile, ObjectTable, read_objects
+from photoz_mmae.survey_runs import PredictRun
 
 FIRST_ID = 40_000_000_000_000_000
 PART = 8192

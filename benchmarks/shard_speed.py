@@ -23,9 +23,9 @@ from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.shard_file import open_shard
 from photoz_mmae.cutouts.source import Source
-from photoz_mmae.runs import PackRun
 from photoz_mmae.survey_run.pack import pack_survey
 from photoz_mmae.survey_run.part import CHUNK
+from photoz_mmae.survey_runs import PackRun
 
 BANDS = ("g", "r", "i", "z", "y")
 WANTED = Wanted(BANDS, 64, 0.168)

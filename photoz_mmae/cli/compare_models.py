@@ -9,7 +9,8 @@ import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError
-from photoz_mmae.runs import CompareModelsRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import CompareModelsRun
 from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 
 

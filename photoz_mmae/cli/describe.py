@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from photoz_mmae.errors import UsageError
-from photoz_mmae.runs import DescribeRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import DescribeRun
 
 
 def describe_file(

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, run_option
-from photoz_mmae.runs import EvaluateRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import EvaluateRun
 
 
 @click.command(short_help="A catalogue against true redshifts.")

@@ -8,7 +8,8 @@ import click
 
 from photoz_mmae.cli.options import config_option, run_option
 from photoz_mmae.errors import InputError
-from photoz_mmae.runs import InspectRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import InspectRun
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from photoz_mmae.survey_run.object_table import CatalogRows
     from photoz_mmae.survey_run.objects import Objects
     from photoz_mmae.survey_run.plan import Part
-    from photoz_mmae.survey_run.survey import Summary
+    from photoz_mmae.survey_run.telling import Summary
 
 
 def _event(name: str, **facts: Any) -> None:

@@ -14,7 +14,8 @@ from photoz_mmae.cli.survey_options import (
     worker_options,
 )
 from photoz_mmae.cli.survey_verb import go_through
-from photoz_mmae.runs import PredictRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.survey_runs import PredictRun
 
 
 @click.command(short_help="Cutouts in, one catalogue of redshifts out.")

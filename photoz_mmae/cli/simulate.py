@@ -8,7 +8,8 @@ import click
 from photoz_mmae.cli.describe import describe_file
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError, UsageError
-from photoz_mmae.runs import DescribeRun, SimulateRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import DescribeRun, SimulateRun
 from photoz_mmae.survey_run.stopping import stop_on_signals
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from photoz_mmae.cli.options import Command, device_option, run_option
-from photoz_mmae.runs import SurveyRun
+from photoz_mmae.survey_runs import SurveyRun
 
 
 def object_options(command: Command) -> Command:

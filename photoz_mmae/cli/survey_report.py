@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from photoz_mmae.survey_run.object_table import CatalogRows
     from photoz_mmae.survey_run.objects import Objects
     from photoz_mmae.survey_run.plan import Part
-    from photoz_mmae.survey_run.survey import Summary
+    from photoz_mmae.survey_run.telling import Summary
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress where there is no terminal."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from photoz_mmae.cli.json_report import JsonReport
 from photoz_mmae.cli.survey_report import SurveyReport, print_summary
 from photoz_mmae.errors import PhotozError, StoppedError
-from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.stopping import TimeLimit, signals_held, stop_on_signals
+from photoz_mmae.survey_runs import SurveyRun
 
 if TYPE_CHECKING:
-    from photoz_mmae.survey_run.survey import Report, Summary
+    from photoz_mmae.survey_run.telling import Report, Summary
 
 
 def go_through(run: SurveyRun) -> int:

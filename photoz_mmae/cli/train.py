@@ -8,7 +8,8 @@ import click
 
 from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError, UsageError
-from photoz_mmae.runs import TrainRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.runs import TrainRun
 from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
 
 if TYPE_CHECKING:

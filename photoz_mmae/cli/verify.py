@@ -8,7 +8,8 @@ import click
 from photoz_mmae.cli.options import config_option, run_option
 from photoz_mmae.cli.say import count
 from photoz_mmae.errors import CheckError
-from photoz_mmae.runs import VerifyRun, load_run
+from photoz_mmae.load_run import load_run
+from photoz_mmae.survey_runs import VerifyRun
 
 _STYLES = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
 

@@ -9,7 +9,7 @@ from photoz_mmae.cutouts.request_list import read_request_list
 from photoz_mmae.cutouts.requested import Joined, join_list
 from photoz_mmae.cutouts.source_list import SourceList
 from photoz_mmae.errors import InputError
-from photoz_mmae.runs import SurveyRun
+from photoz_mmae.survey_runs import SurveyRun
 
 STANDARD_INPUT = "-"
 """Stands among the paths for those that are read from standard input."""

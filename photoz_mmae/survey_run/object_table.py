@@ -25,7 +25,7 @@ from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.model.seeing import usable_fwhm
-from photoz_mmae.runs import PSF_ROLES, SurveyRun
+from photoz_mmae.survey_runs import PSF_ROLES, SurveyRun
 from photoz_mmae.tables import ID_COLUMN, TableFile
 
 LONGEST_ID = 40

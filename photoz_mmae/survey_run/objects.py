@@ -14,9 +14,9 @@ from photoz_mmae.cutouts.ids import is_fits_name
 from photoz_mmae.cutouts.requested import Joined
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError
-from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.find import find_cutouts
 from photoz_mmae.survey_run.object_table import CatalogFile, CatalogRows, check_ids
+from photoz_mmae.survey_runs import SurveyRun
 
 BAND = "{band}"
 """Stands in the file names of a table for each of the model's bands."""

@@ -22,9 +22,9 @@ from photoz_mmae.cutouts.shard_write import NeedsFloat64, shard_writer
 from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.runs import PackRun
 from photoz_mmae.survey_run.pack_folder import PackFolder, ShardRecord, count_flags
 from photoz_mmae.survey_run.plan import Part, read_sources, update_plan
+from photoz_mmae.survey_runs import PackRun
 
 CHUNK = 512
 """Objects of 64 x 64 pixels in memory at once, 300 MB with all that is kept; fewer larger ones."""

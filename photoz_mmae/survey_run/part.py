@@ -27,7 +27,7 @@ from photoz_mmae.flags import count_flags
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.provenance import file_sha256, fingerprint, now
-from photoz_mmae.runs import PSF_ROLES
+from photoz_mmae.survey_run.given import GIVEN, GIVEN_PSF
 from photoz_mmae.survey_run.journal import PartRecord
 from photoz_mmae.survey_run.object_table import ObjectTable
 from photoz_mmae.survey_run.plan import read_sources
@@ -38,12 +38,6 @@ CHUNK = 256
 
 PROBLEM = "problem"
 """Column of the part files alone: why a row has no redshift (or embedding), in words."""
-
-GIVEN = ("given_ra", "given_dec")
-"""Columns of the part files alone: the position that the table of objects gave, deg."""
-
-GIVEN_PSF = {band: f"given_{role}" for band, role in PSF_ROLES.items()}
-"""The same for the widths of the PSF, arcsec, by band."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from photoz_mmae.errors import UsageError
 from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.info import ModelInfo
 from photoz_mmae.redshift.pdf import LEVELS
-from photoz_mmae.runs import PredictRun, SurveyRun
 from photoz_mmae.survey_run.rows import catalogue_rows, embedding_rows
+from photoz_mmae.survey_runs import PredictRun, SurveyRun
 
 Floats = NDArray[np.float32]
 

@@ -20,9 +20,9 @@ from photoz_mmae.catalog.qp import (
 )
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.model.info import ModelInfo
-from photoz_mmae.runs import PredictRun, SurveyRun
 from photoz_mmae.survey_run.cluster import dask_client, local_workers
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
+from photoz_mmae.survey_runs import PredictRun, SurveyRun
 
 CATALOGUE_SHA256_KEY = "photoz_mmae.catalogue_sha256"
 """Attribute of the ensemble's file: of which catalogue it is."""

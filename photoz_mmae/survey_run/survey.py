@@ -5,17 +5,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from distributed import Client
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.hats import UNPLACED_KEY
-from photoz_mmae.catalog.qp import Ensemble
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
@@ -23,7 +19,6 @@ from photoz_mmae.inference.engine import count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
-from photoz_mmae.runs import SurveyRun
 from photoz_mmae.survey_run.cluster import (
     dashboard_of,
     dask_client,
@@ -32,6 +27,7 @@ from photoz_mmae.survey_run.cluster import (
     part_size,
 )
 from photoz_mmae.survey_run.execute import execute, first_bands
+from photoz_mmae.survey_run.given import has_what_a_table_gives
 from photoz_mmae.survey_run.journal import (
     PartRecord,
     append_record,
@@ -47,108 +43,24 @@ from photoz_mmae.survey_run.merge import (
     REPEATED_KEY,
     SAME_SKY_KEY,
     FinishedPart,
-    Problems,
     merge,
     read_problems,
 )
 from photoz_mmae.survey_run.object_table import (
     CatalogFile,
-    CatalogRows,
     ObjectTable,
     read_objects,
 )
-from photoz_mmae.survey_run.objects import Objects, find_objects, kind_of_objects
-from photoz_mmae.survey_run.part import GIVEN, GIVEN_PSF, PartJob, PartSettings
+from photoz_mmae.survey_run.objects import find_objects, kind_of_objects
+from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.publish import Publication
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 from photoz_mmae.survey_run.slurm import check_slurm, slurm_client
+from photoz_mmae.survey_run.telling import Report, Summary
 from photoz_mmae.survey_run.worker_check import Needs, workers_that_fit
-
-
-class Report(Protocol):
-    """What a run tells while it goes on."""
-
-    def catalog(self, path: Path, rows: CatalogRows) -> None:
-        """Tell what the table of objects has."""
-
-    def found(self, objects: Objects) -> None:
-        """Tell what objects there are."""
-
-    def unused(self, bands: str) -> None:
-        """Tell which bands the cutouts have and the model does not take."""
-
-    def begins(self, model: ModelInfo, device: str, parts: int, todo: Sequence[Part]) -> None:
-        """Tell how many parts there are, and which of them will be computed now."""
-
-    def workers(self, said: str) -> None:
-        """Tell something about who computes them."""
-
-    def part_done(self, rows: int) -> None:
-        """Tell that a part of so many rows is finished."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of a run.
-
-    Attributes
-    ----------
-    output : Path
-    thing : str
-        What rows have: `redshift` or `embedding`.
-    rows : int
-        Of the catalogue.
-    problems : Problems
-        Of the rows without one.
-    problems_file : Path
-        The list of them.
-    gone, unasked : int
-        Rows whose cutouts are not there any more, and of those that were not given this time.
-    repeated, same_sky : int
-        Rows that share their id with another, and rows at the place of another id.
-    without_ebv : int
-        Rows without E(B-V), where the model wants it.
-    flags : mapping of str to int
-        How many rows have each flag, but for those that say how rows stand to each other.
-    ids_became_text : bool
-        Until now every id was a whole number.
-    computed : int
-        Rows computed now.
-    seconds : float
-        From the start of the workers to the finished catalogue.
-    changed : bool
-        False when everything was up to date and was not touched.
-    exit_code : int
-        0, or 3 where more rows than `max_bad` have none.
-    hats : bool
-        It is a HATS catalogue.
-    unplaced : int
-        Rows of it that have no position.
-    ensemble : Ensemble or None
-        The p(z) in a file of their own.
-    """
-
-    output: Path
-    thing: str
-    rows: int
-    problems: Problems
-    problems_file: Path
-    gone: int
-    unasked: int
-    repeated: int
-    same_sky: int
-    without_ebv: int
-    flags: Mapping[str, int]
-    ids_became_text: bool
-    computed: int
-    seconds: float
-    changed: bool
-    exit_code: int
-    hats: bool
-    unplaced: int
-    ensemble: Ensemble | None
+from photoz_mmae.survey_runs import SurveyRun
 
 
 def run_survey(run: SurveyRun, report: Report) -> Summary:
@@ -356,21 +268,8 @@ class _Survey:
         if self.table is None or record.settings.split(":")[0] != self.made_with.split(":")[0]:
             return False
         path = self.folder.parts / record.file
-        # A part made without any positions has no columns of them.
-        names = ("ebv", *GIVEN, *GIVEN_PSF.values())
-        there = [name for name in names if name in pq.read_schema(path).names]
-        rows = pq.read_table(path, columns=["object_id", *there])
-        ids = rows["object_id"].to_pylist()
-        given: dict[str, Any] = dict(zip(GIVEN, self.table.positions_of(ids), strict=True))
-        if self.has_ebv:
-            given["ebv"] = self.table.ebv_of(ids)
-        for band in self.psf_bands:
-            given[GIVEN_PSF[band]] = self.table.psf_fwhm_of(ids, [band])[:, 0]
-        rest = np.delete(np.arange(len(ids)), part.gone)  # gone ones cannot be made again
-        for name, values in given.items():
-            before = rows[name].to_numpy() if name in there else np.full(len(ids), np.nan)
-            if not np.array_equal(values[rest], before[rest], equal_nan=True):
-                return False
+        if not has_what_a_table_gives(path, part.gone, self.table, self.has_ebv, self.psf_bands):
+            return False
         journal[part.number] = dataclasses.replace(record, settings=self.made_with)
         append_record(self.folder.journal, journal[part.number])
         return True

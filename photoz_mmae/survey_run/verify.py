@@ -23,7 +23,6 @@ from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.flags import Flag, count_flags
 from photoz_mmae.model.info import ModelInfo, find_model, load_info
 from photoz_mmae.provenance import file_sha256
-from photoz_mmae.runs import VerifyRun
 from photoz_mmae.survey_run.at_work import read_holder, state_of
 from photoz_mmae.survey_run.merge import (
     FLAG_COUNTS_KEY,
@@ -44,6 +43,7 @@ from photoz_mmae.survey_run.verify_against import Against
 from photoz_mmae.survey_run.verify_parts import PartsCheck, checksum_problems, pieces
 from photoz_mmae.survey_run.verify_rows import SET_BY_MERGE
 from photoz_mmae.survey_run.verify_sample import TOLERANCE, Sample
+from photoz_mmae.survey_runs import VerifyRun
 
 _OF_THE_RUN = ("checksum", "rows", "ids", "parts", "content")
 _BEHIND_SCHEMA = (*_OF_THE_RUN, "values", "counts", "sample", "against")

@@ -20,8 +20,8 @@ from photoz_mmae.cutouts.read import read_batch, read_id
 from photoz_mmae.cutouts.shard_file import escaped, open_shard
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.flags import Flag
-from photoz_mmae.runs import PackRun
 from photoz_mmae.survey_run.pack import pack_survey
+from photoz_mmae.survey_runs import PackRun
 
 
 def header(shape=(64, 64), **cards):

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photoz_mmae.errors import InputError, OutputError
-from photoz_mmae.runs import PredictRun
 from photoz_mmae.survey_run.object_table import (
     LONGEST_ID,
     CatalogFile,
     ObjectTable,
     read_objects,
 )
+from photoz_mmae.survey_runs import PredictRun
 
 
 def read(folder, ids, ebv, **columns):
