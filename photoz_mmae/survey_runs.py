@@ -37,6 +37,7 @@ class SurveyRun:
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     part_size: int = Field(default=8192, ge=1)
+    checksum: bool = False
     resample: bool = False
     scheduler: str | None = None
     cluster: SlurmJobs | None = None

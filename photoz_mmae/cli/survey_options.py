@@ -50,6 +50,12 @@ def object_options(command: Command) -> Command:
             help="Instead of CUTOUTS: coadded images; the objects are those of TABLE, by their "
             "positions.",
         ),
+        click.option(
+            "--checksum/--no-checksum",
+            default=None,
+            help="Tell changed files by their content instead of size and time; all files are "
+            "read for it, in every run.",
+        ),
     )
 
 

@@ -40,6 +40,8 @@ class Source:
     ra, dec : float
         Of the target, deg, given by a table or a list; they win over what the files say. NaN
         where nobody said it.
+    sha256 : str or None
+        Of the file's content, or of several files' checksums; None where nobody looked.
     """
 
     files: tuple[str, ...]
@@ -51,6 +53,7 @@ class Source:
     object_id: str | None = None
     ra: float = math.nan
     dec: float = math.nan
+    sha256: str | None = None
 
     @property
     def identity(self) -> str:

@@ -4,6 +4,8 @@
 from, and for each row `[size, mtime_ns, file, ..., {what else is known}]`; the last entry has
 those fields of a `Source` that differ from their defaults, and is left out where none does. A
 row that is such an entry alone has the files of the row before it, as objects of one shard do.
+With `--checksum` the entry has the files' `sha256`, too. A line that differs from an earlier one
+in nothing but times and checksums of the same content says so: `same_as` is that one's fingerprint.
 
 A later line of the same part replaces the earlier one. Parts never change their number, rows
 never move; new objects form new parts behind the old ones.
@@ -26,6 +28,7 @@ from photoz_mmae.cutouts.source_list import SourceList
 from photoz_mmae.errors import OutputError
 from photoz_mmae.provenance import settings_sha256
 from photoz_mmae.survey_run import records
+from photoz_mmae.survey_run.contents import Contents, brought_up_to_date
 
 _FIELDS = ("kind", "row", "bands", "object_id", "ra", "dec")
 _DEFAULTS = {name: getattr(Source((), 0, 0), name) for name in _FIELDS}
@@ -41,7 +44,7 @@ class Part:
     rows : int
         Number of objects.
     sources : str
-        Fingerprint of its files: names, sizes and times.
+        Fingerprint of its files: names, sizes and times, and checksums where they are known.
     offset, length : int
         Where its line stands in the plan.
     gone : tuple of int
@@ -59,7 +62,9 @@ class Part:
     unasked: int
 
 
-def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[Part]:
+def update_plan(
+    path: Path, sources: Sequence[Source], part_size: int, checksum: bool = False
+) -> list[Part]:
     """Bring the plan up to date with what was found, and return its parts in order.
 
     An object is known by its files' absolute paths; one of several in the same files by its row
@@ -67,7 +72,8 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
     on a coadd, whose files may become others. One whose
     files, sizes or times changed changes its part's fingerprint; one that is not there any more
     is listed in its part's `gone` (a file that is there, but was not asked for this time, is not
-    gone).
+    gone). With `checksum` all files are read, and where the plan knows what was in them before,
+    that decides, whatever their sizes and times.
 
     Raises
     ------
@@ -75,22 +81,26 @@ def update_plan(path: Path, sources: Sequence[Source], part_size: int) -> list[P
         The plan cannot be written, or is damaged.
     """
     base = str(Path.cwd())
-    known = _Known(sources if isinstance(sources, SourceList) else SourceList(sources), base)
+    listed = sources if isinstance(sources, SourceList) else SourceList(sources)
+    known = _Known(listed, base, Contents(listed) if checksum else None)
     parts = []
     for number, line in sorted(_latest_lines(path).items()):
         record = records.read_line(path, *line)
         try:
             planned = _decode(record["sources"])
-            changed, gone, unasked = _compare(planned, record["base"], known)
+            rewritten, changed, gone, unasked = _compare(planned, record["base"], known)
         except (LookupError, TypeError, ValueError) as error:
             raise OutputError(
                 f"{path}: part {number} cannot be understood ({error}); --overwrite to start anew"
             ) from error
-        if changed:
+        part = _part(record, *line, gone, unasked)
+        if rewritten:
+            record.pop("same_as", None)
             record["sources"] = _encode(planned)
-            parts.append(_append(path, record, gone, unasked))
-        else:
-            parts.append(_part(record, *line, gone, unasked))
+            if not changed:
+                record["same_as"] = part.sources
+            part = _append(path, record, gone, unasked)
+        parts.append(part)
 
     number = parts[-1].number + 1 if parts else 0
     for rows in _batched(known.new_sources(), part_size):
@@ -122,9 +132,10 @@ class _Known:
     order, and the text is made again to verify a match.
     """
 
-    def __init__(self, sources: SourceList, base: str) -> None:
+    def __init__(self, sources: SourceList, base: str, contents: Contents | None) -> None:
         self.sources = sources
         self.base = base
+        self._contents = contents
         self._folders = [_absolute_folder(base, folder) for folder in sources.folders]
         hashes, owners = array("q"), array("q")
         identities = list(sources.identities())
@@ -166,7 +177,14 @@ class _Known:
     def new_sources(self) -> Iterator[Source]:
         """Yield the sources that are in no part yet."""
         for index in itertools.compress(range(len(self.new)), self.new):
-            yield self.sources[index]
+            yield self.source(index)
+
+    def source(self, index: int) -> Source:
+        """Return the source of that number, with its checksum where that was asked for."""
+        source = self.sources[index]
+        if self._contents is None:
+            return source
+        return dataclasses.replace(source, sha256=self._contents[index])
 
     def first_new(self, found: Sequence[int | None]) -> int | None:
         """Return the first of these sources that no row has taken yet."""
@@ -196,13 +214,16 @@ class _Known:
         return self._folders[self.sources.folder[file]] + self.sources.names[file]
 
 
-def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tuple[int, ...], int]:
+def _compare(
+    planned: list[Source], base: str, known: _Known
+) -> tuple[bool, bool, tuple[int, ...], int]:
     """Mark the part's objects as not new, bring its rows up to date.
 
-    Returns whether it changed, the rows that are gone, how many rows were not asked for.
+    Returns whether its line changed, whether an object in it has to be computed again, the rows
+    that are gone, how many rows were not asked for.
     """
     paths = [[_absolute(base, file) for file in source.files] for source in planned]
-    changed = False
+    rewritten = changed = False
     unasked = 0
     gone = []
     for row, index in enumerate(_find(planned, paths, known)):
@@ -214,7 +235,7 @@ def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tup
                 gone.append(row)
             continue
         known.new[index] = 0
-        source = known.sources[index]
+        source = known.source(index)
         came_to_nothing = source.is_absent and not before.is_absent
         # An object may have moved off coadds that are still there.
         if came_to_nothing and (source.kind != "coadd" or not any(map(_exists, paths[row]))):
@@ -225,10 +246,10 @@ def _compare(planned: list[Source], base: str, known: _Known) -> tuple[bool, tup
         files = before.files if same else tuple(known.absolute(index))
         if files != source.files:
             source = dataclasses.replace(source, files=files)
-        if source != before:
-            planned[row] = source
-            changed = True
-    return changed, tuple(gone), unasked
+        planned[row], is_other = brought_up_to_date(before, source)
+        rewritten |= planned[row] is not before
+        changed |= is_other
+    return rewritten, changed, tuple(gone), unasked
 
 
 def _find(
@@ -261,7 +282,8 @@ def _decode(rows: Sequence[Any]) -> list[Source]:
     for row in rows:
         if isinstance(row, dict):
             before = sources[-1]
-            files, size, mtime_ns, more = before.files, before.size, before.mtime_ns, row
+            files, size, mtime_ns = before.files, before.size, before.mtime_ns
+            more = {"sha256": before.sha256, **row}
         else:
             size, mtime_ns, *names = row
             more = names.pop() if isinstance(names[-1], dict) else {}
@@ -281,11 +303,13 @@ def _encode(sources: Iterable[Source]) -> list[Any]:
             if (value := getattr(source, name)) != _DEFAULTS[name] and value == value
         }
         files = (source.size, source.mtime_ns, *source.files)
-        if more and files == before:
+        if more and (files, source.sha256) == before:
             rows.append(more)
         else:
+            if source.sha256 is not None:
+                more["sha256"] = source.sha256
             rows.append([*files, more] if more else list(files))
-        before = files
+        before = files, source.sha256
     return rows
 
 
@@ -313,7 +337,8 @@ def _part(
     record: dict[str, Any], offset: int, length: int, gone: tuple[int, ...], unasked: int
 ) -> Part:
     rows = len(record["sources"])
-    return Part(record["part"], rows, settings_sha256(record), offset, length, gone, unasked)
+    sources = record.get("same_as") or settings_sha256(record)
+    return Part(record["part"], rows, sources, offset, length, gone, unasked)
 
 
 def _append(

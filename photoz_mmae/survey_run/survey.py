@@ -170,7 +170,7 @@ class _Survey:
         elsewhere = run.scheduler or run.cluster
         workers = None if elsewhere else local_workers(run.workers, self.gpus)
         size = part_size(run.part_size, len(objects.sources), workers)
-        parts = update_plan(folder.plan, objects.sources, size)
+        parts = update_plan(folder.plan, objects.sources, size, run.checksum)
         self.first = objects.sources[0]
         del objects
         journal = read_journal(folder.journal)
