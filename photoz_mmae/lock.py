@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from photoz_mmae.errors import LockedError
+from photoz_mmae.errors import LockedError, OutputError
 from photoz_mmae.provenance import now
 
 LOCK_FILE = "lock"
@@ -24,6 +24,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     ------
     LockedError
         Another run holds it; the message names that run's process, host and start.
+    OutputError
+        The folder cannot be written to.
     """
     lock = FileLock(folder / LOCK_FILE)
     try:
@@ -32,11 +34,15 @@ def run_lock(folder: Path) -> Iterator[None]:
         raise LockedError(
             f"{folder} is held by another run{_holder(folder)}; wait for it or stop it"
         ) from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be locked ({error})") from error
     holder = folder / HOLDER_FILE
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "started": now()}
     try:
-        holder.write_text(
-            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": now()})
-        )
+        try:
+            holder.write_text(json.dumps(me))
+        except OSError as error:
+            raise OutputError(f"{holder}: cannot be written ({error})") from error
         yield
     finally:
         with suppress(OSError):

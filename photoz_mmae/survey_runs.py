@@ -45,6 +45,7 @@ class SurveyRun:
     workers: int | None = Field(default=None, ge=1)
     dashboard: bool = False
     max_bad: MaxBad = "0"
+    retry_bad: bool = False
     max_runtime: Duration | None = None
     reproducible: bool = False
     log_json: bool = False

@@ -119,9 +119,14 @@ def worker_options(command: Command) -> Command:
 
 
 def ending_options(command: Command) -> Command:
-    """When to stop, what the output says of itself, and how the run tells of itself."""
+    """When to try again or to stop, what the output says of itself, how the run tells of itself."""
     return _joined(
         command,
+        click.option(
+            "--retry-bad/--no-retry-bad",
+            default=None,
+            help="Compute parts again that have cutouts which could not be read (READ_ERROR).",
+        ),
         run_option(
             SurveyRun,
             "--max-runtime",

@@ -349,7 +349,11 @@ def _append(
 
 
 def _latest_lines(path: Path) -> dict[int, tuple[int, int]]:
-    return {line.record["part"]: (line.offset, line.length) for line in records.read_lines(path)}
+    return {
+        line.record["part"]: (line.offset, line.length)
+        for line in records.read_lines(path)
+        if isinstance(line.record.get("part"), int)
+    }
 
 
 def _absolute(base: str, file: str) -> str:

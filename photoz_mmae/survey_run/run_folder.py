@@ -31,6 +31,7 @@ from typing import Any
 from photoz_mmae.catalog.atomic_folder import remove_folder
 from photoz_mmae.catalog.layouts import checksum, read_metadata, size, strange_entry
 from photoz_mmae.catalog.writer import remove_temporaries
+from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.survey_run import records
@@ -76,11 +77,17 @@ class RunFolder:
         Raises
         ------
         UsageError
-            The name is that of a file of another kind: it might be that of a cutout.
+            The name is that of a file of another kind: it might be that of a cutout. Or it is
+            not UTF-8.
         OutputError
             The folder that it is to be in is missing or not writable; something else has the
             output's name; its run folder is that of another output.
         """
+        if not _is_text(self.output):
+            raise UsageError(
+                f"{printable(str(self.output))}: no UTF-8, which no program could open as Parquet; "
+                "choose another name"
+            )
         if not self.is_file and self.output.name.lower().endswith(_OTHER_KINDS):
             stem = self.output.name.split(".")[0] or "catalog"
             raise UsageError(
@@ -163,8 +170,9 @@ class RunFolder:
         state = self._output_state()
         if self._is_there() and state is None:
             raise OutputError(
-                f"{self.output} exists and is not what this run wrote (something else, changed, "
-                "or damaged); choose another name, or --overwrite to start anew"
+                f"{self.output} exists and is not what this run wrote by {self.outputs} (something "
+                "else, changed, or damaged); move it away, and the same command makes it anew "
+                "from the parts that are there; --overwrite computes them anew, too"
             )
         return state
 
@@ -260,6 +268,14 @@ class RunFolder:
         self.remove_kept()
         for file in (self.journal, self.plan, self.problems, self.outputs, self.record.path):
             file.unlink(missing_ok=True)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

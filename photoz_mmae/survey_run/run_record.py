@@ -48,7 +48,10 @@ class RunRecord:
         return facts
 
     def begin(self, settings: dict[str, Any]) -> None:
-        """Write down what decides the values, and that a command is at work."""
+        """Write down what decides the values, and that a command is at work.
+
+        Raises OutputError where that cannot be, as `note` does.
+        """
         self.facts = {
             "settings": settings,
             "command": sys.argv,
@@ -89,7 +92,7 @@ class RunRecord:
                     code, message = 75, "stopped"
                 else:
                     code, message = 1, f"{type(error).__name__}: {error}"
-                with suppress(OSError):  # a full disk is told by the failure
+                with suppress(OutputError):  # a full disk is told by the failure
                     self.note(
                         exit=code,
                         message=message,
@@ -99,5 +102,8 @@ class RunRecord:
             raise
 
     def _write(self) -> None:
-        with atomic_text(self.path) as file:
-            file.write(json.dumps(self.facts, indent=1) + "\n")
+        try:
+            with atomic_text(self.path) as file:
+                file.write(json.dumps(self.facts, indent=1) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error})") from error

@@ -56,6 +56,7 @@ from photoz_mmae.survey_run.part import PartJob, PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.publish import Publication
+from photoz_mmae.survey_run.retry import has_unread
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 from photoz_mmae.survey_run.slurm import check_slurm, slurm_client
 from photoz_mmae.survey_run.telling import Report, Summary
@@ -179,7 +180,9 @@ class _Survey:
         todo = [
             part
             for part in parts
-            if part.number not in sound or not self._is_current(part, journal[part.number], journal)
+            if part.number not in sound
+            or not self._is_current(part, journal[part.number], journal)
+            or (run.retry_bad and has_unread(part, journal[part.number], folder.parts))
         ]
         rows = sum(part.rows for part in parts)
         folder.record.note(

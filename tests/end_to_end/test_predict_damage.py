@@ -1,0 +1,359 @@
+"""`predict` when the disk fills, permission is lacking, files vanish, records are damaged.
+
+Whatever happens: one clear line, no half-written catalogue, and then the same command ends in the
+rows of a run that nothing happened to.
+"""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from photoz_mmae.cutouts.ids import printable
+
+
+@pytest.fixture
+def some(cutouts, tmp_path):
+    """Two folders of six cutouts each, of one's own."""
+    for file in cutouts.iterdir():
+        folder = tmp_path / "in" / ("a" if int(file.stem) < 1006 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, folder)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def again(predict, some):
+    """Run the same command: parts of four."""
+    return lambda *more, **where: predict(some, "--part-size", 4, *more, **where)
+
+
+@pytest.fixture
+def calm(again, tmp_path):
+    """The rows of a run that nothing happened to."""
+    assert again(output=tmp_path / "calm.parquet")[0] == 0
+    return pq.read_table(tmp_path / "calm.parquet")
+
+
+@pytest.fixture
+def when_synced(monkeypatch):
+    """Have something happen the moment this process has synced a file of such a name, once."""
+    sync = os.fsync
+
+    def arm(pattern, action):
+        waiting = [action]
+
+        def fsync(descriptor):
+            sync(descriptor)
+            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+            if waiting and fnmatch(name, pattern):
+                waiting.pop()()
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        return waiting
+
+    return arm
+
+
+@pytest.fixture
+def ordinary():
+    """What goes before a command so that it may do no more than an ordinary user."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may do anything, and there is no setpriv to make an ordinary user of it")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own that is given room, in KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", place]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+
+    def give(kib):
+        subprocess.run(["mount", "-o", f"remount,size={kib}k", place], check=True)
+        return place
+
+    yield give
+    subprocess.run(["umount", place], check=True)
+
+
+def _files(folder):
+    """What is in a folder, and what tells that it was not touched."""
+    stats = {path: path.lstat() for path in folder.rglob("*")}
+    return {path: (s.st_ino, s.st_mtime_ns, s.st_size) for path, s in stats.items()}
+
+
+def _rows(tmp_path):
+    return pq.read_table(tmp_path / "c.parquet")
+
+
+def _problems(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "c.run/problems.jsonl").open()]
+
+
+def test_a_disk_that_is_full_at_every_moment(again, calm, small_disk):
+    """Each page more lets the same command come a little further, until it is done."""
+    said = []
+    for kib in range(4, 1024, 4):
+        disk = small_disk(kib)
+        code, _, err = again(output=disk / "c.parquet")
+        assert not list(disk.rglob(".*.tmp"))
+        if code == 0:
+            break
+        assert code == 6
+        assert err.startswith(f"photoz-mmae: {disk}" if "part " not in err else "photoz-mmae: part")
+        assert err.endswith("cannot be written ([Errno 28] No space left on device)\n")
+        assert err.count("\n") == 1
+        said.append(err)
+        if (disk / "c.parquet").exists():
+            assert pq.read_table(disk / "c.parquet").equals(calm)
+    assert code == 0
+    assert pq.read_table(disk / "c.parquet").equals(calm)
+    # It was full wherever something is written.
+    for file in ("run.json:", "plan.jsonl:", "part-000000-", "part-000002-", "c.parquet:"):
+        assert any(file in line for line in said), file
+
+
+COMMANDS = """
+import json, sys
+from photoz_mmae.cli.main import main
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit as stop:
+        print("exit", stop.code, flush=True)
+"""
+
+
+def _commands(commands, *before):
+    """Run commands one after the other in one other process."""
+    text = json.dumps([[str(word) for word in command] for command in commands])
+    line = [*before, sys.executable, "-c", COMMANDS, text]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_without_permission(again, photoz, predict, some, calm, ordinary, tiny_model, tmp_path):
+    assert predict(some / "a", "--part-size", 4)[0] == 0
+    shut = some / "b/1007.fits"
+    options = ["--model", tiny_model, "--workers", 1, "--part-size", 4]
+    elsewhere, here = tmp_path / "read-only/c.parquet", tmp_path / "c.parquet"
+    elsewhere.parent.mkdir()
+    (tmp_path / "run-read-only").mkdir()
+    shutil.copytree(
+        tmp_path / "c.run", tmp_path / "run-read-only/c.run", copy_function=shutil.copy2
+    )
+    shutil.copy2(here, tmp_path / "run-read-only")
+    closed = [elsewhere.parent, *(tmp_path / "run-read-only").rglob("*")]
+    modes = {path: path.stat().st_mode for path in closed}
+    commands = [
+        ["predict", some, "-o", elsewhere, *options],
+        ["predict", some, "-o", tmp_path / "run-read-only/c.parquet", *options],
+        ["verify", tmp_path / "run-read-only/c.parquet", "--model", tiny_model],
+        ["status", tmp_path / "run-read-only/c.parquet"],
+        ["predict", some, "-o", here, *options],
+    ]
+    for path in closed:
+        path.chmod(modes[path] & ~0o222)
+    shut.chmod(0)
+    try:
+        done = _commands(commands, *ordinary)
+    finally:
+        for path in closed:
+            path.chmod(modes[path])
+    codes = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("exit")]
+    assert codes == ["6", "6", "0", "0", "3"], done.stdout + done.stderr
+    first, second = done.stderr.splitlines()
+    assert first == f"photoz-mmae: {elsewhere.parent}: the output's folder is not writable"
+    assert "cannot be locked" in second
+    assert "--retry-bad" in done.stdout
+    [problem] = _problems(tmp_path)
+    assert problem["flags"] == ["READ_ERROR"]
+    assert "Permission denied" in problem["reason"]
+    # Its size and time are what they were: it is read again when that is asked for.
+    shut.chmod(0o644)
+    assert again()[0] == 3
+    code, out, _ = again("--retry-bad")
+    assert (code, "to do     4 objects in 1 of 4 parts" in out) == (0, True)
+    assert _rows(tmp_path).sort_by("object_id").equals(calm)
+    assert "0 objects in 0 of 4 parts" in again("--retry-bad")[1]
+
+
+def test_cutouts_that_vanish_before_they_are_read(again, some, calm, when_synced, tmp_path):
+    away = tmp_path / "away"
+    when_synced("plan.jsonl", lambda: (some / "b").rename(away))
+    code, out, _ = again()
+    assert (code, "READ_ERROR 6" in out) == (3, True)
+    assert {problem["flags"][0] for problem in _problems(tmp_path)} == {"READ_ERROR"}
+    assert all("No such file" in problem["reason"] for problem in _problems(tmp_path))
+    # They are known to be gone now, and there is nothing to be read again.
+    code, out, _ = again("--retry-bad")
+    assert (code, "gone      6 cutouts" in out, "0 of 3 parts" in out) == (0, True, True)
+    # When all is gone, or not mounted, nothing is concluded from that.
+    before = _files(tmp_path / "c.run/parts"), (tmp_path / "c.parquet").read_bytes()
+    some.rename(tmp_path / "all")
+    assert again()[0] == 4
+    some.mkdir()
+    assert again()[0] == 4
+    assert (_files(tmp_path / "c.run/parts"), (tmp_path / "c.parquet").read_bytes()) == before
+    # They are back as they were.
+    some.rmdir()
+    (tmp_path / "all").rename(some)
+    away.rename(some / "b")
+    assert again()[0] == 3
+    code, out, _ = again("--retry-bad")
+    assert (code, "8 objects in 2 of 3 parts" in out) == (0, True)
+    assert _rows(tmp_path).equals(calm)
+
+
+def _cut(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_a_damaged_run_folder(again, calm, tmp_path):
+    assert again()[0] == 0
+    run = tmp_path / "c.run"
+
+    def part(number):
+        lines = map(json.loads, (run / "journal.jsonl").open())
+        return run / "parts" / next(p["file"] for p in reversed(list(lines)) if p["part"] == number)
+
+    def garbage_between():
+        lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+        # What a disk may give after a power cut, and what an editor may leave.
+        lines[-2:-1] = [
+            lines[-2][:50] + bytes(200),
+            b"\n",
+            b"\xff\xfe{]\n",
+            b'{"part":0}\n',
+            b"7\n",
+        ]
+        (run / "journal.jsonl").write_bytes(b"".join(lines))
+
+    def flip():
+        damaged = bytearray(part(0).read_bytes())
+        damaged[len(damaged) // 2] ^= 0x10
+        part(0).write_bytes(damaged)
+
+    for damage, parts in (
+        (lambda: _cut(part(1), 0.7), 1),
+        (flip, 1),
+        (lambda: _cut(run / "journal.jsonl", 0.9), 1),
+        (garbage_between, 1),
+        (lambda: _cut(run / "plan.jsonl", 0.8), 0),
+        (
+            lambda: (run / "plan.jsonl").write_bytes(
+                b'{"x":1}\n' + (run / "plan.jsonl").read_bytes()
+            ),
+            0,
+        ),
+        ((run / "problems.jsonl").unlink, 0),
+    ):
+        damage()
+        code, out, err = again()
+        assert (code, f"in {parts} of 3 parts" in out) == (0, True), out + err
+        assert _rows(tmp_path).equals(calm)
+    content = (tmp_path / "c.parquet").read_bytes()
+
+    # Without it nobody knows whose the catalogue is.
+    (run / "outputs.jsonl").unlink()
+    for code, _, err in (again(), again("--retry-bad")):
+        assert (code, "outputs.jsonl" in err, "move it away" in err) == (6, True, True)
+        assert (tmp_path / "c.parquet").read_bytes() == content
+    (tmp_path / "c.parquet").rename(tmp_path / "moved")
+    code, out, _ = again()
+    assert (code, "in 0 of 3 parts" in out) == (0, True)
+    assert _rows(tmp_path).equals(calm)
+
+    _cut(run / "run.json", 0.5)
+    before = _files(run / "parts"), (tmp_path / "c.parquet").read_bytes()
+    code, _, err = again()
+    assert (code, "run.json: damaged" in err, err.count("\n")) == (6, True, 1)
+    assert (_files(run / "parts"), (tmp_path / "c.parquet").read_bytes()) == before
+
+
+def test_two_runs_at_once(again, some, calm, when_synced, tiny_model, tmp_path):
+    other = ["predict", some, "-o", tmp_path / "c.parquet", "--model", tiny_model]
+    seen = []
+
+    def begin_another():
+        before = _files(tmp_path)
+        done = _commands([other, [*other, "--overwrite"]])
+        seen.append((done, before, _files(tmp_path)))
+
+    when_synced("plan.jsonl", begin_another)
+    assert again()[0] == 0
+    [(done, before, after)] = seen
+    assert done.stdout == "exit 7\nexit 7\n"
+    for line in done.stderr.splitlines():
+        assert f"is held by another run (process {os.getpid()} on " in line
+    assert before == after
+    assert _rows(tmp_path).equals(calm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ".run.json.*",
+        "plan.jsonl",
+        "journal.jsonl",
+        ".problems.jsonl.*",
+        ".c.parquet.*",
+        "outputs.jsonl",
+    ],
+)
+def test_stopped_at_any_moment(again, calm, when_synced, moment, number, tmp_path):
+    waiting = when_synced(moment, lambda: os.kill(os.getpid(), number))
+    code, _, err = again()
+    assert not waiting
+    assert (code, err.count("\n")) == (75, 1)
+    assert not (tmp_path / "c.parquet").exists()
+    assert not list(tmp_path.rglob(".*.tmp"))
+    assert json.loads((tmp_path / "c.run/run.json").read_bytes())["exit"] == 75
+    assert again()[0] == 0
+    assert _rows(tmp_path).equals(calm)
+
+
+def test_strange_names(photoz, write_cube, scheduler, tiny_model, tmp_path, monkeypatch):
+    folder = tmp_path / 'it\'s "here"\nand there'
+    strange = ["new\nline", 'it\'s "quoted"', " blanks  ", "tab\t", "$HOME;`id`", "ü", "%41?*[a]"]
+    names = [os.fsencode(name) for name in strange] + [b"bytes\xff\xfe"]
+    for i, name in enumerate(names):
+        write_cube(folder / "in/x.fits", seed=i).rename(
+            os.fsdecode(bytes(folder / "in") + b"/" + name + b".fits")
+        )
+    output = folder / "my 'cat' of\n\"ü\".parquet"
+    options = ["-o", output, "--model", tiny_model, "--scheduler", scheduler, "--part-size", 3]
+    code, out, err = photoz("predict", folder / "in", *options)
+    assert (code, "rows      8, 0 without redshift" in out) == (0, True), err
+    rows = pq.read_table(output)
+    assert {*map(printable, strange)} < {*rows["object_id"].to_pylist()}
+    # The same paths by standard input are the same objects.
+    find = ["find", folder / "in", "-name", "*.fits", "-print0"]
+    with subprocess.Popen(find, stdout=subprocess.PIPE) as listed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(listed.stdout))
+        code, out, err = photoz("predict", "-", *options)
+    assert (code, "nothing new" in out) == (0, True), err
+    code, out, _ = photoz("status", output, "--json")
+    assert (code, json.loads(out)["catalogue"]["up_to_date"]) == (0, True)
+    assert photoz("status", output)[0] == 0
+    code, out, _ = photoz("verify", output, "--model", tiny_model, "--against", folder / "in")
+    assert code == 0, out
+    # A name that no other program could open is refused.
+    output = os.fsdecode(os.fsencode(tmp_path) + b"/c\xff.parquet")
+    code, _, err = photoz("predict", folder / "in", *options[2:], "-o", output)
+    assert (code, "UTF-8" in err, err.count("\n")) == (2, True, 1)
