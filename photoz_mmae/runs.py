@@ -154,12 +154,13 @@ class InspectRun:
 class EvaluateRun:
     """`photoz-mmae evaluate`: a catalogue and the truth in, metrics out.
 
-    `bins` are edges in true redshift; each bin holds its lower edge.
+    `bins` are edges in true redshift; each bin holds its lower edge. `z_phot` is None for the point
+    of the catalogue's naming, as `z_best`.
     """
 
     catalog: Path
     truth: Path
-    z_phot: str = "z_best"
+    z_phot: str | None = None
     z_spec: str = "redshift"
     bins: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
 

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError
+from photoz_mmae.parquet_files import ParquetFiles
 from photoz_mmae.table_formats import (
     UNREADABLE,
     About,
@@ -39,6 +39,8 @@ class TableFile:
         table in it); told apart by content, not by name.
     id_column, id_option : str
         The column of the ids, and the option that names another, for the messages.
+    files : sequence of Path, optional
+        Parquet files in the folder `path` that hold its rows.
 
     Attributes
     ----------
@@ -54,7 +56,13 @@ class TableFile:
         The file is missing, empty, damaged, or none of these formats.
     """
 
-    def __init__(self, path: Path, id_column: str = ID_COLUMN, id_option: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        id_column: str = ID_COLUMN,
+        id_option: str = "",
+        files: Sequence[Path] = (),
+    ) -> None:
         self.path = path
         self._id_column = id_column
         self._id_option = id_option
@@ -63,12 +71,11 @@ class TableFile:
         self._parquet: Any = None
         self._table: Any = None
         self._about: dict[str, About] = {}
-        kind = kind_of_table(path)
+        kind = "parquet" if files else kind_of_table(path)
         try:
             if kind == "parquet":
-                # An open file, not its name: pyarrow refuses names that are not UTF-8.
-                self._parquet = pq.ParquetFile(path.open("rb"))
-                schema = self._parquet.schema_arrow
+                self._parquet = ParquetFiles(files or [path])
+                schema = self._parquet.schema
                 self.metadata = {
                     key.decode(errors="replace"): value.decode(errors="replace")
                     for key, value in (schema.metadata or {}).items()
@@ -77,15 +84,15 @@ class TableFile:
             else:
                 self._table, self.unread, self._about = read_whole(path, kind, id_column)
                 schema = self._table.schema
+            names = schema.names if self._parquet is None else self._parquet.names
+            self.names: list[str] = list(names)
         except UNREADABLE as error:
             raise InputError(f"{path}: not readable as {kind} ({first_line(error)})") from error
-        self.names: list[str] = list(schema.names)
         if len(self) == 0:
             raise InputError(f"{path}: read as {kind}, the table has no rows")
 
     def __len__(self) -> int:
-        source = self._parquet.metadata if self._parquet is not None else self._table
-        return int(source.num_rows)
+        return len(self._parquet if self._parquet is not None else self._table)
 
     def numbers(self, name: str, option: str = "") -> Array:
         """Read a column of numbers as float64, nulls as NaN, (N,).
@@ -180,7 +187,7 @@ class TableFile:
             A list of another length.
         """
         start = 0
-        for batch in self._parquet.iter_batches(rows, columns=[name]):
+        for batch in self._parquet.batches_of(name, rows):
             lists = batch.column(0)
             values = np.full((len(lists), length), np.nan)
             valid = np.asarray(lists.is_valid())
@@ -206,7 +213,7 @@ class TableFile:
             raise InputError(f"{self.path}: {self._missing(name)}{other}")
         try:
             if self._parquet is not None:
-                column = self._parquet.read(columns=[name]).column(0)
+                column = self._parquet.column(name)
             else:
                 column = self._table.column(name)
         except (pa.ArrowException, OSError) as error:

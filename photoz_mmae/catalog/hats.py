@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from photoz_mmae.catalog.atomic_folder import atomic_folder
 from photoz_mmae.catalog.header import Header
@@ -40,9 +41,8 @@ ROWS_PER_FILE = 1_000_000
 UNPLACED_KEY = "photoz_mmae.rows_without_position"
 """Key of the catalogue's metadata."""
 
-_INDEX = Column(
-    "_healpix_29", pa.int64(), None, "pos.healpix", "HEALPix number of order 29, nested"
-)
+INDEX = Column("_healpix_29", pa.int64(), None, "pos.healpix", "HEALPix number of order 29, nested")
+"""The column that HATS puts before all others."""
 
 
 def hats_layout(
@@ -71,6 +71,12 @@ def hats_layout(
             shutil.rmtree(scratch, ignore_errors=True)
 
     return layout
+
+
+def has_place(ra: pa.Array | pa.ChunkedArray, dec: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Say which positions, deg, are such on the sky, (N,)."""
+    x, y = (pc.fill_null(values, np.nan).to_numpy(zero_copy_only=False) for values in (ra, dec))
+    return np.asarray(np.isfinite(x) & (np.abs(y) <= 90))
 
 
 class _Importer:
@@ -112,17 +118,13 @@ class _Importer:
         for folder in folders:
             folder.mkdir(parents=True)
         for number, table in enumerate(tables):
-            has_place = self._has_place(table)
+            placed = has_place(table[self.ra], table[self.dec])
             for found, folder, wanted in zip(files, folders, (True, False), strict=True):
-                rows = table.filter(pa.array(has_place == wanted))
+                rows = table.filter(pa.array(placed == wanted))
                 if rows.num_rows:
                     found.append(folder / f"{number:06d}.parquet")
                     pq.write_table(rows, found[-1])
         return files
-
-    def _has_place(self, table: pa.Table) -> Any:
-        ra, dec = (pc.fill_null(table[name], np.nan).to_numpy() for name in (self.ra, self.dec))
-        return np.isfinite(ra) & (np.abs(dec) <= 90)
 
     def _import(self, files: list[Path], rows: int, header: Header) -> None:
         from hats_import import pipeline_with_client
@@ -153,5 +155,5 @@ class _Importer:
         except (ValueError, RuntimeError, AssertionError) as error:
             raise OutputError(f"--hats: the import failed ({error})") from error
         common = self.folder / COMMON_METADATA
-        described = replace(header, columns=(_INDEX, *header.columns)).schema(header.rows)
-        pq.write_metadata(pq.read_schema(common).with_metadata(described.metadata), common)
+        described = replace(header, columns=(INDEX, *header.columns)).schema(header.rows)
+        pq.write_metadata(described, common)

@@ -80,6 +80,11 @@ def with_rows(header: Header) -> Header:
     return replace(header, metadata={**header.metadata, ROWS_KEY: str(header.rows)})
 
 
+def part_name(number: int) -> str:
+    """Return the name of the file of a part, counted from 0."""
+    return f"part-{number:06d}.parquet"
+
+
 def catalogue_files(output: Path) -> list[Path]:
     """Return the Parquet files that hold the catalogue's rows."""
     if not output.is_dir():
@@ -150,7 +155,7 @@ def _files(output: Path) -> list[tuple[str, Path]]:
 def _write_parts(folder: Path, header: Header, tables: Iterable[pa.Table]) -> int:
     rows = 0
     for number, table in enumerate(tables):
-        path = folder / f"part-{number:06d}.parquet"
+        path = folder / part_name(number)
         with atomic_parquet(path, header.schema(table.num_rows)) as file:
             file.write(table)
         rows += table.num_rows

@@ -5,7 +5,7 @@ common names for stays as it is. Every redshift column is made from p(z) by the 
 stands behind its name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +37,11 @@ class Naming:
     point: str
     identity: Mapping[str, str]
     judged: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the redshift columns, by what they hold."""
+        return {source: column.name for column, source in self.redshift}
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -116,3 +121,15 @@ NAMINGS = {
     ),
 }
 """By the names that `--naming` takes."""
+
+
+def naming_of(names: Collection[str]) -> Naming:
+    """Say whose names a table has: the first naming all of whose columns are there.
+
+    The standard one where none is, as of a table of somebody else.
+    """
+    for naming in NAMINGS.values():
+        own = {naming.name("object_id"), *naming.names.values()}
+        if own.issubset(names):
+            return naming
+    return STANDARD

@@ -19,16 +19,22 @@ from photoz_mmae.runs import EvaluateRun
     metavar="TABLE",
     help="Table of true redshifts; may be CATALOG itself.",
 )
-@run_option(EvaluateRun, "--z-phot", metavar="COLUMN", help="Redshift to judge, in CATALOG.")
+@run_option(
+    EvaluateRun,
+    "--z-phot",
+    metavar="COLUMN",
+    help="Redshift to judge, in CATALOG; of --naming hsc photoz_best, of lsst zmode.  "
+    "[default: z_best]",
+)
 @run_option(EvaluateRun, "--z-spec", metavar="COLUMN", help="True redshift, in TABLE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @config_option
 def evaluate(config: Path | None, as_json: bool, **options: Any) -> None:
     """Compare CATALOG with true redshifts: scatter, bias, outliers, and p(z) where it has one.
 
-    CATALOG and TABLE are CSV, Parquet or FITS, joined by object_id; by row number when both are
-    one file. Metrics are given over all objects and per bin of true redshift (`bins` in a
-    --config file).
+    CATALOG and TABLE are CSV, Parquet or FITS, or folders that `predict` wrote, joined by object_id
+    (objectId of --naming lsst); by row number when both are one. Metrics are given over all objects
+    and per bin of true redshift (`bins` in a --config file).
     """
     run = load_run(EvaluateRun, config, options)
 

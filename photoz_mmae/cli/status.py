@@ -18,7 +18,8 @@ def status(run: Path, as_json: bool) -> None:
     """Say how the RUN of `predict` or `embed` stands: at work, ended or died, how far it is, how
     fast, and how its catalogue is.
 
-    RUN is the catalogue, there yet or not, or its run folder. Nothing is locked or written.
+    RUN is the catalogue, file or folder, there yet or not, or its run folder. Nothing is locked or
+    written.
     """
     from photoz_mmae.survey_run.status import run_status
 

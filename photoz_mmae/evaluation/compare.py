@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from photoz_mmae.catalog.naming import Naming
 from photoz_mmae.catalog.schema import Z_EDGES_KEY, Z_LEVELS_KEY
 from photoz_mmae.errors import InputError
+from photoz_mmae.evaluation.open_table import open_catalogue, open_table
 from photoz_mmae.redshift import metrics
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 from photoz_mmae.runs import EvaluateRun
@@ -24,6 +26,11 @@ _INTERVALS = {
     "coverage_68": ("z_err68_min", "z_err68_max"),
     "coverage_95": ("z_err95_min", "z_err95_max"),
 }
+"""By the standard names."""
+
+ROW_NUMBER = "row number"
+"""How rows of one file are joined."""
+
 HIGHEST_MEDIAN = 15.0
 """No sample of galaxies has a higher median redshift; magnitudes and ids do."""
 
@@ -45,7 +52,9 @@ class Evaluation:
         + `without_z_phot`; a row is counted at the first of these that holds. `truth`,
         `truth_without_catalog`, `truth_duplicates`, `catalog_duplicates`.
     joined_by : str
-        `object_id` or `row number`.
+        The column of ids in the catalogue, or `row number`.
+    z_phot : str
+        The column that was judged.
     pdf : str or None
         The column that p(z) was taken from.
     notes : list of str
@@ -56,6 +65,7 @@ class Evaluation:
     bins: list[dict[str, float]]
     rows: dict[str, int]
     joined_by: str
+    z_phot: str
     pdf: str | None
     notes: list[str]
 
@@ -66,6 +76,7 @@ class Evaluation:
             "bins": [_none_for_nan(row) for row in self.bins],
             "rows": self.rows,
             "joined_by": self.joined_by,
+            "z_phot": self.z_phot,
             "pdf": self.pdf,
             "notes": self.notes,
         }
@@ -98,8 +109,10 @@ class _Compared:
 def evaluate(run: EvaluateRun) -> Evaluation:
     """Compare a catalogue with true redshifts.
 
-    Rows are joined by `object_id` (compared as text, so the integer 17 equals "17"), or by row
-    number when both are one file. Of several truth rows with one id the first counts.
+    Rows are joined by id (compared as text, so the integer 17 equals "17"), or by row number when
+    both are one file or folder. Of several truth rows with one id the first counts. Columns of ids,
+    points and intervals are those of the naming (`catalog.naming`) that the catalogue has; ids of
+    the truth may have that name, or are in `object_id`.
 
     Parameters
     ----------
@@ -114,14 +127,17 @@ def evaluate(run: EvaluateRun) -> Evaluation:
     InputError
         A file or a column cannot be used, or no object is left to compare.
     """
-    catalog, truth = TableFile(run.catalog), TableFile(run.truth)
-    z_phot = catalog.numbers(run.z_phot, "--z-phot")
+    catalog, naming = open_catalogue(run.catalog)
+    own_id = naming.name(ID_COLUMN)
+    truth = open_table(run.truth, own_id)
+    point = run.z_phot or naming.point
+    z_phot = catalog.numbers(point, "--z-phot")
     z_spec = truth.numbers(run.z_spec, "--z-spec")
     unpaired: dict[str, int] = {}
     if run.catalog.samefile(run.truth):
-        joined_by, match = "row number", np.arange(len(catalog))
+        joined_by, match = ROW_NUMBER, np.arange(len(catalog))
     else:
-        joined_by = ID_COLUMN
+        joined_by = own_id
         match, unpaired = _match(catalog, truth)
     z_true = np.where(match >= 0, z_spec[match], np.nan)
     in_truth = match >= 0
@@ -137,9 +153,9 @@ def evaluate(run: EvaluateRun) -> Evaluation:
         **unpaired,
     }
     if not used.any():
-        raise InputError(_nothing_left(run, rows, catalog, truth, joined_by))
+        raise InputError(_nothing_left(run, point, rows, catalog, truth, joined_by))
     for path, column, values in (
-        (run.catalog, run.z_phot, z_phot[used]),
+        (run.catalog, point, z_phot[used]),
         (run.truth, run.z_spec, z_true[used]),
     ):
         if np.median(np.abs(values)) > HIGHEST_MEDIAN:
@@ -152,7 +168,7 @@ def evaluate(run: EvaluateRun) -> Evaluation:
         z_true[used],
         {
             name: (catalog.numbers(low)[used], catalog.numbers(high)[used])
-            for name, (low, high) in _INTERVALS.items()
+            for name, (low, high) in _intervals(naming).items()
             if low in catalog.names and high in catalog.names
         },
         {name: values[used] for name, values in terms.items()},
@@ -162,7 +178,17 @@ def evaluate(run: EvaluateRun) -> Evaluation:
         inside = (compared.z_true >= low) & (compared.z_true < high)
         bins.append({"z_min": low, "z_max": high, **compared.metrics(inside)})
     everything = compared.metrics(np.ones(rows["compared"], dtype=bool))
-    return Evaluation(everything, bins, rows, joined_by, pdf, notes)
+    return Evaluation(everything, bins, rows, joined_by, point, pdf, notes)
+
+
+def _intervals(naming: Naming) -> dict[str, tuple[str, str]]:
+    """Names of the intervals that a naming has."""
+    names = naming.names
+    return {
+        what: (names[low], names[high])
+        for what, (low, high) in _INTERVALS.items()
+        if low in names and high in names
+    }
 
 
 def _match(catalog: TableFile, truth: TableFile) -> tuple[NDArray[np.int64], dict[str, int]]:
@@ -185,17 +211,22 @@ def _duplicates(ids: Any) -> int:
 
 
 def _nothing_left(
-    run: EvaluateRun, rows: dict[str, int], catalog: TableFile, truth: TableFile, joined_by: str
+    run: EvaluateRun,
+    point: str,
+    rows: dict[str, int],
+    catalog: TableFile,
+    truth: TableFile,
+    joined_by: str,
 ) -> str:
-    if rows["without_truth"] == rows["catalog"] and joined_by == ID_COLUMN:
+    if rows["without_truth"] == rows["catalog"] and joined_by != ROW_NUMBER:
         return (
-            f"no {ID_COLUMN} of {run.catalog} is in {run.truth} "
+            f"no {joined_by} of {run.catalog} is in {run.truth} "
             f"(they look like {catalog.ids[0]} and {truth.ids[0]})"
         )
     return (
         f"nothing to compare: of {rows['catalog']} rows of {run.catalog}, {rows['without_truth']} "
         f"are not in {run.truth}, {rows['without_z_spec']} have no {run.z_spec}, "
-        f"{rows['without_z_phot']} no {run.z_phot}"
+        f"{rows['without_z_phot']} no {point}"
     )
 
 

@@ -34,8 +34,8 @@ _ROWS = {
     "without_z_spec": "catalogue rows whose truth has no redshift",
     "without_z_phot": "catalogue rows without {z_phot}",
     "truth_without_catalog": "truth rows not in the catalogue",
-    "truth_duplicates": "truth rows that repeat an object_id (the first of each counts)",
-    "catalog_duplicates": "catalogue rows that repeat an object_id (each is compared)",
+    "truth_duplicates": "truth rows that repeat an {id} (the first of each counts)",
+    "catalog_duplicates": "catalogue rows that repeat an {id} (each is compared)",
 }
 
 
@@ -43,11 +43,12 @@ def what_was_compared(run: EvaluateRun, evaluation: Evaluation) -> list[str]:
     """Lines that say what was compared and what was left out."""
     rows = evaluation.rows
     lines = [
-        f"{_printable(run.catalog)} [{run.z_phot}] against {_printable(run.truth)} [{run.z_spec}], "
-        f"joined by {evaluation.joined_by}: {rows['compared']} of {rows['catalog']} rows compared"
+        f"{_printable(run.catalog)} [{evaluation.z_phot}] against {_printable(run.truth)} "
+        f"[{run.z_spec}], joined by {evaluation.joined_by}: {rows['compared']} of "
+        f"{rows['catalog']} rows compared"
     ]
     lines += [
-        f"  {meaning.format(z_phot=run.z_phot)}: {rows[name]}"
+        f"  {meaning.format(z_phot=evaluation.z_phot, id=evaluation.joined_by)}: {rows[name]}"
         for name, meaning in _ROWS.items()
         if rows.get(name)
     ]

@@ -59,7 +59,7 @@ class RunFolder:
         self.is_file = self.output.suffix == ".parquet"
         stem = self.output.stem if self.is_file else self.output.name
         self.path = self.output.with_name(f"{stem}.run")
-        self.record = RunRecord(self.path / "run.json")
+        self.record = RunRecord(self.path / "run.json", self.output.name)
         self.outputs = self.path / "outputs.jsonl"
         self.output_sha256: str | None = None
         self.plan = self.path / "plan.jsonl"

@@ -26,10 +26,14 @@ LIBRARIES = ("torch", "numpy", "pyarrow", "dask", "distributed", "fitsio", "astr
 
 
 class RunRecord:
-    """The file, and what it says: `facts`, empty where it is not there."""
+    """The file, and what it says: `facts`, empty where it is not there.
 
-    def __init__(self, path: Path) -> None:
+    `output` is the name of the run's output, beside the run folder.
+    """
+
+    def __init__(self, path: Path, output: str) -> None:
         self.path = path
+        self.output = output
         self.facts: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
@@ -54,6 +58,7 @@ class RunRecord:
         """
         self.facts = {
             "settings": settings,
+            "output": self.output,
             "command": sys.argv,
             "folder": str(Path.cwd()),
             "host": socket.gethostname(),

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from photoz_mmae.catalog.layouts import catalogue_files, read_metadata, size
 from photoz_mmae.cutouts.source import source_names
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.survey_run import records
@@ -35,7 +36,7 @@ def run_status(path: Path) -> Status:
     Parameters
     ----------
     path : Path
-        The catalogue, there or not, or its run folder.
+        The catalogue, file or folder, there or not, or its run folder.
 
     Raises
     ------
@@ -53,7 +54,8 @@ def run_status(path: Path) -> Status:
     state = state_of(holder, facts)
     if holder is not None and not holder.wrote(facts):
         # The command did not come so far as to speak of itself.
-        facts = {"settings": facts.get("settings", {})}
+        facts = {key: facts[key] for key in ("settings", "output") if key in facts}
+        facts.setdefault("settings", {})
         facts |= {"host": holder.host, "process": holder.pid, "started": holder.started}
     parts = facts.get("parts")
     journal = [r for r in read_journal(folder.journal).values() if parts is None or r.part < parts]
@@ -65,7 +67,7 @@ def run_status(path: Path) -> Status:
     if state in ("running", "unknown") and progress.rows_to_do is not None:
         speed = rate_now or rate
         left = (progress.rows_to_do - progress.rows_done_now) / speed if speed else None
-    catalogue = _catalogue(folder, state, facts)
+    catalogue = _catalogue(_output(folder, facts), folder, state, facts)
     last = journal[-1].finished if journal else None
     flags: Counter[str] = Counter()
     for record in journal:
@@ -94,11 +96,19 @@ def run_status(path: Path) -> Status:
 
 
 def _folder(path: Path) -> RunFolder:
-    folder = RunFolder(path)
+    folder = RunFolder(path.with_suffix("") if path.suffix == ".run" else path)
     if not folder.path.is_dir():
         raise InputError(f"{path}: no run there: no folder {folder.path}")
-    # Of a run folder that was named, the catalogue beside it.
-    return RunFolder(folder.path.with_suffix(".parquet"))
+    return folder
+
+
+def _output(folder: RunFolder, facts: dict[str, Any]) -> Path:
+    """Return where the run's output is, which may have been named without its suffix, or with."""
+    name = folder.output.name
+    if not (folder.is_file or folder.output.is_dir()):
+        name += ".parquet"
+    # What was named counts where the run has not spoken of its output yet.
+    return folder.output.with_name(facts.get("output", name))
 
 
 def _progress(
@@ -144,21 +154,27 @@ def _rates(
     return rate, sum(record.rows for record in last[1:]) / seconds
 
 
-def _catalogue(folder: RunFolder, state: str, facts: dict[str, Any]) -> CatalogueState:
-    path = str(folder.output)
-    if not folder.output.exists():
+def _catalogue(
+    output: Path, folder: RunFolder, state: str, facts: dict[str, Any]
+) -> CatalogueState:
+    path = str(output)
+    files = catalogue_files(output)
+    if not output.exists() or not files:
         return CatalogueState(path, None, None, False, "not there yet")
-    try:
-        rows = int(pq.read_metadata(folder.output).num_rows)
-        size = folder.output.stat().st_size
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        return CatalogueState(path, None, None, False, f"not readable as Parquet ({reason})")
-    created = folder.output_metadata().get("photoz_mmae.created")
+    rows = 0
+    for file in files:
+        try:
+            rows += int(pq.read_metadata(file).num_rows)
+        except (OSError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            which = f"{file.name}: " if file != output else ""
+            says = f"not readable as Parquet ({which}{reason})"
+            return CatalogueState(path, None, None, False, says)
+    created = read_metadata(output).get("photoz_mmae.created")
     written = None
     for line in records.read_lines(folder.outputs):
         written = line.record.get("size")
-    if size != written:
+    if size(output) != written:
         says = "not as this run wrote it"
     elif state == "ended" and facts.get("exit") in (0, 3):
         says = "up to date"

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from photoz_mmae.catalog.naming import Naming
 from photoz_mmae.catalog.schema import Column
 from photoz_mmae.cutouts.source import Source, source_names
 from photoz_mmae.provenance import fingerprint
@@ -43,19 +44,22 @@ class PartsCheck:
     ----------
     folder : RunFolder
     columns : sequence of Column
-        The catalogue's own.
+        The catalogue's own, as they are in part files; so are those of the tables here.
+    naming : Naming
+        What they are called in the catalogue.
     model_sha256 : str
         Of the model that the catalogue names.
     parts : list of Part
         Of the plan.
     journal : dict of int to PartRecord
     ids, content, files : Faults
-        Of parts: other ids or sources; other values than in the part's file; part files that are
-        damaged, missing, or of something else.
+        Other ids or sources than planned; other values than in the part's file; part files that
+        are damaged, missing, or of something else.
     """
 
     folder: RunFolder
     columns: Sequence[Column]
+    naming: Naming
     model_sha256: str
     parts: list[Part] = field(init=False)
     journal: Mapping[int, PartRecord] = field(init=False)
@@ -80,13 +84,13 @@ class PartsCheck:
         record = self.journal.get(part.number)
         return record is not None and record.sources == part.sources
 
-    def look_at(self, part: Part, sources: Sequence[Source], table: pa.Table, start: int) -> bool:
-        """Look at a finished part's rows, of which the first is number `start` of the catalogue.
+    def look_at(self, part: Part, sources: Sequence[Source], table: pa.Table, where: str) -> bool:
+        """Look at a finished part's rows; `where` says where in the catalogue they are.
 
         Returns whether they are those of `sources`, in their order.
         """
         record = self.journal[part.number]
-        where = f"part {part.number} (rows {start} to {start + part.rows - 1})"
+        where = f"part {part.number} ({where})"
         if len(table) != record.rows:
             self.ids.note(f"{where} has {len(table)} rows here, not {record.rows}")
             return False
@@ -96,9 +100,23 @@ class PartsCheck:
         if table["source"].to_pylist() != source_names(sources):
             self.ids.note(f"{where} has other sources, or in another order, than the plan")
             return False
-        if part.number in self._whole:
-            self._compare(table, pq.read_table(self.folder.parts / record.file), where, record)
+        if (written := self.written(part)) is not None:
+            self._compare(table, written, where, record)
         return True
+
+    def written(self, part: Part) -> pa.Table | None:
+        """Read the file of a part; None where it is not the one that was written."""
+        if part.number not in self._whole:
+            return None
+        record = self.journal[part.number]
+        table = pq.read_table(self.folder.parts / record.file)
+        names = [column.name for column in self.columns]
+        if absent := [name for name in names if name not in table.column_names]:
+            self.files.note(f"{record.file} has no column {', '.join(absent)}")
+            return None
+        if len(table) - table[PROBLEM].null_count != record.bad:
+            self.files.note(f"{record.file} has other rows without result than the journal says")
+        return table
 
     def _look_at_file(self, part: Part) -> None:
         number = part.number
@@ -114,16 +132,11 @@ class PartsCheck:
             self._whole.add(number)
 
     def _compare(self, table: pa.Table, written: pa.Table, where: str, record: PartRecord) -> None:
-        names = [column.name for column in self.columns]
-        if absent := [name for name in names if name not in written.column_names]:
-            self.files.note(f"{record.file} has no column {', '.join(absent)}")
-            return
-        if len(written) - written[PROBLEM].null_count != record.bad:
-            self.files.note(f"{record.file} has other rows without result than the journal says")
-        for name in names:
+        for column in self.columns:
+            name = column.name
             for row in np.flatnonzero(distances(table, written, name)).tolist():
                 self.content.note(
-                    f"{where}: {name} of object {table['object_id'][row]} is "
+                    f"{where}: {self.naming.name(name)} of object {table['object_id'][row]} is "
                     f"{shown(table, name, row)}, in {record.file} {shown(written, name, row)}"
                 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Column
 from photoz_mmae.cutouts.source import Source
@@ -33,7 +34,7 @@ class Sample:
     ----------
     folder : RunFolder
     rows : int
-        Of the catalogue.
+        Of the catalogue, in the order of the plan.
     size : int
         Objects to be drawn, at most.
     seed : int
@@ -54,37 +55,46 @@ class Sample:
         self.drawn = len(self._rows)
         self.passed_over = 0
 
+    def drawn_from(self, start: int, rows: int) -> NDArray[np.int64]:
+        """Return which of some rows were drawn, the first of which is number `start`, (K,)."""
+        here = self._rows[(self._rows >= start) & (self._rows < start + rows)]
+        return np.asarray(here - start)
+
     def look_at(
-        self, table: pa.Table, start: int, planned: Sequence[Source], base: str, record: PartRecord
+        self,
+        table: pa.Table,
+        rows: Sequence[int],
+        planned: Sequence[Source],
+        base: str,
+        record: PartRecord,
     ) -> None:
-        """Keep those of a part's rows that were drawn, if they can be predicted again.
+        """Keep those of the rows drawn from a part that can be predicted again.
 
         Parameters
         ----------
         table : pyarrow.Table
-            The part's rows.
-        start : int
-            The catalogue's number of the first.
+            The rows, with the columns of part files.
+        rows : sequence of int
+            Their numbers in the part.
         planned : sequence of Source
-            Of the rows.
+            Theirs.
         base : str
             Where relative paths start.
         record : PartRecord
             Of the part.
         """
-        here = self._rows[(self._rows >= start) & (self._rows < start + len(table))] - start
         sha256 = record.settings.partition(":")[2]
         objects = self._folder.table(sha256) if sha256 else None
         flags = table["flags"].to_numpy()
         kept = []
-        for row in here.tolist():
-            source = absolute(planned[row], base)
-            is_there = not flags[row] & Flag.SOURCE_GONE and _is_unchanged(source)
+        for place, row in enumerate(rows):
+            source = absolute(planned[place], base)
+            is_there = not flags[place] & Flag.SOURCE_GONE and _is_unchanged(source)
             is_there &= row not in record.deadly
             if is_there and (objects is None or objects.is_dir()):
                 self._sources.setdefault(objects, []).append(source)
-                kept.append(row)
-        self.passed_over += len(here) - len(kept)
+                kept.append(place)
+        self.passed_over += len(rows) - len(kept)
         if kept:
             self._tables.setdefault(objects, []).append(table.take(pa.array(kept)))
 
@@ -105,7 +115,7 @@ class Sample:
         device : str
         product : Product
         columns : sequence of Column
-            The catalogue's own, with ids as texts.
+            The catalogue's own, as they are in part files.
         resample : bool
 
         Returns
@@ -134,11 +144,11 @@ class Sample:
                     continue
                 far = distances(table, again, name)
                 if far.max() > largest:
-                    largest, where = float(far.max()), f" ({name})"
+                    largest, where = float(far.max()), f" ({product.naming.name(name)})"
                 for row in np.flatnonzero(far > TOLERANCE).tolist():
                     faults.note(
-                        f"{name} of object {table['object_id'][row]} is {shown(table, name, row)}, "
-                        f"predicted again {shown(again, name, row)}"
+                        f"{product.naming.name(name)} of object {table['object_id'][row]} is "
+                        f"{shown(table, name, row)}, predicted again {shown(again, name, row)}"
                     )
         return faults, f"{largest:.2g}{where}", compared
 

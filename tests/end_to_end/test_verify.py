@@ -13,7 +13,7 @@ from photoz_mmae.flags import Flag
 from photoz_mmae.lock import run_lock
 
 RUN = ["checksum", "rows", "ids", "parts", "content"]
-ALL = ["readable", "model", "schema", *RUN, "values", "counts", "sample", "against"]
+ALL = ["readable", "files", "model", "schema", *RUN, "values", "counts", "sample", "against"]
 N = 14
 
 
@@ -116,7 +116,7 @@ def test_a_sound_catalogue(photoz, verify, made, tiny_model):
     assert (code, err) == (0, "")
     assert [line.split()[:2] for line in out.splitlines()[:2]] == [
         ["ok", "readable"],
-        ["ok", "model"],
+        ["ok", "files"],
     ]
     assert "ok          sample    3 of 14 objects" not in out
     assert "3 of 3 objects predicted again" in out
@@ -233,10 +233,10 @@ def test_damage_to_the_bytes(verify, photoz, catalogue, tiny_model):
     catalogue.write_bytes(whole[:4] + bytes(1000) + whole[1004:])
     failed, checks = verify(catalogue)
     assert failed == {"readable"}
-    assert checks["readable"]["text"].startswith("row group 0 of 1: ")
+    assert checks["readable"]["text"].startswith("rows from 0 on: ")
     code, out, err = photoz("verify", catalogue, "--model", tiny_model)
     assert code == 8
-    assert "FAILED      readable  row group 0" in out
+    assert "FAILED      readable  rows from 0 on" in out
     assert err.endswith("c.parquet: 1 check failed: readable\n")
 
 
