@@ -151,9 +151,19 @@ class _Importer:
                 progress_bar=False,
             )
             with self.client() as client:
-                pipeline_with_client(arguments, client)
+                _run(lambda: pipeline_with_client(arguments, client))
         except (ValueError, RuntimeError, AssertionError) as error:
             raise OutputError(f"--hats: the import failed ({error})") from error
         common = self.folder / COMMON_METADATA
         described = replace(header, columns=(INDEX, *header.columns)).schema(header.rows)
         pq.write_metadata(described, common)
+
+
+def _run(pipeline: Callable[[], None]) -> None:
+    """Run it; a full disk is not to be taken for a scheduler that went away."""
+    try:
+        pipeline()
+    except OSError as error:
+        if error.errno is None:  # what Dask says of a connection
+            raise
+        raise OutputError(f"--hats: the import failed ({error})") from error

@@ -30,6 +30,8 @@ SHARES = 4
 WORKERS_PER_GPU = 4
 """Reading and measuring take longer than the network there (benchmarks/RESULTS.md)."""
 
+START_ATTEMPTS = 3
+
 REPLACE_AFTER = 1.0
 """Seconds between two looks whether local workers are missing."""
 
@@ -227,15 +229,26 @@ def _replaced(cluster: LocalCluster, workers: int) -> Iterator[None]:
 
 
 def _local_cluster(workers: int, dashboard: bool) -> LocalCluster:
+    address = dashboard_address(dashboard)
     with no_ctrl_c(), warnings.catch_warnings():
         # Even without a dashboard it looks for a port, and says so when its first choice is taken.
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=dashboard_address(dashboard),
-            # Memory is bounded by the size of a chunk; Dask has nothing to spill.
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        )
+        for attempt in range(START_ATTEMPTS):
+            try:
+                return LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=address,
+                    # Memory is bounded by the size of a chunk; Dask has nothing to spill.
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:
+                # A worker died before it was there.
+                if attempt == START_ATTEMPTS - 1:
+                    raise StoppedError(
+                        f"the worker processes do not start ({error}): killed, or too little "
+                        "memory? The same command tries again"
+                    ) from error
+    raise AssertionError

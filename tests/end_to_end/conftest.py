@@ -1,5 +1,7 @@
 """What the tests of whole commands share: cutouts, a Dask cluster, the command line in process."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,21 @@ def predict(photoz, scheduler, tiny_model, tmp_path):
         return photoz("predict", *options, *arguments)
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own that is given room, in KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", place]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+
+    def give(kib):
+        subprocess.run(["mount", "-o", f"remount,size={kib}k", place], check=True)
+        return place
+
+    yield give
+    subprocess.run(["umount", place], check=True)

@@ -73,24 +73,6 @@ def ordinary():
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own that is given room, in KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", place]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-
-    def give(kib):
-        subprocess.run(["mount", "-o", f"remount,size={kib}k", place], check=True)
-        return place
-
-    yield give
-    subprocess.run(["umount", place], check=True)
-
-
 def _files(folder):
     """What is in a folder, and what tells that it was not touched."""
     stats = {path: path.lstat() for path in folder.rglob("*")}

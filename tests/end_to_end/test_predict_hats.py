@@ -147,3 +147,14 @@ def test_what_cannot_be(predict, some, tmp_path, monkeypatch):
         "photoz-mmae: --hats: hats-import is not installed; pip install 'photoz-mmae[hats]'"
     ]
     assert not (tmp_path / "other.run").exists()
+
+
+def test_a_full_disk_is_no_scheduler_that_went_away(again, some, small_disk):
+    for name in "56":
+        (some / f"{name}.fits").unlink()
+    disk = small_disk(1000)
+    code, _, err = again("--hats", output=disk / "cat")
+    assert (code, "--hats: the import failed ([Errno 28]" in err) == (6, True), err
+    assert not (disk / "cat").exists()
+    small_disk(200_000)
+    assert again("--hats", output=disk / "cat")[0] == 0
