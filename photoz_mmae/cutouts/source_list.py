@@ -197,6 +197,14 @@ class SourceList(Sequence[Source]):
             if kind == "coadd":
                 yield index, self._object_id[index] or ""
 
+    def plain(self, start: int, stop: int) -> Iterator[tuple[int, int, int, list[str], str]]:
+        """Yield number, size, time, files and bands of cutouts that nobody says more of."""
+        for index in range(start, min(stop, len(self))):
+            given = self._object_id[index] is not None or not math.isnan(self._ra[index])
+            if self._kind[index] == "cutout" and not given:
+                files = list(map(self.path, range(self.first[index], self.first[index + 1])))
+                yield index, self._size[index], self._mtime_ns[index], files, self._bands[index]
+
     def path(self, file: int) -> str:
         """Return the path of the file of that number, 0 to F - 1."""
         return self.folders[int(self.folder[file])] + self.names[file]
