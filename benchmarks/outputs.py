@@ -25,7 +25,7 @@ from photoz_mmae.catalog.layouts import folder_of_parts, one_file, read_metadata
 from photoz_mmae.catalog.qp import write_ensemble
 from photoz_mmae.catalog.schema import arrow_schema
 from photoz_mmae.model.info import find_model, load_info
-from photoz_mmae.survey_run.execute import dask_client
+from photoz_mmae.survey_run.cluster import dask_client
 from photoz_mmae.survey_run.merge import FinishedPart, merge
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.products import Redshifts

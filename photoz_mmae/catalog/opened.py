@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from photoz_mmae.catalog.hats import INDEX
 from photoz_mmae.catalog.layouts import COMMON_METADATA, NO_POSITION, catalogue_files
@@ -87,10 +89,11 @@ class OpenedCatalogue:
     def tables(self, number: int) -> Iterator[pa.Table]:
         """Read file `number` piece by piece, but for the column that HATS adds."""
         for batch in self.files.batches(number):
-            table = pa.Table.from_batches([batch])
-            if self.is_hats and INDEX.name in table.column_names:
-                table = table.drop_columns(INDEX.name)
-            yield table
+            yield _without_index(pa.Table.from_batches([batch]))
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """Read single rows, in the order given, but for the column that HATS adds."""
+        return _without_index(self.files.take(rows))
 
     def place(self, row: int) -> str:
         """Say where a row of the catalogue is."""
@@ -111,6 +114,10 @@ class OpenedCatalogue:
             if begins_so
             else (f"{where}no Parquet file ({reason})")
         )
+
+
+def _without_index(table: pa.Table) -> pa.Table:
+    return table.drop_columns(INDEX.name) if INDEX.name in table.column_names else table
 
 
 def first_line(error: Exception) -> str:

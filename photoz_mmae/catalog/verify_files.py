@@ -92,7 +92,9 @@ def header_problems(catalogue: OpenedCatalogue, columns: Sequence[Column]) -> li
         for path, rows in zip(catalogue.files.paths, catalogue.files.rows, strict=True)
     ]
     if catalogue.is_hats:
-        heads.append((COMMON_METADATA, catalogue.path / COMMON_METADATA, catalogue.rows))
+        told = catalogue.said.get(ROWS_KEY, "")
+        rows = int(told) if told.isdigit() else catalogue.rows
+        heads.append((COMMON_METADATA, catalogue.path / COMMON_METADATA, rows))
     for name, path, rows in heads:
         try:
             schema = catalogue.schema(path)

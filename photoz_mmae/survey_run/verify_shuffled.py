@@ -162,7 +162,7 @@ class Shuffled:
             start += len(each.rows)
 
     def _rows(self, places: Numbers) -> pa.Table:
-        return own_columns(self._catalogue.files.take(places), self._parts.columns)
+        return own_columns(self._catalogue.take(places), self._parts.columns)
 
 
 class _Index:
