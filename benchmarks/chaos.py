@@ -66,9 +66,9 @@ class Round:
 class Chaos:
     """A folder with cutouts, a model, the catalogue of an undisturbed run, and a run to be hit."""
 
-    def __init__(self, folder: Path, objects: int, part_size: int) -> None:
+    def __init__(self, folder: Path, objects: int, part_size: int, workers: int = 2) -> None:
         self.folder = folder.absolute()
-        self.part_size = part_size
+        self.part_size, self.workers = part_size, workers
         self.parts = -(-objects // part_size)
         self.cutouts, self.model = self.folder / "cutouts", self.folder / "tiny"
         self.calm, self.hit = self.folder / "calm.parquet", self.folder / "hit.parquet"
@@ -87,7 +87,7 @@ class Chaos:
     def command(self, output: Path, *more: str) -> list[object]:
         words = [PROGRAM, "predict", self.cutouts, "-o", output, "--model", self.model]
         words += ["--part-size", self.part_size, "--batch-size", 8, "--masks", 1]
-        return [*words, "--reproducible", *(more or ("--workers", "2"))]
+        return [*words, "--reproducible", *(more or ("--workers", str(self.workers)))]
 
     def round(self, number: int) -> Round:
         """Do a round; its number decides what is killed, and when."""
@@ -99,7 +99,7 @@ class Chaos:
         self.hit.unlink(missing_ok=True)
         shutil.rmtree(self.hit.with_suffix(".run"), ignore_errors=True)
         if target == "scheduler":
-            with _cluster(self.folder) as (address, scheduler):
+            with _cluster(self.folder, self.workers) as (address, scheduler):
                 process = _start(self.command(self.hit, "--scheduler", address), self.folder)
                 waited = self._wait(process, moment, after)
                 before = self._finished()
@@ -246,15 +246,15 @@ def save_tiny_model(folder: Path) -> None:
 
 
 @contextmanager
-def _cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a scheduler and two workers as processes of their own."""
+def _cluster(folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a scheduler and workers as processes of their own."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)
     dask = PROGRAM.with_name("dask")
     options = ["--scheduler-file", file, "--no-dashboard"]
     scheduler = _start([dask, "scheduler", *options, "--port", 0], folder)
     worker = [dask, "worker", *options, "--nthreads", 1, "--no-nanny", "--death-timeout", 30]
-    processes = [scheduler, *(_start(worker, folder) for _ in range(2))]
+    processes = [scheduler, *(_start(worker, folder) for _ in range(workers))]
     try:
         while not file.exists() or not file.read_text().strip().endswith("}"):
             time.sleep(0.05)
