@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -46,14 +47,17 @@ def start(many, tiny_model, tmp_path):
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        for each in [process, *psutil.Process(process.pid).children(recursive=True)]:
+        workers = psutil.Process(process.pid).children(recursive=True)
+        running.extend(workers)
+        for each in [process, *workers]:
             each.send_signal(signal.SIGSTOP)
         return process
 
     yield run
-    for process in running:
-        process.kill()
-        process.wait()
+    for each in running:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+            each.wait()
 
 
 @pytest.fixture
