@@ -1,14 +1,17 @@
 """What a run over a million objects costs: processor time per object, memory, planning, merging.
 
-    python benchmarks/million.py -o million [--sizes 10000,100000,1000000] [--catalog]
+    python benchmarks/million.py -o million [--sizes 10000,100000,1000000] [--copied 1000000]
 
 The objects are hard links to 4,000 mock cutouts without id of their own: each has that of its
 name. `photoz-mmae predict --workers 2` goes over each number of them with a tiny network of random
 weights (what is measured is the run, not the network), then over the largest with 2,000 files
 more, then over that once more. Processor time is that of the command and all its workers, as the
 kernel counts it; memory the peak of the resident set of each process, of pages of files too.
-`start` is a run over 512 objects: what starting costs. With --catalog there is a table with
-E(B-V) and a position for each object.
+`start` is a run over 512 objects: what starting costs.
+
+Where computing a million takes too long: with --copied the largest run's folder is filled up to
+that many objects with copies of its rows under the other objects' names, and the command goes on
+from there; planning, merging and the memory of both are then those of so many objects.
 
 What is measured stands in `million/measured.jsonl`; the same command goes on from there. Linux.
 """
@@ -26,11 +29,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from chaos import save_tiny_model
+
+from photoz_mmae.catalog.writer import atomic_parquet
+from photoz_mmae.cutouts.discover import discover
+from photoz_mmae.cutouts.source import source_names
+from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.survey_run.journal import append_record, read_journal
+from photoz_mmae.survey_run.plan import read_sources, update_plan
 
 PROGRAM = Path(sys.executable).parent / "photoz-mmae"
 MOCKS = 4000
@@ -83,9 +92,8 @@ class Measured:
 class Million:
     """A folder with objects, a model, and what was measured."""
 
-    def __init__(self, folder: Path, catalog: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.catalog = catalog
         self.objects, self.log = self.folder / "objects", self.folder / "measured.jsonl"
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.measured = [Measured(**json.loads(line)) for line in lines]
@@ -105,18 +113,8 @@ class Million:
                 place.mkdir(parents=True, exist_ok=True)
                 path.hardlink_to(self.mocks[number % len(self.mocks)])
 
-    def table(self, objects: int) -> Path:
-        """Write a table of so many objects."""
-        rng = np.random.default_rng(1)
-        ids = FIRST_ID + 7919 * np.arange(objects)
-        sky = {"ra": rng.uniform(150, 160, objects), "dec": rng.uniform(-5, 5, objects)}
-        path = self.folder / "objects.parquet"
-        pq.write_table(pa.table({"object_id": ids, "ebv": sky["ra"] / 2000, **sky}), path)
-        return path
-
     def command(self, folders: list[Path], output: Path) -> list[str]:
         words = [PROGRAM, "predict", *folders, "-o", output, "--model", self.folder / "tiny"]
-        words += ["--catalog", self.folder / "objects.parquet"] if self.catalog else []
         return [*map(str, words), "--workers", "2", "--masks", "0", "--log-json"]
 
     def measure(self, step: str, folders: list[Path], output: Path) -> None:
@@ -130,29 +128,31 @@ class Million:
     def is_done(self, step: str) -> bool:
         return any(each.step == step for each in self.measured)
 
-    def go(self, sizes: list[int]) -> None:
+    def go(self, sizes: list[int], copied: int | None) -> None:
         if not self.is_done("start"):
             self.link(0, START, "start")
-            if self.catalog:
-                self.table(START)
             self.measure("start", [self.objects / "start"], self._output("start"))
             _remove(self._output("start"))
         for size in sizes:
             if self.is_done(f"{size:,}"):
                 continue
             self.link(0, size)
-            if self.catalog:
-                self.table(size)
             _remove(self._output(str(size)))
             self.measure(f"{size:,}", self._folders(size), self._output(str(size)))
             if size != sizes[-1]:
                 _remove(self._output(str(size)))
         largest = sizes[-1]
-        output, folders = self._output(str(largest)), self._folders(largest)
+        output = self._output(str(largest))
+        if copied is not None:
+            largest = copied
+            name = f"{largest:,}, {largest - sizes[-1]:,} of them copied"
+            if not self.is_done(name):
+                self.link(0, largest)
+                self.copy_rows(output, self._folders(largest))
+                self.measure(name, self._folders(largest), output)
+        folders = self._folders(largest)
         name = f"{largest:,} and {NEW:,} new"
         if not self.is_done(name):
-            if self.catalog:
-                self.table(largest + NEW)
             before = _parts(output)
             self.link(largest, largest + NEW, folders[-1].name)
             self.measure(name, folders, output)
@@ -166,6 +166,38 @@ class Million:
             if stamp != (output.stat().st_ino, output.stat().st_mtime_ns):
                 raise SystemExit("nothing was new, and the catalogue was touched")
 
+    def copy_rows(self, output: Path, folders: list[Path]) -> None:
+        """Make parts of the objects that are not computed, of the rows of those that are."""
+        run = output.with_suffix(".run")
+        sources = discover(list(map(str, folders))).sources
+        journal = read_journal(run / "journal.jsonl")
+        records = [journal[number] for number in sorted(journal)]
+        for part in update_plan(run / "plan.jsonl", sources, records[0].rows):
+            if part.number in journal:
+                continue
+            record = records[part.number % (len(records) - 1)]  # the last may be short
+            given, _ = read_sources(run / "plan.jsonl", part.offset, part.length)
+            table = pq.read_table(run / "parts" / record.file)[: part.rows]
+            names = source_names(given)
+            ids = [Path(name).stem for name in names]
+            for column, values in (("object_id", ids), ("source", names)):
+                place = table.schema.get_field_index(column)
+                table = table.set_column(place, table.schema.field(place), pa.array(values))
+            file = run / "parts" / f"part-{part.number:06d}-copied.parquet"
+            with atomic_parquet(file, table.schema) as writer:
+                writer.write(table)
+            copied = dataclasses.replace(
+                record,
+                part=part.number,
+                sources=part.sources,
+                rows=part.rows,
+                file=file.name,
+                size=file.stat().st_size,
+                sha256=file_sha256(file),
+                ids=fingerprint(ids),
+            )
+            append_record(run / "journal.jsonl", copied)
+
     def _folders(self, size: int) -> list[Path]:
         return [self.objects / f"{k:04d}" for k in range(-(-size // FOLDER))]
 
@@ -177,12 +209,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--sizes", default="10000,100000,1000000")
-    parser.add_argument("--catalog", action="store_true")
+    parser.add_argument("--copied", type=int, metavar="N")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     sizes = sorted(map(int, options.sizes.split(",")))
-    million = Million(options.output, options.catalog)
-    million.go(sizes)
+    million = Million(options.output)
+    million.go(sizes, options.copied)
     start, by_step = million.measured[0], {each.step: each for each in million.measured}
     print("\nA tiny network with random weights; hard links to mock cutouts.\n")
     print(

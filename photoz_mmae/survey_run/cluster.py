@@ -42,6 +42,8 @@ QUIET = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.logging": {"distributed": "critical"},
     "distributed.worker.profile.enabled": False,
+    # Every 20 ms, in each of five event loops, is 5 % of a core (benchmarks/RESULTS.md).
+    "distributed.admin.tick.interval": "1s",
 }
 """Dask's configuration for schedulers and workers that are started here."""
 
