@@ -29,7 +29,7 @@ demo: setup
 	@echo "or read it with pandas, polars or duckdb. Flag 524288 is UNCALIBRATED; docs/catalogue.md has them all."
 
 test: setup
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .
