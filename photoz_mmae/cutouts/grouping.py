@@ -60,6 +60,14 @@ def group_files(files: FileList) -> tuple[SourceList, int]:
         How many files hold no object and are left out.
     """
     count, kind = _contents(files)
+    # Of millions of files what led there takes as much memory as the result: it ends before that.
+    return SourceList.of_files(files, *_objects(files, count, kind), kind), int(np.sum(count == 0))
+
+
+def _objects(
+    files: FileList, count: Indices, kind: dict[int, Kind]
+) -> tuple[Indices, Indices, list[str], Indices]:
+    """Return members, counts, bands and rows of the objects, for `SourceList.of_files`."""
     several = np.array(sorted(kind), np.int64)
     left = np.setdiff1d(np.flatnonzero(count), several, assume_unique=True)
     groups = band_groups([files.names[k] for k in left.tolist()], files.folder[left].tolist())
@@ -77,15 +85,12 @@ def group_files(files: FileList) -> tuple[SourceList, int]:
     rows = np.concatenate([np.full(len(counts) - len(many), -1), row])
     starts = np.cumsum(counts) - counts
     order = np.argsort(members[starts], kind="stable")
-    sources = SourceList.of_files(
-        files,
+    return (
         members[_runs(starts[order], counts[order])],
         counts[order],
         [bands[k] for k in order],
         rows[order],
-        kind,
     )
-    return sources, int(np.sum(count == 0))
 
 
 def _contents(files: FileList) -> tuple[Indices, dict[int, Kind]]:
