@@ -206,3 +206,24 @@ def test_a_plan_that_makes_no_sense_is_refused_in_one_line(tmp_path):
     with pytest.raises(OutputError, match="part 0 cannot be understood") as caught:
         update_plan(path, [source("/none/a")], 10)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_stands_in_the_plan_twice_is_one_object(tmp_path):
+    path = tmp_path / "plan"
+    sources = [source(f"/none/{i}.fits") for i in range(4)]
+    assert len(update_plan(path, sources[:2], 2)) == 1
+    # As a damaged disk might leave it: the same rows again, as another part.
+    path.write_bytes(path.read_bytes() + path.read_bytes().replace(b'"part":0', b'"part":1'))
+    parts = update_plan(path, sources, 2)
+    assert [part.rows for part in parts] == [2, 2, 2]
+    assert [part.gone for part in parts] == [(), (0, 1), ()]
+
+
+def test_new_files_between_old_ones_and_files_of_bands(tmp_path):
+    path = tmp_path / "plan"
+    names = [tuple(f"/none/{i}_{band}.fits" for band in "gr") for i in range(9)]
+    sources = [Source(files, 10, 1, bands="gr") for files in names]
+    before = update_plan(path, sources[::2], 2)
+    parts = update_plan(path, sources, 2)
+    assert parts[: len(before)] == before
+    assert [f for part in planned(path, parts[3:]) for f in part] == names[1::2]
