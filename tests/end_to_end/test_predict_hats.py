@@ -31,9 +31,12 @@ def _files(folder):
 
 def _opened(folder):
     """All rows that lsdb gives, as plain values by id."""
+    import dask
     import lsdb
 
-    frame = lsdb.open_catalog(folder).compute()
+    # Whatever client another test has left as Dask's default.
+    with dask.config.set(scheduler="synchronous"):
+        frame = lsdb.open_catalog(folder).compute()
     rows = frame.reset_index(drop=True).to_dict("list")
     return {
         object_id: {name: _plain(values[i]) for name, values in rows.items()}
@@ -121,9 +124,12 @@ def test_names_of_lsst_and_ids_of_any_kind(predict, write_cube, tmp_path):
         write_cube(tmp_path / f"in/{name}.fits", seed=i)
     options = ("--hats", "--naming", "lsst", "--masks", "0")
     assert predict(tmp_path / "in", *options, output=tmp_path / "cat")[0] == 0
+    import dask
     import lsdb
 
-    frame = lsdb.open_catalog(tmp_path / "cat").compute()
+    # Whatever client another test has left as Dask's default.
+    with dask.config.set(scheduler="synchronous"):
+        frame = lsdb.open_catalog(tmp_path / "cat").compute()
     assert sorted(frame["objectId"]) == names
     assert set(frame.columns) >= {"coord_ra", "coord_dec", "zmode", "z_p16", "z_quantiles"}
     assert np.isfinite(frame["zmode"].to_numpy(dtype=float)).all()
