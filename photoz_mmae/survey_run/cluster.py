@@ -8,6 +8,7 @@ import threading
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
@@ -141,7 +142,7 @@ def dask_client(
         try:
             with client:
                 yield client
-        except OSError as error:
+        except (OSError, CancelledError) as error:
             raise StoppedError(
                 f"the Dask scheduler at {scheduler} is gone ({error}); the same command goes on"
             ) from error

@@ -5,8 +5,9 @@ import time
 from unittest import mock
 
 import pytest
+from distributed import LocalCluster
 
-from photoz_mmae.errors import InputError, UsageError
+from photoz_mmae.errors import InputError, StoppedError, UsageError
 from photoz_mmae.survey_run.cluster import (
     dashboard_of,
     dask_client,
@@ -83,3 +84,16 @@ def test_how_many_workers():
 )
 def test_parts_small_enough_for_all_workers(wanted, objects, workers, size):
     assert part_size(wanted, objects, workers) == size
+
+
+def test_a_result_that_is_waited_for_when_the_scheduler_goes():
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        pytest.raises(StoppedError, match="the same command goes on"),
+        dask_client(cluster.scheduler_address, 1) as client,
+    ):
+        future = client.submit(time.sleep, 60)
+        future.cancel()
+        future.result()
