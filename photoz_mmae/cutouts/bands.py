@@ -93,7 +93,7 @@ class BandGroups:
     bands: list[str]
 
 
-def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
+def band_groups(names: Sequence[str], folders: NDArray[np.int32]) -> BandGroups:
     """Find the file names that are one object's bands, by the rule above.
 
     Parameters
@@ -101,7 +101,7 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
     names : sequence of str, (N,)
         File names without their folder; those of a folder each once, in natural order. There may
         be millions; a name is in one group at most.
-    folders : sequence of int, (N,)
+    folders : ndarray (N,) of int
         Which folder each is in.
     """
     # One entry per token: the name without it, as a hash, whose name it is, and where it stands.
@@ -111,7 +111,7 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
         if _MAY_BE_IN_NAME.search(name) is None:
             continue
         for token in _IN_NAME.finditer(name):
-            stem.append(hash((folder, *_without(name, *token.span()))))
+            stem.append(hash((int(folder), *_without(name, *token.span()))))
             number.append(index)
             band.append(BLUE_TO_RED.index(token[1].lower()))
             start.append(token.start())
@@ -131,7 +131,7 @@ def band_groups(names: Sequence[str], folders: Sequence[int]) -> BandGroups:
     ends = np.flatnonzero(np.append(_begins(stems[order]), True)).tolist()
     for first, last in itertools.pairwise(ends):
         texts = {
-            (folders[number[k]], *_without(names[number[k]], start[k], end[k]))
+            (int(folders[number[k]]), *_without(names[number[k]], start[k], end[k]))
             for k in order[first:last].tolist()
         }
         same[first:last] = len(texts) == 1
@@ -154,7 +154,7 @@ def group_by_band(names: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
     The stem is the name without its token; '' where nothing is left.
     """
     names = sorted(names, key=natural_key)
-    groups = band_groups(names, [0] * len(names))
+    groups = band_groups(names, np.zeros(len(names), np.int32))
     ends = np.cumsum(groups.counts)
     members = [
         [names[k] for k in groups.files[end - count : end]]

@@ -21,6 +21,7 @@ from photoz_mmae.cutouts.bands import natural_key
 from photoz_mmae.cutouts.grouping import group_files
 from photoz_mmae.cutouts.ids import is_input_name, printable
 from photoz_mmae.cutouts.source_list import FileList, SourceList
+from photoz_mmae.cutouts.texts import Texts
 from photoz_mmae.errors import InputError
 
 
@@ -36,7 +37,7 @@ class Discovery:
 class _Found:
     """The state of a search. Files as they were met, in runs of one folder, as it was given."""
 
-    names: list[str] = field(default_factory=list)
+    names: Texts = field(default_factory=Texts)
     size: "array[int]" = field(default_factory=lambda: array("q"))
     mtime_ns: "array[int]" = field(default_factory=lambda: array("q"))
     runs: list[tuple[str, int, int]] = field(default_factory=list)  # folder, first, last + 1
@@ -213,7 +214,7 @@ def _in_order(found: _Found) -> FileList:
     """Sort the files by folder and name, both in natural order; leaves nothing in `found`."""
     found.runs.sort(key=lambda run: (natural_key(run[0]), run[1]))
     folders: list[str] = []
-    names: list[str] = []
+    names = Texts()
     counts: list[int] = []
     order = array("q")
     for folder, runs in itertools.groupby(found.runs, key=itemgetter(0)):

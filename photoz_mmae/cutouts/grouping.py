@@ -69,10 +69,11 @@ def _objects(
 ) -> tuple[Indices, Indices, list[str], Indices]:
     """Return members, counts, bands and rows of the objects, for `SourceList.of_files`."""
     several = np.array(sorted(kind), np.int64)
-    left = np.setdiff1d(np.flatnonzero(count), several, assume_unique=True)
-    groups = band_groups([files.names[k] for k in left.tolist()], files.folder[left].tolist())
-    groups = _checked(files, BandGroups(left[groups.files], groups.counts, groups.bands))
-    rest = np.setdiff1d(left, groups.files, assume_unique=True)
+    rest = np.setdiff1d(np.flatnonzero(count), several, assume_unique=True)
+    names = files.names if len(rest) == len(files.names) else files.names.take(rest)
+    groups = band_groups(names, files.folder[rest])
+    groups = _checked(files, BandGroups(rest[groups.files], groups.counts, groups.bands))
+    rest = np.setdiff1d(rest, groups.files, assume_unique=True)
     headed = _header_groups(files, rest)
     rest = np.setdiff1d(rest, headed.files, assume_unique=True)
 

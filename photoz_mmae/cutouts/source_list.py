@@ -1,5 +1,6 @@
-"""Millions of sources in little memory: names and folders once, everything else in arrays."""
+"""Millions of sources in little memory: names in one buffer, folders once, the rest in arrays."""
 
+import itertools
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.source import Kind, Source, identity
+from photoz_mmae.cutouts.texts import Texts, Words
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class FileList:
         Each with a slash at its end, unless it is ''.
     folder : array of int32, (F,)
         Number of each file's folder.
-    names : list of str, (F,)
+    names : Texts, (F,)
     size, mtime_ns : array of int64, (F,)
     """
 
     folders: list[str]
     folder: NDArray[np.int32]
-    names: list[str]
+    names: Texts
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
 
@@ -40,13 +42,13 @@ class FileList:
 class SourceList(Sequence[Source]):
     """A sequence of N sources with F files, made one by one when they are asked for.
 
-    A million objects of one file each take some 170 MB, most of it their names.
+    A million objects of one file each take some 75 MB, a third of it their names.
 
     Attributes
     ----------
     folders : list of str
         Each with a slash at its end, unless it is ''.
-    names : list of str, (F,)
+    names : Texts, (F,)
         File names without their folder, object after object.
     folder : array of int, (F,)
         Number of each file's folder.
@@ -56,16 +58,17 @@ class SourceList(Sequence[Source]):
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:
         self.folders: list[str] = []
-        self.names: list[str] = []
+        self.names = Texts()
         self.folder = array("i")
         self.first = array("q", [0])
         self._numbers: dict[str, int] = {}
         self._files: tuple[str, ...] | None = None
         self._size = array("q")
         self._mtime_ns = array("q")
-        self._kind: list[Kind] = []
+        self._kind: Words[Kind] = Words()
         self._row = array("q")
-        self._bands: list[str] = []
+        self._bands: Words[str] = Words()
+        # Where most are not given any these end early: what follows has none.
         self._object_id: list[str | None] = []
         self._ra = array("d")
         self._dec = array("d")
@@ -90,9 +93,11 @@ class SourceList(Sequence[Source]):
         self._kind.append(source.kind)
         self._row.append(source.row)
         self._bands.append(source.bands)
-        self._object_id.append(source.object_id)
-        self._ra.append(source.ra)
-        self._dec.append(source.dec)
+        if source.object_id is not None or not (math.isnan(source.ra) and math.isnan(source.dec)):
+            without = len(self) - 1 - len(self._ra)
+            self._object_id.extend([*itertools.repeat(None, without), source.object_id])
+            self._ra.extend([*itertools.repeat(math.nan, without), source.ra])
+            self._dec.extend([*itertools.repeat(math.nan, without), source.dec])
 
     @classmethod
     def of_files(
@@ -104,7 +109,7 @@ class SourceList(Sequence[Source]):
         rows: NDArray[np.int64],
         kind: Mapping[int, Kind],
     ) -> "SourceList":
-        """Make objects out of files.
+        """Make objects out of files, whose names are taken over, not copied, if in order.
 
         Parameters
         ----------
@@ -122,21 +127,19 @@ class SourceList(Sequence[Source]):
         n, starts = len(counts), np.cumsum(counts) - counts
         made.folders = list(files.folders)
         made._numbers = {folder: number for number, folder in enumerate(files.folders)}
-        made.names = [files.names[k] for k in members.tolist()]
-        made.folder = array("i", files.folder[members].astype(np.int32).tobytes())
+        as_they_are = np.array_equal(members, np.arange(len(files.names)))
+        made.names = files.names if as_they_are else files.names.take(members)
+        made.folder.frombytes(files.folder[members].tobytes())
         made.first.frombytes(np.cumsum(counts, dtype=np.int64).tobytes())
         if n:
             made._size.frombytes(np.add.reduceat(files.size[members], starts).tobytes())
             newest = np.maximum.reduceat(files.mtime_ns[members], starts)
             made._mtime_ns.frombytes(newest.tobytes())
-        made._kind = ["cutout"] * n
+        made._kind.extend(itertools.repeat("cutout", n))
         for index in np.flatnonzero(rows >= 0).tolist():
             made._kind[index] = kind[int(members[starts[index]])]
-        made._row.frombytes(np.ascontiguousarray(rows, np.int64).tobytes())
-        made._bands = list(bands)
-        made._object_id = [None] * n
-        made._ra = array("d", [math.nan]) * n
-        made._dec = array("d", [math.nan]) * n
+        made._row.frombytes(rows.tobytes())
+        made._bands.extend(bands)
         return made
 
     def __len__(self) -> int:
@@ -152,7 +155,7 @@ class SourceList(Sequence[Source]):
         if index < 0:
             index += len(self)
         first, last = self.first[index], self.first[index + 1]
-        ra, dec = self._ra[index], self._dec[index]
+        object_id, ra, dec = self._given(index)
         return Source(
             files=tuple([self.path(file) for file in range(first, last)]),
             size=self._size[index],
@@ -160,7 +163,7 @@ class SourceList(Sequence[Source]):
             kind=self._kind[index],
             row=self._row[index],
             bands=self._bands[index],
-            object_id=self._object_id[index],
+            object_id=object_id,
             # The very NaN of the class, so that equal sources are equal.
             ra=math.nan if math.isnan(ra) else ra,
             dec=math.nan if math.isnan(dec) else dec,
@@ -180,7 +183,8 @@ class SourceList(Sequence[Source]):
 
     def identities(self) -> Iterator[str]:
         """Yield `Source.identity` of each object."""
-        return map(identity, self._kind, self._row, self._object_id)
+        ids = itertools.chain(self._object_id, itertools.repeat(None))
+        return map(identity, self._kind, self._row, ids)
 
     def named(self) -> Iterator[tuple[int, str, float, float]]:
         """Yield number, id, right ascension, declination of objects that were given an id.
@@ -195,19 +199,24 @@ class SourceList(Sequence[Source]):
         """Yield number and id of the objects on coadds."""
         for index, kind in enumerate(self._kind):
             if kind == "coadd":
-                yield index, self._object_id[index] or ""
+                yield index, self._given(index)[0] or ""
 
     def plain(self, start: int, stop: int) -> Iterator[tuple[int, int, int, list[str], str]]:
         """Yield number, size, time, files and bands of cutouts that nobody says more of."""
         for index in range(start, min(stop, len(self))):
-            given = self._object_id[index] is not None or not math.isnan(self._ra[index])
-            if self._kind[index] == "cutout" and not given:
+            object_id, ra, _ = self._given(index)
+            if self._kind[index] == "cutout" and object_id is None and math.isnan(ra):
                 files = list(map(self.path, range(self.first[index], self.first[index + 1])))
                 yield index, self._size[index], self._mtime_ns[index], files, self._bands[index]
 
     def path(self, file: int) -> str:
         """Return the path of the file of that number, 0 to F - 1."""
         return self.folders[int(self.folder[file])] + self.names[file]
+
+    def _given(self, index: int) -> tuple[str | None, float, float]:
+        if index >= len(self._ra):
+            return None, math.nan, math.nan
+        return self._object_id[index], self._ra[index], self._dec[index]
 
     def _number(self, folder: str) -> int:
         number = self._numbers.setdefault(folder, len(self.folders))
