@@ -84,7 +84,13 @@ def update_plan(
     listed = sources if isinstance(sources, SourceList) else SourceList(sources)
     known = Known(listed, base, Contents(listed) if checksum else None)
     parts = []
-    for number, line in sorted(_latest_lines(path).items()):
+    lines = _latest_lines(path)
+    if lost := set(range(len(lines))) - set(lines):
+        raise OutputError(
+            f"{path}: damaged, part {min(lost)} is not in it; put a copy of the file in its place, or "
+            "--overwrite to start anew"
+        )
+    for number, line in sorted(lines.items()):
         record = records.read_line(path, *line)
         try:
             if known.has_as_they_are(record["sources"], record["base"]):

@@ -1,14 +1,10 @@
 """A run over a survey from end to end: find, plan, do what is not done, merge."""
 
-import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from distributed import Client
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.hats import UNPLACED_KEY
@@ -19,22 +15,10 @@ from photoz_mmae.inference.engine import count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
-from photoz_mmae.survey_run.cluster import (
-    dashboard_of,
-    dask_client,
-    gpus_to_share,
-    local_workers,
-    part_size,
-)
-from photoz_mmae.survey_run.execute import execute, first_bands
-from photoz_mmae.survey_run.given import has_what_a_table_gives
-from photoz_mmae.survey_run.journal import (
-    PartRecord,
-    append_record,
-    checks_out,
-    read_journal,
-    remove_strays,
-)
+from photoz_mmae.survey_run.cluster import gpus_to_share, local_workers, part_size
+from photoz_mmae.survey_run.compute import Workers
+from photoz_mmae.survey_run.given import Given
+from photoz_mmae.survey_run.journal import PartRecord, remove_strays
 from photoz_mmae.survey_run.kept_columns import KeptColumns, keep_columns, stored_types
 from photoz_mmae.survey_run.merge import (
     FLAG_COUNTS_KEY,
@@ -52,15 +36,14 @@ from photoz_mmae.survey_run.object_table import (
     read_objects,
 )
 from photoz_mmae.survey_run.objects import find_objects, kind_of_objects
-from photoz_mmae.survey_run.part import PartJob, PartSettings
+from photoz_mmae.survey_run.part import PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.publish import Publication
-from photoz_mmae.survey_run.retry import has_unread
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
-from photoz_mmae.survey_run.slurm import check_slurm, slurm_client
+from photoz_mmae.survey_run.slurm import check_slurm
 from photoz_mmae.survey_run.telling import Report, Summary
-from photoz_mmae.survey_run.worker_check import Needs, workers_that_fit
+from photoz_mmae.survey_run.todo import ToDo
 from photoz_mmae.survey_runs import SurveyRun
 
 
@@ -169,35 +152,34 @@ class _Survey:
         del file, found
 
         elsewhere = run.scheduler or run.cluster
-        workers = None if elsewhere else local_workers(run.workers, self.gpus)
-        size = part_size(run.part_size, len(objects.sources), workers)
+        local = None if elsewhere else local_workers(run.workers, self.gpus)
+        size = part_size(run.part_size, len(objects.sources), local)
         parts = update_plan(folder.plan, objects.sources, size, run.checksum)
-        self.first = objects.sources[0]
+        first = objects.sources[0]
         del objects
-        journal = read_journal(folder.journal)
-        remove_strays(folder.parts, journal.values())
-        sound = {n for n, record in journal.items() if checks_out(record, folder.parts)}
-        todo = [
-            part
-            for part in parts
-            if part.number not in sound
-            or not self._is_current(part, journal[part.number], journal)
-            or (run.retry_bad and has_unread(part, journal[part.number], folder.parts))
-        ]
+        given = Given(self.table, self.has_ebv, self.psf_bands) if self.table else None
+        todo = ToDo(parts, folder, self.made_with, given, run.retry_bad)
+        remove_strays(folder.parts, todo.journal.values())
         rows = sum(part.rows for part in parts)
         folder.record.note(
             rows=rows,
             parts=len(parts),
-            rows_to_do=sum(part.rows for part in todo),
-            parts_to_do=len(todo),
+            rows_to_do=sum(part.rows for part in todo.parts),
+            parts_to_do=len(todo.parts),
         )
-        report.begins(self.model, self.device, len(parts), todo)
+        report.begins(self.model, self.device, len(parts), todo.parts)
 
         start = time.perf_counter()
-        if todo:
-            self._compute([_job(part, journal, sound) for part in todo], journal, report)
-            remove_strays(folder.parts, journal.values())
-        records = [journal[part.number] for part in parts]
+        if todo.parts:
+
+            def finished(record: PartRecord) -> None:
+                todo.done(record)
+                report.part_done(record.rows)
+
+            workers = Workers(run, folder, self.gpus, report)
+            workers.compute(todo.jobs(), self._part_settings(), finished, first, self.model.bands)
+            remove_strays(folder.parts, todo.journal.values())
+        records = [todo.journal[part.number] for part in parts]
         gone = sum(len(part.gone) for part in parts)
         more = [self.kept.sha256] if self.kept else []
         more += ["hats"] if self.publication.hats else []
@@ -227,7 +209,7 @@ class _Survey:
             flags=json.loads(metadata.get(FLAG_COUNTS_KEY, "{}")),
             ids_became_text=before.get(ID_TYPE_KEY, "") not in ("", metadata[ID_TYPE_KEY])
             and metadata[ID_TYPE_KEY] == "string",
-            computed=sum(part.rows for part in todo),
+            computed=sum(part.rows for part in todo.parts),
             seconds=time.perf_counter() - start,
             changed=changed or ensemble_changed,
             exit_code=3 if problems.bad - problems.gone > tolerated(run.max_bad, rows) else 0,
@@ -258,76 +240,22 @@ class _Survey:
             table.save(self.table_folder)
         self.table = ObjectTable.open(self.table_folder)
 
-    def _is_current(self, part: Part, record: PartRecord, journal: dict[int, PartRecord]) -> bool:
-        """Whether the part was made from these files, with this model and these settings.
-
-        A part made with another table is current when that gave its objects the same E(B-V),
-        positions and PSFs; its record is then brought up to date.
-        """
-        if record.sources != part.sources:
-            return False
-        if record.settings == self.made_with:
-            return True
-        if self.table is None or record.settings.split(":")[0] != self.made_with.split(":")[0]:
-            return False
-        path = self.folder.parts / record.file
-        if not has_what_a_table_gives(path, part.gone, self.table, self.has_ebv, self.psf_bands):
-            return False
-        journal[part.number] = dataclasses.replace(record, settings=self.made_with)
-        append_record(self.folder.journal, journal[part.number])
-        return True
-
     def _own_columns(self) -> tuple[Column, ...]:
         return self.product.columns(self.model, self.has_ebv, "i" in self.psf_bands)
 
-    def _compute(
-        self, jobs: Sequence[PartJob], journal: dict[int, PartRecord], report: Report
-    ) -> None:
-        run, folder = self.run, self.folder
-        settings = PartSettings(
-            plan=str(folder.plan),
-            parts=str(folder.parts),
+    def _part_settings(self) -> PartSettings:
+        return PartSettings(
+            plan=str(self.folder.plan),
+            parts=str(self.folder.parts),
             model=str(self.model_folder),
             model_sha256=self.model.sha256,
             table=str(self.table_folder) if self.table_folder else None,
             device=self.device,
-            batch_size=run.batch_size,
+            batch_size=self.run.batch_size,
             product=self.product,
-            resample=run.resample,
+            resample=self.run.resample,
             made_with=self.made_with,
         )
-
-        def finished(record: PartRecord) -> None:
-            append_record(folder.journal, record)
-            journal[record.part] = record
-            report.part_done(record.rows)
-
-        with ExitStack() as stack:
-            client = stack.enter_context(self._workers(len(jobs), report))
-            if (run.scheduler or run.dashboard) and (page := dashboard_of(client)):
-                report.workers(f"dashboard at {page}")
-            if run.scheduler or run.cluster:
-                needs = Needs(
-                    model=settings.model,
-                    model_sha256=settings.model_sha256,
-                    plan=settings.plan,
-                    plan_size=folder.plan.stat().st_size,
-                    parts=settings.parts,
-                )
-                stack.enter_context(workers_that_fit(client, needs, report.workers))
-            bands = first_bands(client, self.first)
-            if unused := [band for band in bands if band not in self.model.bands]:
-                report.unused("".join(unused))
-            execute(client, jobs, settings, folder.failures, finished)
-
-    def _workers(self, parts: int, report: Report) -> AbstractContextManager[Client]:
-        run = self.run
-        if run.cluster is not None:
-            return slurm_client(
-                run.cluster, run.workers, self.folder.jobs, run.dashboard, report.workers
-            )
-        workers = min(local_workers(run.workers, self.gpus), parts)
-        return dask_client(run.scheduler, workers, self.gpus, run.dashboard)
 
     def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> None:
         model, folder = self.model, self.folder
@@ -365,15 +293,6 @@ class _Survey:
             "photoz_mmae.created": now(),
             "photoz_mmae.input_sha256": fingerprint(part.sources for part in parts),
         }
-
-
-def _job(part: Part, journal: Mapping[int, PartRecord], sound: set[int]) -> PartJob:
-    job = PartJob(part.number, part.rows, part.offset, part.length, part.sources)
-    if part.gone and part.number in sound:
-        # Their files cannot be read again, but their rows are there.
-        previous = journal[part.number].file
-        return dataclasses.replace(job, keep=part.gone, previous=previous)
-    return job
 
 
 def _psf_bands(model: ModelInfo) -> list[str]:

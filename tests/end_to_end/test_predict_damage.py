@@ -272,6 +272,34 @@ def test_a_damaged_run_folder(again, calm, tmp_path):
     assert (_files(run / "parts"), (tmp_path / "c.parquet").read_bytes()) == before
 
 
+def test_a_plan_that_lost_a_part(again, some, calm, tmp_path):
+    plan = tmp_path / "c.run/plan.jsonl"
+    (some / "a/1003.fits").rename(tmp_path / "away.fits")
+    (some / "b/1011.fits").rename(tmp_path / "too.fits")
+    assert again()[0] == 0
+    lines = plan.read_bytes().splitlines(keepends=True)
+    before = _rows(tmp_path)
+
+    def assert_refused(part):
+        files = _files(tmp_path / "c.run/parts"), (tmp_path / "c.parquet").read_bytes()
+        code, _, err = again()
+        said = f"plan.jsonl: damaged, part {part} "
+        assert (code, said in err, "--overwrite" in err, err.count("\n")) == (6, True, True, 1)
+        assert (_files(tmp_path / "c.run/parts"), (tmp_path / "c.parquet").read_bytes()) == files
+
+    # Planned again at the end, its row without a file would be lost.
+    plan.write_bytes(b"".join([lines[0][:50] + bytes(200) + b"\n", *lines[1:]]))
+    assert_refused(0)
+    # And of a last line that is torn, the rows whose files are gone since.
+    (some / "b/1010.fits").unlink()
+    plan.write_bytes(b"".join(lines)[:-30])
+    assert_refused(len(lines) - 1)
+    plan.write_bytes(b"".join(lines))
+    code, out, err = again()
+    assert (code, "0 of 3 parts" in out) == (0, True), err
+    assert _rows(tmp_path)["z_median"].equals(before["z_median"])
+
+
 def test_two_runs_at_once(again, some, calm, when_synced, tiny_model, tmp_path):
     other = ["predict", some, "-o", tmp_path / "c.parquet", "--model", tiny_model]
     seen = []
