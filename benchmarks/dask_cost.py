@@ -56,9 +56,10 @@ class Cost:
 
 @contextmanager
 def with_dask(jobs: Sequence[PartJob], settings: PartSettings) -> Iterator[Do]:
-    with dask_client(None, WORKERS) as client:
+    folder = Path(settings.parts).parent
+    with dask_client(None, WORKERS, folder / "scratch") as client:
         client.run(try_rows, jobs[0], settings, 0, 1)
-        failures = Path(settings.parts).with_name("failures")
+        failures = folder / "failures"
         yield lambda finished: execute(client, jobs, settings, failures, finished)
 
 

@@ -76,8 +76,13 @@ def make(form: str, folder: Path, workers: int) -> None:
         return
     files = sorted((folder / "input").iterdir())
     parts = [FinishedPart(file, pq.read_metadata(file).num_rows, ()) for file in files]
+    scratch = folder / "scratch"
     hats = hats_layout(
-        folder / "scratch", "object_id", "ra", "dec", lambda: dask_client(None, workers)
+        scratch / "hats",
+        "object_id",
+        "ra",
+        "dec",
+        lambda: dask_client(None, workers, scratch / "dask"),
     )
     layout = {"one file": one_file, "parts": folder_of_parts, "hats": hats}[form]
     metadata = {"photoz_mmae.mock": "1", **PRODUCT.metadata(MODEL)}

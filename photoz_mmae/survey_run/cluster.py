@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import threading
 import urllib.request
@@ -12,6 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 import dask
 from dask.system import CPU_COUNT
@@ -45,6 +47,8 @@ QUIET = {
     "distributed.worker.profile.enabled": False,
     # Every 20 ms, in each of five event loops, is 5 % of a core (benchmarks/RESULTS.md).
     "distributed.admin.tick.interval": "1s",
+    # Their folder is one run's alone, and not every network file system has locks.
+    "distributed.worker.use-file-locking": False,
 }
 """Dask's configuration for schedulers and workers that are started here."""
 
@@ -94,7 +98,7 @@ def part_size(wanted: int, objects: int, workers: int | None) -> int:
 
 @contextmanager
 def dask_client(
-    scheduler: str | None, workers: int, gpus: int = 0, dashboard: bool = False
+    scheduler: str | None, workers: int, scratch: Path, gpus: int = 0, dashboard: bool = False
 ) -> Iterator[Client]:
     """Connect to a scheduler, or start a cluster of worker processes here; leaves none behind.
 
@@ -105,6 +109,8 @@ def dask_client(
     workers, gpus : int
         Local worker processes, and the GPUs that they take in turn, one each; 0: no GPU is
         hidden from any.
+    scratch : Path
+        Folder for what Dask has local workers write, for as long as they are there.
     dashboard : bool
         Start the local cluster's web page, too.
 
@@ -119,7 +125,10 @@ def dask_client(
     """
     with silence_logging_cmgr(logging.CRITICAL):
         if scheduler is None:
-            with dask.config.set(QUIET), ExitStack() as stack:
+            config = {**QUIET, "temporary-directory": str(scratch)}
+            with dask.config.set(config), ExitStack() as stack:
+                shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+                stack.callback(shutil.rmtree, scratch, ignore_errors=True)
                 with signals_held():
                     cluster = stack.enter_context(_local_cluster(workers, dashboard))
                     stack.enter_context(_replaced(cluster, workers))

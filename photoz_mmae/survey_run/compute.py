@@ -86,9 +86,9 @@ class Workers:
             execute(client, jobs, settings, folder.failures, finished)
 
     def _client(self, parts: int) -> AbstractContextManager[Client]:
-        run = self._run
+        run, folder = self._run, self._folder
         if run.cluster is not None:
             tell = self._report.workers
-            return slurm_client(run.cluster, run.workers, self._folder.jobs, run.dashboard, tell)
+            return slurm_client(run.cluster, run.workers, folder.jobs, run.dashboard, tell)
         workers = min(local_workers(run.workers, self._gpus), parts)
-        return dask_client(run.scheduler, workers, self._gpus, run.dashboard)
+        return dask_client(run.scheduler, workers, folder.scratch, self._gpus, run.dashboard)

@@ -87,8 +87,8 @@ def update_plan(
     lines = _latest_lines(path)
     if lost := set(range(len(lines))) - set(lines):
         raise OutputError(
-            f"{path}: damaged, part {min(lost)} is not in it; put a copy of the file in its place, or "
-            "--overwrite to start anew"
+            f"{path}: damaged, part {min(lost)} is not in it; put a copy of the file in its place, "
+            "or --overwrite to start anew"
         )
     for number, line in sorted(lines.items()):
         record = records.read_line(path, *line)

@@ -15,6 +15,7 @@
         outputs.jsonl    checksums of the catalogues that were written
         failures/        tracebacks of parts that failed
         jobs/            logs of SLURM jobs
+        scratch/         while local workers are there: what Dask has them write
         lock, holder.json
 
 It stays after the run: bringing the catalogue up to date starts from it.
@@ -70,6 +71,7 @@ class RunFolder:
         self.problems = self.path / "problems.jsonl"
         self.failures = self.path / "failures"
         self.jobs = self.path / "jobs"
+        self.scratch = self.path / "scratch"
 
     def check_place(self) -> None:
         """Raise at once when the output cannot be written where it is to be.

@@ -17,27 +17,30 @@ from photoz_mmae.survey_run.cluster import (
 )
 
 
-def test_no_scheduler_there():
+def test_no_scheduler_there(tmp_path):
     import dask
 
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
         pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:9"),
-        dask_client("tcp://127.0.0.1:9", 1),
+        dask_client("tcp://127.0.0.1:9", 1, tmp_path),
     ):
         pass
-    with pytest.raises(UsageError, match="no address"), dask_client("nowhere://x:1", 1):
+    with (
+        pytest.raises(UsageError, match="no address"),
+        dask_client("nowhere://x:1", 1, tmp_path),
+    ):
         pass
 
 
-def test_workers_take_the_gpus_in_turn_and_there_is_a_dashboard():
+def test_workers_take_the_gpus_in_turn_and_there_is_a_dashboard(tmp_path):
     # There need not be any: what CUDA would be shown is looked at.
     def shown():
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
     with (
         mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": "5,GPU-1,7"}),
-        dask_client(None, 3, gpus=2, dashboard=True) as client,
+        dask_client(None, 3, tmp_path / "scratch", gpus=2, dashboard=True) as client,
     ):
         assert dashboard_of(client) == client.dashboard_link
         names = {
@@ -86,13 +89,13 @@ def test_parts_small_enough_for_all_workers(wanted, objects, workers, size):
     assert part_size(wanted, objects, workers) == size
 
 
-def test_a_result_that_is_waited_for_when_the_scheduler_goes():
+def test_a_result_that_is_waited_for_when_the_scheduler_goes(tmp_path):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0
         ) as cluster,
         pytest.raises(StoppedError, match="the same command goes on"),
-        dask_client(cluster.scheduler_address, 1) as client,
+        dask_client(cluster.scheduler_address, 1, tmp_path) as client,
     ):
         future = client.submit(time.sleep, 60)
         future.cancel()

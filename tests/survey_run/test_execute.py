@@ -52,7 +52,7 @@ def test_parts_that_kill_and_parts_that_raise(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(module, "predict_part", task)
     monkeypatch.setattr(module, "try_rows", attempt)
     done = []
-    with dask_client(None, 1) as client:
+    with dask_client(None, 1, tmp_path / "scratch") as client:
         with pytest.raises(PhotozError) as error:
             execute(client, jobs(6), settings, tmp_path / "failures", done.append)
         assert sorted(done) == [0, 2, 4, 5]
