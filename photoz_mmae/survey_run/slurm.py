@@ -4,7 +4,6 @@ import logging
 import math
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,17 +15,15 @@ from typing import Any
 import dask
 from distributed import Client, Security, Status
 from distributed.utils import silence_logging_cmgr
-from tornado.ioloop import PeriodicCallback
 
 from photoz_mmae.batch_jobs import MEMORY_PER_CORE, SlurmJobs
 from photoz_mmae.errors import InputError, UsageError
+from photoz_mmae.survey_run import slurm_watch
 from photoz_mmae.survey_run.cluster import QUIET, OneGPU, dashboard_address, no_ctrl_c
+from photoz_mmae.survey_run.slurm_watch import ended, refusal
 from photoz_mmae.survey_run.stopping import signals_held
 
 COMMANDS = ("sbatch", "squeue", "scancel")
-
-LOOK_AGAIN = 10.0
-"""Seconds between two looks at the queue."""
 
 
 def check_slurm() -> None:
@@ -65,6 +62,8 @@ def slurm_client(
     ------
     InputError
         SLURM takes no job, or all ended before a worker was there.
+    StoppedError
+        Later jobs did.
     """
     count = jobs.jobs if workers is None else math.ceil(workers / jobs.processes)
     folder.mkdir(exist_ok=True)
@@ -77,14 +76,14 @@ def slurm_client(
         with signals_held():
             cluster = stack.enter_context(_cluster(jobs, folder, scratch, dashboard))
             _submit(cluster, count)
-            stack.enter_context(_kept_alive(cluster, tell))
             client = stack.enter_context(Client(cluster))
             if jobs.gpus:
                 client.register_plugin(OneGPU(jobs.gpus))
         ids = sorted(job.job_id for job in cluster.workers.values())
         tell(f"{count} SLURM job{'s' * (count > 1)} submitted ({', '.join(ids)}), logs in {folder}")
         _await_workers(client, ids, folder)
-        yield client
+        with slurm_watch.kept_alive(cluster, client, folder, tell):
+            yield client
 
 
 def _cluster(jobs: SlurmJobs, folder: Path, scratch: Path, dashboard: bool) -> Any:
@@ -163,53 +162,16 @@ def _submit(cluster: Any, count: int) -> None:
     try:
         cluster.sync(cluster._correct_state)
     except RuntimeError as error:
-        raise InputError(_refusal(error)) from error
-
-
-def _refusal(error: RuntimeError) -> str:
-    _, _, said = str(error).partition("stderr:\n")
-    return f"SLURM takes no job: {said or error}"
-
-
-@contextmanager
-def _kept_alive(cluster: Any, tell: Callable[[str], None]) -> Iterator[None]:
-    """Submit jobs again whose workers were there and are not any more."""
-
-    async def again() -> None:
-        # Dask forgets a job 15 s after the last of its workers went (deploy.lost-worker-timeout).
-        if len(cluster.workers) == len(cluster.worker_spec):
-            return
-        try:
-            await cluster._correct_state()
-        except RuntimeError as error:
-            tell(_refusal(error).rstrip())
-            for name, job in list(cluster.workers.items()):
-                if job.job_id is None:  # the next look tries again
-                    await job.close()
-                    del cluster.workers[name]
-
-    async def start() -> PeriodicCallback:
-        callback = PeriodicCallback(again, LOOK_AGAIN * 1000)
-        callback.start()
-        return callback
-
-    callback = cluster.sync(start)
-    try:
-        yield
-    finally:
-        cluster.loop.add_callback(callback.stop)
+        raise InputError(refusal(error)) from error
 
 
 def _await_workers(client: Client, ids: list[str], folder: Path) -> None:
     while True:
         try:
-            client.wait_for_workers(1, timeout=LOOK_AGAIN)
+            client.wait_for_workers(1, timeout=slurm_watch.LOOK_AGAIN)
             return
         except TimeoutError:
-            asked = ["squeue", "--noheader", "--format=%A", f"--jobs={','.join(ids)}"]
-            queue = subprocess.run(asked, capture_output=True, text=True, check=False)
-            # squeue fails for ids that SLURM has forgotten; only a silent answer is trusted.
-            if not queue.stdout.strip() and "Socket timed out" not in queue.stderr:
+            if len(ended(ids)) == len(ids):
                 raise InputError(
                     f"the SLURM jobs {', '.join(ids)} ended before a worker was there; their "
                     f"logs in {folder} say why"

@@ -25,6 +25,7 @@ exec 9> "$QUEUE/lock"
 flock 9
 id=$((100 + $(ls "$QUEUE" | grep -c '\\.sh$')))
 cp "${@: -1}" "$QUEUE/$id.sh"
+[ ! -e "$QUEUE/broken" ] || sed -i '2i echo broken host; exit 1' "$QUEUE/$id.sh"
 eval out=$(sed -n 's/^#SBATCH -o //p' "$QUEUE/$id.sh" | sed "s/%J/$id/")
 setsid bash "$QUEUE/$id.sh" > "$out" 2>&1 < /dev/null 9>&- &
 echo $! > "$QUEUE/$id.pid"
@@ -87,7 +88,7 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     output.parent.mkdir()
     options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
     jobs = "slurm:partition=fast,account=me,cores=1,memory=2GB,walltime=00:10:00,jobs=1"
-    monkeypatch.setattr("photoz_mmae.survey_run.slurm.LOOK_AGAIN", 0.5)
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.5)
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.5s"}):
         code, out, err = photoz(
             "predict", cutouts, *options, "--cluster", f"{jobs},interface=lo,directive=--nice=7"
@@ -107,6 +108,37 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     assert sorted(path.name for path in folder.iterdir()) == logs
     assert predict(cutouts)[0] == 0
     assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
+
+
+def test_later_jobs_that_come_to_nothing(
+    photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch
+):
+    journal = tmp_path / "jobs.run/journal.jsonl"
+
+    def break_the_host():
+        while not journal.exists() or not journal.read_text():
+            time.sleep(0.01)
+        (queue / "broken").touch()
+        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=break_the_host, daemon=True)
+    killer.start()
+    output = tmp_path / "jobs.parquet"
+    options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
+        code, _, err = photoz("predict", cutouts, *options, "--cluster", "slurm:interface=lo")
+    killer.join(10)
+    assert (code, err.count("\n")) == (75, 1), err
+    said = "the SLURM jobs 101, 102, 103 ended before a worker was there"
+    assert said in err
+    assert "the same command goes on" in err
+    assert "broken host" in (tmp_path / "jobs.run/jobs/photoz-mmae-103.out").read_text()
+    assert not output.exists()
+    done = len(journal.read_text().splitlines())
+    assert 1 <= done < 12
+    assert predict(cutouts, "--part-size", 1, output=output)[0] == 0
+    assert pq.read_metadata(output).num_rows == 12
 
 
 def test_stopped_jobs_are_cancelled_and_the_same_command_goes_on(
@@ -160,7 +192,7 @@ def test_jobs_that_cannot_be(photoz, queue, cutouts, tiny_model, tmp_path, monke
     assert err == ("photoz-mmae: SLURM takes no job: sbatch: error: invalid partition: nowhere\n")
     (queue / "refuse").unlink()
     # A job whose host lacks what it needs.
-    monkeypatch.setattr("photoz_mmae.survey_run.slurm.LOOK_AGAIN", 0.5)
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.5)
     with dask.config.set({"jobqueue.slurm.job-script-prologue": ["echo no such module", "exit 1"]}):
         code, _, err = run("slurm:interface=lo")
     assert code == 4
