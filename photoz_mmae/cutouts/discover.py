@@ -37,7 +37,7 @@ class Discovery:
 class _Found:
     """The state of a search. Files as they were met, in runs of one folder, as it was given."""
 
-    names: Texts = field(default_factory=Texts)
+    names: list[str] = field(default_factory=list)
     size: "array[int]" = field(default_factory=lambda: array("q"))
     mtime_ns: "array[int]" = field(default_factory=lambda: array("q"))
     runs: list[tuple[str, int, int]] = field(default_factory=list)  # folder, first, last + 1
@@ -219,8 +219,7 @@ def _in_order(found: _Found) -> FileList:
     order = array("q")
     for folder, runs in itertools.groupby(found.runs, key=itemgetter(0)):
         numbers = [k for _, start, end in runs for k in range(start, end)]
-        keys = {k: natural_key(found.names[k]) for k in numbers}
-        numbers.sort(key=keys.__getitem__)
+        numbers.sort(key=lambda k: natural_key(found.names[k]))
         names.extend(map(found.names.__getitem__, numbers))
         order.extend(numbers)
         folders.append(os.path.join(folder, ""))  # noqa: PTH118
