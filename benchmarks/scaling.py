@@ -26,7 +26,7 @@ from photoz_mmae.redshift.metrics import dz, outlier_015, sigma_nmad
 
 SIZES = (2000, 8000, 30000)
 NETWORKS = ("base", "colours")
-WIDTHS, WIDTHS_SIZE = {"narrow": "48", "wide": "192"}, 8000
+WIDTHS, WIDTHS_SIZE = {"narrow": "48", "wide": "144"}, 8000
 RESAMPLINGS = 200
 
 
