@@ -4,12 +4,12 @@
     python benchmarks/scaling.py mock.hdf5 -o benchmarks/comparison
     python benchmarks/scaling.py -o benchmarks/comparison --plot docs/scaling.png
 
-Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half and at twice its
-width, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture magnitudes,
-beside it, each to the end of its schedule; all are tested on the same objects. The same command
-goes on with what was stopped. Then it prints a table and the power law through the two largest
-sizes; --plot draws accuracy against training objects and against parameters. Without the data it
-trains nothing, and shows what is there.
+Trains the preset `base` on 2,000, 8,000 and 30,000 objects, and on 8,000 at half its width and at
+one and a half times, with `photoz-mmae compare-models`, and `colours`, a dense network on aperture
+magnitudes, beside it, each to the end of its schedule; all are tested on the same objects. The same
+command goes on with what was stopped. Then it prints a table and the power law through the two
+largest sizes; --plot draws accuracy against training objects and against parameters. Without the
+data it trains nothing, and shows what is there.
 """
 
 import argparse
