@@ -73,8 +73,8 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.MULTI_PEAK: "p(z) has more than one significant peak",
     Flag.WIDE_PDF: "the 68 per cent interval is wider than 0.3 (1 + z_best)",
     Flag.UNCALIBRATED: "p(z) comes straight from the network, not recalibrated",
-    Flag.DUPLICATE_ID: "another row has the same object_id",
-    Flag.DUPLICATE_SKY: 'another object_id lies within 0.5"',
+    Flag.DUPLICATE_ID: "another cutout has the same object_id",
+    Flag.DUPLICATE_SKY: 'a cutout of another object_id lies within 0.5"',
     Flag.SOURCE_GONE: "the cutout was there in an earlier run and is not any more",
     Flag.FEWER_BANDS: "a band is missing; the model was trained to do without",
 }

@@ -83,6 +83,7 @@ class ValueCheck:
         self._lengths = lengths
         self._hashes: list[NDArray[np.int64]] = []
         self._repeats: list[Bools] = []
+        self._gone: list[Bools] = []
 
     def look_at(self, table: pa.Table, start: int) -> None:
         """Look at rows of the catalogue, of which the first is number `start`."""
@@ -96,12 +97,16 @@ class ValueCheck:
         else:
             self._hashes.append(ids.to_numpy())
         self._repeats.append(flagged(own, Flag.DUPLICATE_ID))
+        self._gone.append(flagged(own, Flag.SOURCE_GONE))
 
     def finish(self) -> None:
         """Compare what can be said of all rows only."""
         hashes = np.concatenate([np.empty(0, np.int64), *self._hashes])
-        _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-        wrong = (counts[inverse] > 1) != np.concatenate([np.empty(0, bool), *self._repeats])
+        there = ~np.concatenate([np.empty(0, bool), *self._gone])
+        _, inverse, counts = np.unique(hashes[there], return_inverse=True, return_counts=True)
+        shared = np.zeros(len(hashes), bool)
+        shared[there] = counts[inverse] > 1
+        wrong = shared != np.concatenate([np.empty(0, bool), *self._repeats])
         self._note("DUPLICATE_ID on other rows than those that share their id", wrong, 0, str)
 
     def _note(self, says: str, wrong: Bools, start: int, id_of: Any) -> None:

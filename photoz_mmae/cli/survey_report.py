@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from photoz_mmae.survey_run.plan import Part
     from photoz_mmae.survey_run.telling import Summary
 
+_SAID_ABOVE = Flag.NO_EBV | Flag.DUPLICATE_ID | Flag.DUPLICATE_SKY | Flag.SOURCE_GONE
+
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -161,7 +163,7 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
         say(f"no ebv    {count(summary.without_ebv, 'row')} (NO_EBV): no E(B-V) in {catalog}")
     cautions = [
         f"{flag.name} {summary.flags[str(flag.name)]}"
-        for flag in CAUTION & ~(Flag.UNCALIBRATED | Flag.NO_EBV)
+        for flag in CAUTION & ~(Flag.UNCALIBRATED | _SAID_ABOVE)
         if summary.flags.get(str(flag.name))
     ]
     if cautions:
@@ -173,13 +175,17 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
     if (ensemble := summary.ensemble) is not None:
         without = f"; {count(ensemble.left_out, 'row')} without" if ensemble.left_out else ""
         say(f"p(z)      {ensemble.path}: {count(ensemble.written, 'distribution')}{without}")
-    if not summary.changed:
-        say(f"done      {summary.output} is up to date, nothing new")
-        return
+    if summary.exit_code:
+        bad, allowed = problems.bad - problems.gone, summary.tolerated
+        say(f"too many  {bad} without {summary.thing}, --max-bad allows {allowed}: exit code 3")
     if summary.computed:
         rate = summary.computed / summary.seconds
         took = f"{summary.seconds:.1f} s, start of the workers included"
         say(f"computed  {count(summary.computed, 'object')} in {took}: {rate:,.0f} objects/s")
+    if not summary.changed:
+        came_out = "every row came out as it was" if summary.computed else "nothing new"
+        say(f"done      {summary.output} is up to date, {came_out}")
+        return
     say(f"written   {summary.output}")
     say(f"open it   {_how_to_open(summary)}")
 

@@ -2,7 +2,8 @@
 
 `*.fits`, `*.fits.gz` and `*.fits.fz` (in any case) are objects, unless they are valid files with
 tables only; so is text of that name, or an empty file, or a link that points nowhere: each gets
-a row that says what is wrong. Everything else is ignored and counted. Files with one band each
+a row that says what is wrong. Everything else is ignored and counted, and so are hidden files and
+folders below those that are given (`.snapshot/`, `._12.fits`). Files with one band each
 are put together by their names or headers (see `photoz_mmae.cutouts.grouping`).
 """
 
@@ -141,7 +142,9 @@ def _walk_folder(
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_symlink():
+                if entry.name.startswith("."):
+                    found.ignored += 1
+                elif entry.is_symlink():
                     links.append(entry.name)
                 elif entry.is_dir():
                     inner.append(entry.name)
@@ -183,7 +186,8 @@ def _add_given_files(found: _Found) -> None:
             if folder not in real_folder:
                 real_folder[folder] = os.path.realpath(folder)
             real = os.path.join(real_folder[folder], name)  # noqa: PTH118
-        in_walk = os.path.dirname(real) in found.visited  # noqa: PTH120
+        folder_of_it, real_name = os.path.split(real)
+        in_walk = folder_of_it in found.visited and not real_name.startswith(".")
         # A regular FITS file in a folder that was walked is in already; a link never is.
         if real in seen or (in_walk and is_input_name(real) and _is_plain_file(real)):
             continue
@@ -191,7 +195,7 @@ def _add_given_files(found: _Found) -> None:
         if is_input_name(name) and (about is None or stat.S_ISREG(about.st_mode)):
             found.add(name, about)
             found.add_run(folder, len(found.names) - 1)
-        elif not in_walk or name != os.path.basename(real):  # noqa: PTH119
+        elif not in_walk or name != real_name:
             found.ignored += 1
 
 

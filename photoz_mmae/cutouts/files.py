@@ -53,6 +53,9 @@ def fill_from_files(
             opened = [_open(batch, row, source, contents, wanted) for row, source in some]
             sky = _given_positions(batch, some, positions)
             for (row, _), cutout, place in zip(some, opened, sky, strict=True):
+                if place is not None:
+                    # It is known whatever becomes of the image.
+                    batch.ra[row], batch.dec[row] = place
                 if cutout is not None:
                     _attempt(batch, row, fill_row, batch, row, cutout, wanted, place)
 

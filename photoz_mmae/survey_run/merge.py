@@ -74,7 +74,6 @@ class _Texts:
 
     id_type: pa.DataType
     repeated_ids: pa.Array
-    repeated_rows: int
     same_sky: NDArray[np.bool_]
     flags: Counter[str]
     lengths: dict[str, int]
@@ -94,8 +93,8 @@ def merge(
 ) -> None:
     """Write the catalogue, and the list of its rows without redshift.
 
-    Sets DUPLICATE_ID on all rows whose id occurs more than once, DUPLICATE_SKY on those within
-    0.5" of another id, and SOURCE_GONE.
+    Sets SOURCE_GONE, and on rows whose cutouts are there DUPLICATE_ID, where their id occurs more
+    than once among these, and DUPLICATE_SKY, where another id of these is within 0.5".
 
     Parameters
     ----------
@@ -137,8 +136,8 @@ def merge(
         metadata={
             **metadata,
             ID_TYPE_KEY: str(texts.id_type),
-            REPEATED_KEY: str(texts.repeated_rows),
-            SAME_SKY_KEY: str(np.count_nonzero(texts.same_sky)),
+            REPEATED_KEY: str(texts.flags[str(Flag.DUPLICATE_ID.name)]),
+            SAME_SKY_KEY: str(texts.flags[str(Flag.DUPLICATE_SKY.name)]),
             NO_EBV_KEY: str(texts.flags[str(Flag.NO_EBV.name)]),
             FLAG_COUNTS_KEY: json.dumps(texts.flags),
         },
@@ -187,7 +186,7 @@ def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
-    ids, places = [], []
+    ids, places, is_there = [], [], []
     lengths = {"object_id": 0, "source": 0}
     flags: Counter[str] = Counter()
     for part in parts:
@@ -198,18 +197,32 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
             lengths[name] = max(lengths[name], longest or 0)
         ids.extend(table["object_id"].chunks)
         places.append(np.stack([table[name].to_numpy() for name in ("ra", "dec")]))
+        is_there.append(_is_there(part, table.num_rows))
     all_ids = pa.chunked_array(ids, pa.string())
     integers = integer_ids(all_ids)
     if integers is not None:
         all_ids = integers
         del lengths["object_id"]
-    counts = pc.value_counts(all_ids)
+    there = np.concatenate([np.empty(0, bool), *is_there])
+    counts = pc.value_counts(all_ids.filter(pa.array(there)))
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    rows = pc.sum(repeated.field("counts"), min_count=0).as_py()
     ra, dec = np.concatenate(places, axis=1) if places else np.empty((2, 0))
     numbers = all_ids.combine_chunks().dictionary_encode().indices.to_numpy()
-    same = same_sky(ra, dec, numbers)
-    return _Texts(all_ids.type, repeated.field("values"), rows, same, flags, lengths)
+    same = same_sky(np.where(there, ra, np.nan), dec, numbers)
+    for flag, number in (
+        (Flag.DUPLICATE_ID, pc.sum(repeated.field("counts"), min_count=0).as_py()),
+        (Flag.DUPLICATE_SKY, int(np.count_nonzero(same))),
+        (Flag.SOURCE_GONE, int(np.count_nonzero(~there))),
+    ):
+        if number:
+            flags[str(flag.name)] = number
+    return _Texts(all_ids.type, repeated.field("values"), same, flags, lengths)
+
+
+def _is_there(part: FinishedPart, rows: int) -> NDArray[np.bool_]:
+    there = np.ones(rows, bool)
+    there[list(part.gone)] = False
+    return there
 
 
 def _final_rows(
@@ -227,9 +240,11 @@ def _final_rows(
         joined = kept.of(table["object_id"].to_pylist()) if kept is not None else []
         ids = table["object_id"].cast(texts.id_type)
         flags = table["flags"].to_numpy().copy()
-        flags[pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()] |= Flag.DUPLICATE_ID
+        there = _is_there(part, len(flags))
+        repeated = pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()
+        flags[repeated & there] |= Flag.DUPLICATE_ID
         flags[texts.same_sky[start : start + len(flags)]] |= Flag.DUPLICATE_SKY
-        flags[list(part.gone)] |= Flag.SOURCE_GONE
+        flags[~there] |= Flag.SOURCE_GONE
         start += len(flags)
         table = table.set_column(table.schema.get_field_index("object_id"), "object_id", ids)
         table = table.set_column(table.schema.get_field_index("flags"), "flags", [flags])

@@ -18,6 +18,7 @@ from photoz_mmae.survey_run import records
 from photoz_mmae.survey_run.at_work import read_holder, state_of
 from photoz_mmae.survey_run.journal import PartRecord, read_journal
 from photoz_mmae.survey_run.plan import read_sources
+from photoz_mmae.survey_run.ranges import read_ranges
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.status_facts import CatalogueState, Progress, SlowPart, Status
 
@@ -60,6 +61,9 @@ def run_status(path: Path) -> Status:
     parts = facts.get("parts")
     journal = [r for r in read_journal(folder.journal).values() if parts is None or r.part < parts]
     journal.sort(key=lambda record: record.finished)
+    # The command knew which parts were out of date.
+    to_do = read_ranges(facts.get("which_to_do", ""))
+    journal = [r for r in journal if r.part not in to_do or r.finished >= facts["started"]]
     now_done = [r for r in journal if r.finished >= facts["started"]]
     progress = _progress(facts, journal, now_done)
     rate, rate_now = _rates(facts, now_done)
@@ -123,7 +127,6 @@ def _progress(
             min(rows_now, facts["rows_to_do"]),
             min(parts_now, facts["parts_to_do"]),
         )
-        # Some of the parts in the journal may be out of date: the command knew which.
         rows_done = rows - facts["rows_to_do"] + rows_now
         parts_done = parts - facts["parts_to_do"] + parts_now
     return Progress(

@@ -40,6 +40,7 @@ from photoz_mmae.survey_run.part import PartSettings
 from photoz_mmae.survey_run.plan import Part, update_plan
 from photoz_mmae.survey_run.products import product_of
 from photoz_mmae.survey_run.publish import Publication
+from photoz_mmae.survey_run.ranges import write_ranges
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 from photoz_mmae.survey_run.slurm import check_slurm
 from photoz_mmae.survey_run.telling import Report, Summary
@@ -166,6 +167,7 @@ class _Survey:
             parts=len(parts),
             rows_to_do=sum(part.rows for part in todo.parts),
             parts_to_do=len(todo.parts),
+            which_to_do=write_ranges(part.number for part in todo.parts),
         )
         report.begins(self.model, self.device, len(parts), todo.parts)
 
@@ -212,7 +214,8 @@ class _Survey:
             computed=sum(part.rows for part in todo.parts),
             seconds=time.perf_counter() - start,
             changed=changed or ensemble_changed,
-            exit_code=3 if problems.bad - problems.gone > tolerated(run.max_bad, rows) else 0,
+            tolerated=(allowed := tolerated(run.max_bad, rows)),
+            exit_code=3 if problems.bad - problems.gone > allowed else 0,
             hats=self.publication.hats,
             unplaced=int(metadata.get(UNPLACED_KEY, "0")),
             ensemble=ensemble,

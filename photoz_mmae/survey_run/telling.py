@@ -57,7 +57,7 @@ class Summary:
     without_ebv : int
         Rows without E(B-V), where the model wants it.
     flags : mapping of str to int
-        How many rows have each flag, but for those that say how rows stand to each other.
+        How many rows have each flag.
     ids_became_text : bool
         Until now every id was a whole number.
     computed : int
@@ -66,8 +66,10 @@ class Summary:
         From the start of the workers to the finished catalogue.
     changed : bool
         False when everything was up to date and was not touched.
+    tolerated : int
+        How many rows with cutouts may be without one.
     exit_code : int
-        0, or 3 where more rows than `max_bad` have none.
+        0, or 3 where more are.
     hats : bool
         It is a HATS catalogue.
     unplaced : int
@@ -91,6 +93,7 @@ class Summary:
     computed: int
     seconds: float
     changed: bool
+    tolerated: int
     exit_code: int
     hats: bool
     unplaced: int

@@ -23,7 +23,6 @@ from photoz_mmae.survey_run.merge import (
 from photoz_mmae.survey_run.products import Product, product_of_settings
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.verification import Verification
-from photoz_mmae.survey_run.verify_rows import SET_BY_MERGE
 from photoz_mmae.survey_run.verify_sample import TOLERANCE, Sample
 
 
@@ -100,10 +99,8 @@ def count_problems(
         The list; None where there is no run folder.
     """
     problems = []
-    own = {str(flag.name) for flag in SET_BY_MERGE}
-    counts = {name: number for name, number in flags.items() if name not in own}
-    if counts != json.loads(said.get(FLAG_COUNTS_KEY, "{}")):
-        problems.append(f"the metadata count other flags than {json.dumps(counts)}")
+    if flags != json.loads(said.get(FLAG_COUNTS_KEY, "{}")):
+        problems.append(f"the metadata count other flags than {json.dumps(flags)}")
     for flag, key in ((Flag.DUPLICATE_ID, REPEATED_KEY), (Flag.DUPLICATE_SKY, SAME_SKY_KEY)):
         number, told = flags[str(flag.name)], said.get(key)
         if str(number) != told:

@@ -52,6 +52,17 @@ def test_what_is_a_cutout_by_its_name(tmp_path: Path) -> None:
     assert found.ignored == 6
 
 
+def test_hidden_files_and_folders(tmp_path: Path) -> None:
+    for name in ("1.fits", "._1.fits", ".snapshot/1.fits", ".2.fits"):
+        touch(tmp_path / name)
+    (tmp_path / "2.fits").symlink_to(".2.fits")
+    found = discover([str(tmp_path)])
+    assert names(found) == [("1.fits",), ("2.fits",)]
+    # But not when they are named.
+    some = [str(tmp_path / name) for name in (".snapshot", "._1.fits", "")]
+    assert names(discover(some)) == [("._1.fits",), ("1.fits",), ("2.fits",), ("1.fits",)]
+
+
 def test_size_and_time_are_the_files(tmp_path: Path) -> None:
     path = touch(tmp_path / "1.fits", b"x" * 123)
     os.utime(path, ns=(5, 7_000_000_001))

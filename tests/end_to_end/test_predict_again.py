@@ -164,6 +164,27 @@ def test_mixed_folders_and_changed_ids_are_said(predict, write_cube, some, tmp_p
     assert "object_id is text now" not in predict(tmp_path / "more")[1]
 
 
+def test_a_renamed_cutout_is_no_duplicate_of_what_is_gone(
+    predict, some, photoz, tiny_model, tmp_path
+):
+    (some / "more").mkdir()
+    assert predict(some)[0] == 0
+    (some / "0.fits").rename(some / "more/0.fits")
+    code, out, _ = predict(some)
+    assert code == 0
+    assert "gone      1 cutout" in out
+    assert "DUPLICATE" not in out
+    rows = [row for row in _rows(tmp_path) if row["object_id"] == 0]
+    gone = [bool(row["flags"] & Flag.SOURCE_GONE) for row in rows]
+    assert sorted(gone) == [False, True]
+    assert not any(row["flags"] & (Flag.DUPLICATE_ID | Flag.DUPLICATE_SKY) for row in rows)
+    # As counted, as verified.
+    counts = json.loads((tmp_path / "c.run/run.json").read_text())["flags"]
+    assert counts["SOURCE_GONE"] == 1
+    code, out, _ = photoz("verify", tmp_path / "c.parquet", "--model", tiny_model, "--sample", 0)
+    assert code == 0, out
+
+
 def test_a_renamed_run_goes_on(predict, some, tmp_path, photoz, tiny_model):
     assert predict(some)[0] == 0
     (tmp_path / "c.parquet").rename(tmp_path / "d.parquet")

@@ -28,7 +28,9 @@ def some(write_cube, tmp_path):
 
 @pytest.mark.parametrize(("limit", "code"), [("0", 3), ("1", 0), ("24%", 3), ("25%", 0)])
 def test_max_bad_is_a_number_or_a_share(predict, some, tmp_path, limit, code):
-    assert predict(some, "--max-bad", limit)[0] == code
+    found, out, _ = predict(some, "--max-bad", limit)
+    assert found == code
+    assert ("too many  1 without redshift, --max-bad allows 0: exit code 3" in out) == bool(code)
     run = _run(tmp_path)
     assert run["exit"] == code
     assert (run["rows"], run["rows_computed"], run["rows_bad"]) == (4, 4, 1)
@@ -40,6 +42,7 @@ def test_max_bad_is_a_number_or_a_share(predict, some, tmp_path, limit, code):
         ("--max-bad", "-1", "a whole number, or a share"),
         ("--max-bad", "101%", "a whole number, or a share"),
         ("--max-runtime", "soon", "45s, 90min or 8h"),
+        ("--max-runtime", "10", "with its unit"),
         ("--max-runtime", "0h", "45s, 90min or 8h"),
     ],
 )

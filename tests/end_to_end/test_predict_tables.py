@@ -1,6 +1,7 @@
 """What a table of objects brings besides E(B-V): positions, kept columns, the files themselves."""
 
 import gzip
+import shutil
 
 import duckdb
 import numpy as np
@@ -325,3 +326,13 @@ def test_names_that_lead_nowhere(
     found, _, err = predict(*folders, "--catalog", path, "--columns", columns)
     assert (found, len(err.splitlines())) == (code, 1), err
     assert message in err
+
+
+def test_the_position_of_a_cutout_that_cannot_be_read(predict, cutouts, objects, tmp_path):
+    some = shutil.copytree(cutouts, tmp_path / "in")
+    (some / "1004.fits").write_bytes((some / "1004.fits").read_bytes()[:4000])
+    table = objects({"object_id": IDS, "ra": np.linspace(10, 11, 12), "dec": [5.0] * 12})
+    assert predict(some, "--catalog", table, "--max-bad", 1)[0] == 0
+    bad = rows(tmp_path).slice(4, 1).to_pylist()[0]
+    assert bad["flags"] & Flag.READ_ERROR
+    assert (bad["ra"], bad["dec"]) == (pytest.approx(10 + 4 / 11), 5.0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def many(write_cube, tmp_path):
 
 @pytest.fixture
 def start(many, tiny_model, tmp_path):
-    """Start `predict` as a process of its own; stopped, not ended, when three parts are there."""
+    """Start `predict` as a process of its own; stopped, not ended, when it has done three parts."""
     running = []
 
     def run():
@@ -37,13 +38,14 @@ def start(many, tiny_model, tmp_path):
         command += ["--model", tiny_model, "--part-size", PER_PART]
         command += ["--workers", 1, "--batch-size", 4]
         log = (tmp_path / "log").open("ab")
+        journal = tmp_path / "c.run/journal.jsonl"
+        lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
         process = subprocess.Popen(
             [str(word) for word in command], cwd=tmp_path, stdout=log, stderr=log
         )
         running.append(process)
-        journal = tmp_path / "c.run/journal.jsonl"
         deadline = time.monotonic() + 120
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < lines + 3:
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -143,6 +145,18 @@ def test_running_killed_and_done(start, status, photoz, predict, many, tmp_path)
     assert "with exit code 3" in out
     assert "up to date, 24 rows, made " in out
     assert "without   1 row without redshift" in out
+
+    # All are others now, the bad one good: what was counted of it before is no more.
+    shutil.copy(many / "01.fits", many / "00.fits")
+    for file in many.iterdir():
+        os.utime(file)
+    process = start()
+    found = status(output)
+    done = found["progress"]["parts_done"]
+    assert found["progress"]["rows_done"] == PER_PART * done < PARTS * PER_PART
+    assert (found["rows_bad"], "READ_ERROR" in found["flags"]) == (0, False)
+    assert found["flags"]["UNCALIBRATED"] == PER_PART * done
+    assert len(found["slowest"]) == min(done, 5)
 
 
 def test_stopped_by_an_error_and_beginning(status, photoz, predict, cutouts, tmp_path):

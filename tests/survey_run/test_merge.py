@@ -69,16 +69,18 @@ def merged(tmp_path, columns):
 
 
 def test_rows_flags_and_problems(write_part, merged, tmp_path):
-    first = write_part("0", ["1", "2", "3"], bad={"3"}, gone=(1,))
-    second = write_part("1", ["4", "2"], bad={"4"})
+    first = write_part("0", ["1", "2", "3", "5"], bad={"3"}, gone=(1,))
+    second = write_part("1", ["4", "2", "5"], bad={"4"})
     said, table = merged(first, second)
     assert table["object_id"].type == pa.int64()
-    assert table["object_id"].to_pylist() == [1, 2, 3, 4, 2]
+    assert table["object_id"].to_pylist() == [1, 2, 3, 5, 4, 2, 5]
     assert table["flags"].to_pylist() == [
         0,
-        Flag.DUPLICATE_ID | Flag.SOURCE_GONE,
+        Flag.SOURCE_GONE,
         Flag.READ_ERROR,
+        Flag.DUPLICATE_ID,
         Flag.READ_ERROR,
+        0,  # the other one is gone
         Flag.DUPLICATE_ID,
     ]
     assert (said.bad, said.gone, said.flags) == (2, 0, {"READ_ERROR": 2})
