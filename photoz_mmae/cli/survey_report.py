@@ -149,7 +149,7 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
     if problems.bad - problems.gone > len(problems.examples):
         say(f"          ... all of them: {summary.problems_file}")
     if problems.bad > problems.gone and problems.flags.get(str(Flag.READ_ERROR.name)):
-        say("          (where files can be read now: the same command with --retry-bad)")
+        say("          (files that were only out of reach: the same command with --retry-bad)")
     if summary.gone:
         without = f", {problems.gone} of them without {summary.thing}" if problems.gone else ""
         say(f"gone      {count(summary.gone, 'cutout')} (their rows stay, SOURCE_GONE){without}")
