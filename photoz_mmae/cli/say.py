@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from photoz_mmae.words import count as count
+
 
 def say(line: str) -> None:
     """Print; where nothing can be printed any more, the run matters more than its report."""
@@ -12,8 +14,3 @@ def say(line: str) -> None:
         click.echo(line)
     except OSError:  # the reader is gone (head), the log's disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def count(number: int, thing: str, things: str = "") -> str:
-    """Return "1 object", "2 objects"; `things` where that is no mere s."""
-    return f"{number} {thing if number == 1 else things or thing + 's'}"
