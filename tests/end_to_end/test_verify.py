@@ -157,8 +157,9 @@ def test_a_list_is_told_by_the_number_that_differs(verify, catalogue):
     assert then == np.float32(was) < now
 
 
-def test_what_to_do_is_said(verify, photoz, catalogue, tiny_model):
-    """What is advised for a damaged part file helps."""
+def test_what_to_do_is_said_and_helps(verify, photoz, catalogue, made, tiny_model, scheduler):
+    again = ["predict", made / "in", "-o", catalogue, "--model", tiny_model, "--part-size", 4]
+    again += ["--scheduler", scheduler, "--max-bad", 1, "--batch-size", 4]
     part = sorted((catalogue.with_suffix(".run") / "parts").iterdir())[1]
     part.write_bytes(b"")
     code, _, err = photoz("verify", catalogue, "--model", tiny_model)
@@ -167,6 +168,15 @@ def test_what_to_do_is_said(verify, photoz, catalogue, tiny_model):
         "c.parquet: 1 check failed: parts; the command that made it brings it up to date, and "
         "computes damaged parts again\n"
     )
+    assert photoz(*again)[0] == 0
+    assert verify(catalogue)[0] == set()
+    rewrite(catalogue, with_value("z_mc", 5, 0.1))
+    code, _, err = photoz("verify", catalogue, "--model", tiny_model)
+    assert code == 8
+    assert err.endswith("; move it away, and the command that made it makes it again\n")
+    catalogue.rename(catalogue.with_name("damaged.parquet"))
+    assert photoz(*again)[0] == 0
+    assert verify(catalogue)[0] == set()
 
 
 SAME_ROWS = {"checksum", "content", "sample"}
