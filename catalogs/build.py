@@ -76,6 +76,8 @@ def page() -> str:
         ("NO_REDSHIFT", NO_REDSHIFT),
         ("CAUTION", CAUTION),
         ("CLEAN_CUT", CLEAN_CUT),
+        ("CLEAN_AND_THERE", CLEAN_CUT | Flag.SOURCE_GONE),
+        ("NOTHING_ELSE", (NO_REDSHIFT | CAUTION) & ~Flag.UNCALIBRATED),
     ):
         template = template.replace(f"@{name}@", str(int(mask)))
     for name in ("hsc", "lsst"):

@@ -56,7 +56,9 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.READ_ERROR: "the file could not be read",
     Flag.MISSING_BAND: "a band the model cannot do without is missing",
     Flag.WRONG_SIZE: "the image is not two-dimensional per band, or too small",
-    Flag.NO_FINITE_PIXELS: "a band holds no finite, non-constant pixels",
+    Flag.NO_FINITE_PIXELS: (
+        "no band has an image of the target: no pixel is finite, or all finite ones are equal"
+    ),
     Flag.NONFINITE_PIXELS: "some pixels are NaN or infinite; they count as missing",
     Flag.MASKED_PIXELS: "some pixels are masked by the survey",
     Flag.SATURATED: "a saturated pixel in the aperture, of any band",

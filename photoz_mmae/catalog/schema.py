@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from photoz_mmae.flags import CLEAN_CUT
 from photoz_mmae.redshift.pdf import LEVELS
 
 SCHEMA_VERSION = 1
@@ -293,7 +294,12 @@ def _probability(name: str, classes: Sequence[str]) -> Column:
 
 
 _FLAGS = Column(
-    "flags", pa.int32(), None, "meta.code.qual", "what was wrong, one bit each; 0 is good"
+    "flags",
+    pa.int32(),
+    None,
+    "meta.code.qual",
+    f"what was wrong or uncertain, one bit each; cut on flags & {int(CLEAN_CUT)} = 0, not on "
+    "flags = 0, which few rows have",
 )
 
 _QUALITY = (

@@ -16,6 +16,7 @@ from photoz_mmae.catalog.verify_schema import (
     votable_problems,
 )
 from photoz_mmae.catalog.votable import CONTENT_KEY
+from photoz_mmae.words import count
 
 _ROWS = re.compile(rb'(?<= nrows=")\d+')
 _NUMBER = re.compile(r"part-(\d+)\.parquet")
@@ -49,7 +50,9 @@ def folder_problems(catalogue: OpenedCatalogue) -> list[str]:
         missing = sorted(set(range(max(numbers) + 1)) - numbers)
         problems += [f"{part_name(number)} is missing" for number in missing]
     if str(catalogue.rows) != rows:
-        problems.append(f"its files have {catalogue.rows} rows together, their metadata say {rows}")
+        problems.append(
+            f"its files have {count(catalogue.rows, 'row')} together, their metadata say {rows}"
+        )
     return problems
 
 

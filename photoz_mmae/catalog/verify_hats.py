@@ -18,6 +18,7 @@ from photoz_mmae.catalog.hats import INDEX, UNPLACED_KEY, has_place
 from photoz_mmae.catalog.layouts import NO_POSITION
 from photoz_mmae.catalog.naming import Naming
 from photoz_mmae.catalog.opened import UNREADABLE, OpenedCatalogue, first_line
+from photoz_mmae.words import count
 
 _PIXEL = re.compile(r"dataset/Norder=(\d+)/Dir=(\d+)/Npix=(\d+)\.parquet")
 _DEEPEST = 29
@@ -51,7 +52,7 @@ def _list_problems(catalogue: OpenedCatalogue) -> list[str]:
     unplaced = rows.pop(NO_POSITION, 0)
     problems = []
     if str(unplaced) != catalogue.said.get(UNPLACED_KEY):
-        problems.append(f"{unplaced} rows in {NO_POSITION}, its metadata say otherwise")
+        problems.append(f"{count(unplaced, 'row')} in {NO_POSITION}, its metadata say otherwise")
     folder = catalogue.path
     told: dict[str, str] = {}
     try:
@@ -61,8 +62,8 @@ def _list_problems(catalogue: OpenedCatalogue) -> list[str]:
         problems.append(f"hats.properties: cannot be read ({error})")
     if told and told.get("hats_nrows") != str(sum(rows.values())):
         problems.append(
-            f"hats.properties tells of {told.get('hats_nrows')} rows, the partitions have "
-            f"{sum(rows.values())}"
+            f"hats_nrows of hats.properties is {told.get('hats_nrows')}, the partitions have "
+            f"{count(sum(rows.values()), 'row')}"
         )
     try:
         listed = _partitions(folder)
@@ -79,7 +80,7 @@ def _list_problems(catalogue: OpenedCatalogue) -> list[str]:
         pixels = {_pixel(f"dataset/{group.column(0).file_path}") for group in groups}
         problems += _difference("dataset/_metadata", pixels, {_pixel(name) for name in rows})
         if footer.num_rows != sum(rows.values()):
-            problems.append(f"dataset/_metadata tells of {footer.num_rows} rows")
+            problems.append(f"dataset/_metadata tells of {count(footer.num_rows, 'row')}")
     return problems
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.votable import CONTENT_KEY, LENGTH_KEY, votable_type
+from photoz_mmae.words import count
 
 
 def column_problems(schema: pa.Schema, columns: Sequence[Column], kept: int | None) -> list[str]:
@@ -38,7 +39,7 @@ def column_problems(schema: pa.Schema, columns: Sequence[Column], kept: int | No
         return [f"column {place + 1} is {names[place]}, not {own[place]}"]
     behind = names[len(own) :]
     if kept is not None and len(behind) != kept:
-        return [f"{len(behind)} columns behind its own ({', '.join(behind)}), not {kept}"]
+        return [f"{count(len(behind), 'column')} behind its own ({', '.join(behind)}), not {kept}"]
     return [
         f"{column.name} is {schema.field(column.name).type}, not {column.type}"
         for column in columns
@@ -82,7 +83,7 @@ def votable_problems(schema: pa.Schema, rows: int) -> list[str]:
         return [f"the VOTable header is not readable ({type(error).__name__}: {error})"]
     problems = []
     if table.nrows != rows:
-        problems.append(f"the VOTable header tells of {table.nrows} rows, not {rows}")
+        problems.append(f"the VOTable header tells of {count(table.nrows, 'row')}, not {rows}")
     names = [field.name for field in table.fields]
     if names != list(schema.names):
         return [*problems, "the VOTable header has other columns than the file"]

@@ -15,7 +15,7 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 
 
 @click.command("compare-models", short_help="Networks trained and tested on the same objects.")
-@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.argument("data", type=click.Path(path_type=Path), required=False, metavar="DATA")
 @run_option(
     CompareModelsRun,
     "-o",

@@ -11,7 +11,7 @@ from photoz_mmae.runs import EvaluateRun
 
 
 @click.command(short_help="A catalogue against true redshifts.")
-@click.argument("catalog", type=click.Path(path_type=Path), required=False)
+@click.argument("catalog", type=click.Path(path_type=Path), required=False, metavar="CATALOG")
 @run_option(
     EvaluateRun,
     "--truth",

@@ -31,7 +31,9 @@ def cli(debug: bool) -> None:
     """Redshifts of survey galaxies from images alone.
 
     \b
-    photoz-mmae predict cutouts/ -o catalog.parquet     cutouts in, catalogue out
+    photoz-mmae predict cutouts/ --catalog objects.csv -o catalog.parquet
+                                                        cutouts in, catalogue out; objects.csv has
+                                                        object_id and ebv (without: flag NO_EBV)
     photoz-mmae embed cutouts/ -o embeddings.parquet    what the network makes of each image
     photoz-mmae status catalog.parquet                  how such a run stands, while it goes on
     photoz-mmae verify catalog.parquet                  whether a finished catalogue is sound

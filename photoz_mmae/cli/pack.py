@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoz_mmae.cli.options import config_option, overwrite_option, run_option
-from photoz_mmae.cli.say import count, say
+from photoz_mmae.cli.say import say
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.limits import tolerated
 from photoz_mmae.load_run import load_run
 from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 from photoz_mmae.survey_runs import PackRun
+from photoz_mmae.words import count
 
 if TYPE_CHECKING:
     from photoz_mmae.cutouts.discover import Discovery

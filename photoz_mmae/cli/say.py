@@ -12,8 +12,3 @@ def say(line: str) -> None:
         click.echo(line)
     except OSError:  # the reader is gone (head), the log's disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def count(number: int, thing: str, things: str = "") -> str:
-    """Return "1 object", "2 objects"; `things` where that is no mere s."""
-    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from photoz_mmae.cli.say import count
+from photoz_mmae.words import count
 
 if TYPE_CHECKING:
     from photoz_mmae.survey_run.status_facts import Progress, Status

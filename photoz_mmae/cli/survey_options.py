@@ -18,8 +18,9 @@ def object_options(command: Command) -> Command:
             "--catalog",
             type=click.Path(path_type=Path),
             metavar="TABLE",
-            help="A table of objects (Parquet, CSV, FITS, VOTable) with column object_id: their "
-            "E(B-V) (ebv), seeing (psf_fwhm_<b>, arcsec), positions (ra, dec), what --keep names.",
+            help="A table of objects (Parquet, CSV, FITS, VOTable, ECSV) with column object_id: "
+            "their E(B-V) (ebv), seeing (psf_fwhm_<b>, arcsec), positions (ra, dec), what --keep "
+            "names.",
         ),
         run_option(
             SurveyRun,
@@ -34,7 +35,8 @@ def object_options(command: Command) -> Command:
             "--columns",
             metavar="ROLE=NAME,...",
             help="The columns of TABLE, where they have other names: id, ra, dec, ebv, "
-            "psf_fwhm_<b>; file, which makes the table's rows the objects; tract, patch.",
+            "psf_fwhm_<b>, tract, patch. And file: names of files; then each row of TABLE is an "
+            "object.",
         ),
         run_option(
             SurveyRun,
@@ -97,13 +99,13 @@ def worker_options(command: Command) -> Command:
             SurveyRun,
             "--gpus",
             metavar="all|N",
-            help="Share out this machine's GPUs among the workers.  [default: all there are]",
+            help="How many of this machine's GPUs the workers use, the first N.  [default: all]",
         ),
         run_option(
             SurveyRun,
             "--scheduler",
             metavar="ADDRESS",
-            help="A Dask scheduler to work for us, tcp://HOST:PORT or tls://HOST:PORT.",
+            help="Use the workers of this running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT.",
         ),
         run_option(
             SurveyRun,
@@ -125,7 +127,8 @@ def ending_options(command: Command) -> Command:
         click.option(
             "--retry-bad/--no-retry-bad",
             default=None,
-            help="Compute parts again that have cutouts which could not be read (READ_ERROR).",
+            help="Try again cutouts that could not be read (READ_ERROR); their parts are computed "
+            "anew.",
         ),
         run_option(
             SurveyRun,

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from photoz_mmae.cli.say import count, say
+from photoz_mmae.cli.say import say
 from photoz_mmae.flags import CAUTION, Flag
+from photoz_mmae.words import count
 
 if TYPE_CHECKING:
     from photoz_mmae.model.info import ModelInfo
@@ -176,8 +177,10 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
         without = f"; {count(ensemble.left_out, 'row')} without" if ensemble.left_out else ""
         say(f"p(z)      {ensemble.path}: {count(ensemble.written, 'distribution')}{without}")
     if summary.exit_code:
-        bad, allowed = problems.bad - problems.gone, summary.tolerated
-        say(f"too many  {bad} without {summary.thing}, --max-bad allows {allowed}: exit code 3")
+        too_many, allowed = problems.bad - problems.gone, summary.tolerated
+        say(
+            f"too many  {too_many} without {summary.thing}, --max-bad allows {allowed}: exit code 3"
+        )
     if summary.computed:
         rate = summary.computed / summary.seconds
         took = f"{summary.seconds:.1f} s, start of the workers included"

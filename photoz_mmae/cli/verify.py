@@ -6,24 +6,24 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.options import config_option, run_option
-from photoz_mmae.cli.say import count
 from photoz_mmae.errors import CheckError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.survey_runs import VerifyRun
+from photoz_mmae.words import count
 
 _STYLES = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
 
 
 @click.command(short_help="Whether a finished catalogue is sound.")
-@click.argument("catalog", type=click.Path(path_type=Path), required=False)
+@click.argument("catalog", type=click.Path(path_type=Path), required=False, metavar="CATALOG")
 @run_option(
     VerifyRun,
     "--against",
     type=click.Path(),
     multiple=True,
     metavar="CUTOUTS",
-    help="A folder or file of cutouts, all of which must have a row, and all rows a cutout; may "
-    "be given several times.",
+    help="A folder or file of cutouts: each cutout must have one row, and each row that is not "
+    "SOURCE_GONE a cutout. Give it once for each folder that the catalogue is of.",
 )
 @run_option(
     VerifyRun, "--sample", type=int, metavar="N", help="Objects that are predicted again; 0: none."
@@ -69,6 +69,21 @@ def verify(config: Path | None, as_json: bool, **options: Any) -> None:
             style = _STYLES[check.verdict]
             head = f"[{style}]{check.verdict:<11}[/{style}] {check.name:<9}"
             console.print(f"{head} {escape(printable(check.text))}")
+        if not result.failed:
+            left = [check for check in result.checks if check.verdict == "not checked"]
+            done = count(len(result.checks) - len(left), "check")
+            console.print(f"ok, {done}; {len(left)} not done" if left else f"ok, all {done}")
     if result.failed:
-        failed = count(len(result.failed), "check")
-        raise CheckError(f"{run.catalog}: {failed} failed: {', '.join(result.failed)}")
+        failed = f"{count(len(result.failed), 'check')} failed: {', '.join(result.failed)}"
+        raise CheckError(f"{run.catalog}: {failed}; {_what_to_do(set(result.failed))}")
+
+
+def _what_to_do(failed: set[str]) -> str:
+    """Return the remedy that covers all that failed, the strongest first."""
+    if failed & {"readable", "files", "schema", "checksum", "values", "counts"}:
+        return "move it away, and the command that made it makes it again"
+    if failed & {"rows", "ids", "parts", "content", "against"}:
+        return "the command that made it brings it up to date, and computes damaged parts again"
+    if "sample" in failed:
+        return "its cutouts or the program are not as they were: make it again with --overwrite"
+    return "restore the model that it was made with, or name it with --model"

@@ -55,6 +55,8 @@ SCALE_TOLERANCE = 0.02
 CAUTION_RADIUS = 1.0
 """arcsec: that of the aperture."""
 
+_DEAD = "no pixel is finite, or all finite ones are equal"
+
 # Arithmetic with members of an enumeration takes microseconds.
 _OFF_CENTRE, _OTHER_PIXEL_SCALE = int(Flag.OFF_CENTRE), int(Flag.OTHER_PIXEL_SCALE)
 _MASKED_PIXELS, _RESAMPLED = int(Flag.MASKED_PIXELS), int(Flag.RESAMPLED)
@@ -252,8 +254,8 @@ def require_bands(wanted: Wanted, present: Collection[str], measured: NDArray[np
     if len(dead) == len(bands):
         raise Unusable(
             Flag.NO_FINITE_PIXELS,
-            "no finite pixels that differ from each other where the target should be",
+            f"no image where the target should be: {_DEAD}",
         )
     if dead:
-        raise Unusable(Flag.MISSING_BAND, f"no finite pixels that differ in band {', '.join(dead)}")
+        raise Unusable(Flag.MISSING_BAND, f"no image in band {', '.join(dead)}: {_DEAD}")
     return 0

@@ -172,7 +172,11 @@ class CatalogFile:
 
     def __init__(self, run: SurveyRun, psf_bands: Sequence[str] = ()) -> None:
         assert run.catalog is not None
-        self.table = TableFile(run.catalog, run.columns.get("id", ID_COLUMN), "--columns id=NAME")
+        id_column = run.columns.get("id", ID_COLUMN)
+        try:
+            self.table = TableFile(run.catalog, id_column, "--columns id=NAME")
+        except InputError as error:
+            raise InputError(f"--catalog {error}") from error
         named: Mapping[str, str] = run.columns
         if run.list is not None:  # some may be names in the list
             names = {*self.table.names, named.get("id", ID_COLUMN)}

@@ -42,6 +42,7 @@ from photoz_mmae.survey_run.verify_told import (
     why_no_folder,
 )
 from photoz_mmae.survey_runs import VerifyRun
+from photoz_mmae.words import count
 
 _OF_THE_RUN = ("checksum", "rows", "ids", "parts", "content")
 _BEHIND_SCHEMA = (*_OF_THE_RUN, "values", "counts", "sample", "against")
@@ -107,7 +108,7 @@ class _Verify:
         if others and not self.unreadable:
             result.skip(("readable",), "other columns than a catalogue's")
         else:
-            result.judge("readable", self.unreadable, f"{catalogue.rows} rows to the last")
+            result.judge("readable", self.unreadable, f"{count(catalogue.rows, 'row')} to the last")
         self._judge_files()
         columns = len(catalogue.files.schema) - int(catalogue.is_hats)
         fine = f"{columns} columns, units and UCDs, in Arrow's metadata and VOTable's"
@@ -172,28 +173,29 @@ class _Verify:
         result.judge(
             "values",
             [
-                f"{says} in {breach.rows} rows, the first {catalogue.place(breach.first)} "
+                f"{says} in {count(breach.rows, 'row')}, the first {catalogue.place(breach.first)} "
                 f"(object {breach.object_id})"
                 for says, breach in checks.values.breaches.items()
             ],
-            f"{catalogue.rows} rows",
+            count(catalogue.rows, "row"),
         )
         problems_file = None if self.no_folder else self.folder.problems
         result.judge(
             "counts",
             count_problems(catalogue.said, self.flags, self.bad, self.product, problems_file),
-            f"{self.bad} rows without {self.product.thing}, flags as in the metadata",
+            f"{count(self.bad, 'row')} without {self.product.thing}, flags as in the metadata",
         )
         why, model = self.no_folder or "--sample 0", (self.model_folder, self.model)
         device, columns = self.run.device, self.columns
         judge_sample(result, checks.sample, why, catalogue.said, *model, device, columns)
         against, why = checks.against, checks.why_not_against
         if against is not None and checks.shuffled is not None and checks.shuffled.lost:
-            against, why = None, f"{checks.shuffled.lost} rows are of parts whose files are lost"
+            lost = count(checks.shuffled.lost, "row is", "rows are")
+            against, why = None, f"{lost} of parts whose files are lost"
         if against is None:
             result.skip(("against",), why)
         else:
-            fine = f"{len(against.sources)} cutouts, one row each"
+            fine = f"{count(len(against.sources), 'cutout')}, one row each"
             result.judge("against", against.problems(), fine)
 
     def _pieces(self, parts: PartsCheck | None) -> Iterator[tuple[Part | None, pa.Table, int, str]]:
@@ -209,7 +211,9 @@ class _Verify:
         planned = parts.parts if parts is not None else []
         if not catalogue.is_folder:
             for part, table, start in pieces(self._tables(0), planned):
-                yield part, table, start, f"rows {start} to {start + len(table) - 1}"
+                last = start + len(table) - 1
+                where = f"row {start}" if last == start else f"rows {start} to {last}"
+                yield part, table, start, where
             return
         start = 0
         lost = set(range(len(planned)))
@@ -265,7 +269,7 @@ class _Verify:
         catalogue, said = self.catalogue, self.catalogue.said
         text, problems = "one file", []
         if catalogue.is_folder:
-            text = f"{len(catalogue.files.paths)} files of one catalogue"
+            text = f"{count(len(catalogue.files.paths), 'file')} of one catalogue"
             problems = folder_problems(catalogue)
         if catalogue.is_hats:
             of_hats, unchecked = hats_problems(catalogue, self.naming)
@@ -285,14 +289,14 @@ class _Verify:
             later = f"; its last command did not finish (exit {facts.get('exit')})"
         problems = []
         if self.catalogue.rows != parts.rows:
-            problems = [f"{self.catalogue.rows} rows, in the plan {parts.rows}{later}"]
+            problems = [f"{count(self.catalogue.rows, 'row')}, in the plan {parts.rows}{later}"]
         if facts["settings"] != self.settings:
             problems.append("the settings in its metadata are not those of the run folder")
         self.result.judge("rows", problems, f"{self.catalogue.rows}, as in the plan")
-        number = f"{len(parts.parts)} parts"
+        number = count(len(parts.parts), "part")
         order = "in the order of the plan" if shuffled is None else "in any order"
         if shuffled is not None and shuffled.lost:
-            number += f" (but for {shuffled.lost} rows whose part files are lost)"
+            number += f" (but for {count(shuffled.lost, 'row')} whose part files are lost)"
         for name, faults, fine in (
             ("ids", parts.ids, f"those of {number}, {order}"),
             ("parts", parts.files, f"{number} as in the journal"),

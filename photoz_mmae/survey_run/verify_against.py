@@ -12,6 +12,7 @@ from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.cutouts.source import source_names
 from photoz_mmae.flags import Flag
+from photoz_mmae.words import count
 
 EXAMPLES = 5
 """Of each kind of fault, so many are named."""
@@ -75,9 +76,9 @@ class Against:
         for what, some in (("without a row", missing), ("with several rows", doubled)):
             if len(some):
                 names = source_names([self.sources[k] for k in some[:EXAMPLES].tolist()])
-                said.append(_listed(f"{len(some)} cutouts {what}", names, len(some)))
+                said.append(_listed(f"{count(len(some), 'cutout')} {what}", names, len(some)))
         if self.extra_count:
-            what = f"{self.extra_count} rows without a cutout there"
+            what = f"{count(self.extra_count, 'row')} without a cutout there"
             said.append(_listed(what, self.extra, self.extra_count))
         return said
 
@@ -93,5 +94,5 @@ def _real(folder: str) -> str:
     return printable(os.path.realpath(folder))
 
 
-def _listed(what: str, names: list[str], count: int) -> str:
-    return f"{what}: {', '.join(names)}{', ...' if count > len(names) else ''}"
+def _listed(what: str, names: list[str], number: int) -> str:
+    return f"{what}: {', '.join(names)}{', ...' if number > len(names) else ''}"

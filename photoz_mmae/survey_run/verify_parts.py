@@ -17,6 +17,7 @@ from photoz_mmae.survey_run.plan import Part, read_parts
 from photoz_mmae.survey_run.records import read_lines
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.verify_rows import distances, shown
+from photoz_mmae.words import count
 
 
 @dataclass
@@ -92,7 +93,7 @@ class PartsCheck:
         record = self.journal[part.number]
         where = f"part {part.number} ({where})"
         if len(table) != record.rows:
-            self.ids.note(f"{where} has {len(table)} rows here, not {record.rows}")
+            self.ids.note(f"{where} has {count(len(table), 'row')} here, not {record.rows}")
             return False
         if fingerprint(map(str, table["object_id"].to_pylist())) != record.ids:
             self.ids.note(f"{where} has other ids, or in another order, than the journal says")
@@ -135,9 +136,10 @@ class PartsCheck:
         for column in self.columns:
             name = column.name
             for row in np.flatnonzero(distances(table, written, name)).tolist():
+                here, there = shown(table, written, name, row)
                 self.content.note(
                     f"{where}: {self.naming.name(name)} of object {table['object_id'][row]} is "
-                    f"{shown(table, name, row)}, in {record.file} {shown(written, name, row)}"
+                    f"{here}, in {record.file} {there}"
                 )
 
 
@@ -163,18 +165,18 @@ def pieces(
         last part may be cut short.
     """
     waiting: list[pa.Table] = []
-    count = start = 0
+    held = start = 0
     left = list(reversed(parts))
     for table in tables:
         waiting.append(table)
-        count += len(table)
-        while left and count >= left[-1].rows:
+        held += len(table)
+        while left and held >= left[-1].rows:
             part = left.pop()
             joined = pa.concat_tables(waiting)
             yield part, joined.slice(0, part.rows), start
-            waiting, count, start = [joined.slice(part.rows)], count - part.rows, start + part.rows
-        if not left and count:
+            waiting, held, start = [joined.slice(part.rows)], held - part.rows, start + part.rows
+        if not left and held:
             yield None, pa.concat_tables(waiting), start
-            waiting, count, start = [], 0, start + count
-    if count:
+            waiting, held, start = [], 0, start + held
+    if held:
         yield left.pop(), pa.concat_tables(waiting), start

@@ -43,10 +43,24 @@ def distances(table: pa.Table, other: pa.Table, name: str) -> NDArray[np.float64
     return np.where(same, 0.0, np.inf)
 
 
-def shown(table: pa.Table, name: str, row: int) -> str:
-    """Return a value for a message."""
-    value = table[name][row].as_py()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)[:60]
+def shown(table: pa.Table, other: pa.Table, name: str, row: int) -> tuple[str, str]:
+    """Return a value of two tables for a message, of lists the first that is another.
+
+    Numbers have as many digits as tell them apart, 6 at least.
+    """
+    here, there = table[name][row].as_py(), other[name][row].as_py()
+    if isinstance(here, list) and isinstance(there, list):
+        pairs = enumerate(zip(here, there, strict=True))
+        place = next((k for k, (a, b) in pairs if a != b and not (a != a and b != b)), 0)
+        before = f"({place}) "
+        here, there = here[place], there[place]
+    else:
+        before = ""
+    for digits in range(6, 18):
+        texts = [f"{v:.{digits}g}" if isinstance(v, float) else str(v) for v in (here, there)]
+        if texts[0] != texts[1]:
+            break
+    return before + texts[0], before + texts[1]
 
 
 def _flat(lists: pa.Array) -> NDArray[np.float32]:

@@ -146,9 +146,10 @@ class Sample:
                 if far.max() > largest:
                     largest, where = float(far.max()), f" ({product.naming.name(name)})"
                 for row in np.flatnonzero(far > TOLERANCE).tolist():
+                    here, there = shown(table, again, name, row)
                     faults.note(
                         f"{product.naming.name(name)} of object {table['object_id'][row]} is "
-                        f"{shown(table, name, row)}, predicted again {shown(again, name, row)}"
+                        f"{here}, predicted again {there}"
                     )
         return faults, f"{largest:.2g}{where}", compared
 

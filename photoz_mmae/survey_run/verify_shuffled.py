@@ -22,6 +22,7 @@ from photoz_mmae.survey_run.verify_against import Against
 from photoz_mmae.survey_run.verify_parts import PartsCheck
 from photoz_mmae.survey_run.verify_rows import SET_BY_MERGE, distances, shown
 from photoz_mmae.survey_run.verify_sample import Sample
+from photoz_mmae.words import count
 
 Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -130,26 +131,26 @@ class Shuffled:
         for column in self._parts.columns:
             if distances(table, other, column.name)[0]:
                 name = self._parts.naming.name(column.name)
+                here, there = shown(table, other, column.name, 0)
                 return (
                     f"{self._catalogue.place(place)}: {name} of object {table['object_id'][0]} is "
-                    f"{shown(table, column.name, 0)}, in {record.file} "
-                    f"{shown(other, column.name, 0)}"
+                    f"{here}, in {record.file} {there}"
                 )
         return f"{self._catalogue.place(place)} is another than in {record.file}"
 
     def _note_rest(self, index: "_Index") -> None:
         ids = self._parts.ids
         if twice := index.asked_too_often:
-            ids.note(
-                f"{twice} rows of the parts share id and source with others, and are not there"
-            )
+            some = count(twice, "row")
+            ids.note(f"missing: {some} of the parts, with id and source of rows that are there")
         rest = index.rest()
         if len(rest) > self.lost:
             more = len(rest) - self.lost
             which = "" if self.lost else f", the first {self._catalogue.place(int(rest.min()))}"
-            ids.note(f"{more} rows are of no part, or there twice{which}")
+            ids.note(f"{count(more, 'row is', 'rows are')} of no part, or there twice{which}")
         elif len(rest) < self.lost:
-            ids.note(f"{self.lost - len(rest)} rows of parts whose files are lost are not there")
+            missing = count(self.lost - len(rest), "row")
+            ids.note(f"missing: {missing} of parts whose files are lost")
 
     def _fetch(self, sample: Sample, drawn: Sequence[_Drawn]) -> None:
         if not drawn:

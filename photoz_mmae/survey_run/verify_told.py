@@ -24,6 +24,7 @@ from photoz_mmae.survey_run.products import Product, product_of_settings
 from photoz_mmae.survey_run.run_folder import RunFolder
 from photoz_mmae.survey_run.verification import Verification
 from photoz_mmae.survey_run.verify_sample import TOLERANCE, Sample
+from photoz_mmae.words import count
 
 
 def settings_of(catalogue: OpenedCatalogue) -> dict[str, Any]:
@@ -104,12 +105,16 @@ def count_problems(
     for flag, key in ((Flag.DUPLICATE_ID, REPEATED_KEY), (Flag.DUPLICATE_SKY, SAME_SKY_KEY)):
         number, told = flags[str(flag.name)], said.get(key)
         if str(number) != told:
-            problems.append(f"{number} rows have {flag.name}, the metadata say {told}")
+            problems.append(
+                f"{count(number, 'row has', 'rows have')} {flag.name}, the metadata say {told}"
+            )
     if problems_file is not None:
         listed = read_problems(problems_file)
         if listed is None or listed.bad != bad:
             told = "is damaged or missing" if listed is None else f"has {listed.bad}"
-            problems.append(f"{bad} rows without {product.thing}, {problems_file.name} {told}")
+            problems.append(
+                f"{count(bad, 'row')} without {product.thing}, {problems_file.name} {told}"
+            )
     return problems
 
 
@@ -144,7 +149,7 @@ def judge_sample(
     if sample is not None and model.sha256 != said["photoz_mmae.model_sha256"]:
         sample, why = None, "not the same model"
     elif sample is not None and sample.drawn == sample.passed_over:
-        why = f"the cutouts of {sample.drawn} objects drawn are not there as they were"
+        why = f"the cutouts of {count(sample.drawn, 'object')} drawn are not there as they were"
         sample = None
     if sample is None:
         result.skip(("sample",), why)
@@ -160,7 +165,7 @@ def judge_sample(
         columns,
         bool(settings.get("resample", False)),
     )
-    text = f"{compared} of {sample.drawn} objects predicted again"
+    text = f"{compared} of {count(sample.drawn, 'object')} predicted again"
     if sample.passed_over:
         text += f" ({sample.passed_over} whose cutouts are gone or changed)"
     text += f", largest difference {largest}"

@@ -111,7 +111,7 @@ def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "  what      one HDU per band, 5 images" in lines
     assert any(line.startswith("  band i    HDU 3, 24 x 24 pixels of 0.1680") for line in lines)
     assert "72 not finite" in shown
-    assert "  wrong:    band r (HDU 2): no finite pixels that differ" in lines
+    assert "  wrong:    band r (HDU 2): all finite pixels are equal" in lines
     assert "HDU 1: zero point 27.000 by MAGZERO, 31.400 by BUNIT nJy; the first counts" in shown
     assert "FEWER_BANDS: bands g, i, z, y alone (model base)" in shown
 
@@ -182,7 +182,7 @@ def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [one["wrong"] for one in found] == [
         ["cannot be read: No such file or directory"],
         ["cannot be read: Too many levels of symbolic links"],
-        ["not a file"],
+        ["a folder: name files in it"],
     ]
     assert code == 4
 

@@ -178,7 +178,7 @@ def test_a_network_that_is_told(predict, train, cutouts, table, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file"),
+        (None, "--catalog {path}: no such file"),
         (b"", "the file is empty"),
         (b"\0\1\2\3", "neither CSV, Parquet, FITS nor VOTable"),
         (b"PAR1 torn", "not readable as parquet"),
@@ -196,7 +196,7 @@ def test_bad_tables(predict, cutouts, tmp_path, content, message):
         path.write_bytes(content)
     code, _, err = predict(cutouts, "--catalog", path)
     assert code == 4
-    assert message in err
+    assert message.format(path=path) in err
     assert str(path) in err
     assert len(err.splitlines()) == 1
     # Nothing was begun, so nothing is left.

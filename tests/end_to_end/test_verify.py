@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_a_sound_catalogue(photoz, verify, made, tiny_model):
         assert {check["verdict"] for check in checks.values()} == {"ok"}, checks
         assert f"{N} of {N} objects predicted again, largest" in checks["sample"]["text"]
         assert checks["against"]["text"] == f"{N} cutouts, one row each"
-        assert "1 rows without" in checks["counts"]["text"]
+        assert "1 row without" in checks["counts"]["text"]
     code, out, err = photoz("verify", made / "c.parquet", "--model", tiny_model, "--sample", 3)
     assert (code, err) == (0, "")
     assert [line.split()[:2] for line in out.splitlines()[:2]] == [
@@ -121,6 +122,61 @@ def test_a_sound_catalogue(photoz, verify, made, tiny_model):
     assert "ok          sample    3 of 14 objects" not in out
     assert "3 of 3 objects predicted again" in out
     assert "not checked against   no --against CUTOUTS" in out
+    assert out.endswith("\nok, 12 checks; 1 not done\n")
+    words = ("--model", tiny_model, "--sample", 1, "--against", made / "in")
+    code, out, err = photoz("verify", made / "c.parquet", *words)
+    assert (code, err) == (0, "")
+    assert out.endswith("\nok, all 13 checks\n")
+
+
+def test_numbers_are_told_with_the_digits_that_differ(verify, catalogue):
+    """By a rounding error: with few digits the two would look alike."""
+    was = pq.read_table(catalogue)["dec"][5].as_py()
+    now = np.nextafter(was, 1.0)
+    rewrite(catalogue, with_value("dec", 5, now))
+    failed, checks = verify(catalogue)
+    assert failed == {"checksum", "content"}
+    found = re.search(
+        r"dec of object 1005 is (\S+), in part-\S+ (\S+?),?$", checks["content"]["text"]
+    )
+    assert [float(text) for text in found.groups()] == [now, was]
+
+
+def test_a_list_is_told_by_the_number_that_differs(verify, catalogue):
+    def change(values):
+        return [*values[:7], np.nextafter(np.float32(values[7]), np.float32(9)), *values[8:]]
+
+    was = pq.read_table(catalogue)["z_quantiles"][5].as_py()[7]
+    rewrite(catalogue, with_value("z_quantiles", 5, change))
+    failed, checks = verify(catalogue)
+    assert "content" in failed
+    found = re.search(
+        r"object 1005 is \(7\) (\S+), in part-\S+ \(7\) (\S+)", checks["content"]["text"]
+    )
+    now, then = (np.float32(text) for text in found.groups())
+    assert then == np.float32(was) < now
+
+
+def test_what_to_do_is_said_and_helps(verify, photoz, catalogue, made, tiny_model, scheduler):
+    again = ["predict", made / "in", "-o", catalogue, "--model", tiny_model, "--part-size", 4]
+    again += ["--scheduler", scheduler, "--max-bad", 1, "--batch-size", 4]
+    part = sorted((catalogue.with_suffix(".run") / "parts").iterdir())[1]
+    part.write_bytes(b"")
+    code, _, err = photoz("verify", catalogue, "--model", tiny_model)
+    assert code == 8
+    assert err.endswith(
+        "c.parquet: 1 check failed: parts; the command that made it brings it up to date, and "
+        "computes damaged parts again\n"
+    )
+    assert photoz(*again)[0] == 0
+    assert verify(catalogue)[0] == set()
+    rewrite(catalogue, with_value("z_mc", 5, 0.1))
+    code, _, err = photoz("verify", catalogue, "--model", tiny_model)
+    assert code == 8
+    assert err.endswith("; move it away, and the command that made it makes it again\n")
+    catalogue.rename(catalogue.with_name("damaged.parquet"))
+    assert photoz(*again)[0] == 0
+    assert verify(catalogue)[0] == set()
 
 
 SAME_ROWS = {"checksum", "content", "sample"}
@@ -145,17 +201,17 @@ DAMAGE = {
     "a stray bit": (
         with_value("flags", 2, lambda bits: bits | 1 << 30),
         {*SAME_ROWS, "values"},
-        "flags has bits that mean nothing in 1 rows, the first row 2 (object 1002)",
+        "flags has bits that mean nothing in 1 row, the first row 2 (object 1002)",
     ),
     "no flags": (
         with_value("flags", 2, None),
         {*SAME_ROWS, "values", "counts"},
-        "flags is null in 1 rows, the first row 2 (object 1002)",
+        "flags is null in 1 row, the first row 2 (object 1002)",
     ),
     "beyond the model": (
         with_value("z_mode", 1, 99.0),
         {*SAME_ROWS, "values"},
-        "z_mode is outside the model's range, 0 to 6 in 1 rows",
+        "z_mode is outside the model's range, 0 to 6 in 1 row",
     ),
     "an interval the wrong way round": (
         with_value("z_err68_min", 1, 5.9),
@@ -165,7 +221,7 @@ DAMAGE = {
     "no redshift": (
         with_value("z_best", 1, None),
         {*SAME_ROWS, "values", "counts"},
-        "z_best and the flags of rows without redshift do not agree in 1 rows",
+        "z_best and the flags of rows without redshift do not agree in 1 row",
     ),
     "a magnitude": (
         with_value("mag_i", 1, 12.0),
@@ -198,7 +254,7 @@ DAMAGE = {
     "a column more": (
         lambda table: table.append_column("more", table["z_std"]),
         {"schema"},
-        "1 columns behind its own (more), not 0",
+        "1 column behind its own (more), not 0",
     ),
 }
 
@@ -237,7 +293,10 @@ def test_damage_to_the_bytes(verify, photoz, catalogue, tiny_model):
     code, out, err = photoz("verify", catalogue, "--model", tiny_model)
     assert code == 8
     assert "FAILED      readable  rows from 0 on" in out
-    assert err.endswith("c.parquet: 1 check failed: readable\n")
+    assert err.endswith(
+        "c.parquet: 1 check failed: readable; move it away, and the command that made it makes it "
+        "again\n"
+    )
 
 
 def test_damage_to_the_run_folder(verify, catalogue):
@@ -325,8 +384,8 @@ def test_against_the_cutouts(verify, predict, write_cube, cutouts, tmp_path, mon
     assert failed == {"against"}
     text = checks["against"]["text"]
     assert text == (
-        f"1 cutouts without a row: {tmp_path}/in/2000.fits; "
-        "1 rows without a cutout there: in/1004.fits"
+        f"1 cutout without a row: {tmp_path}/in/2000.fits; "
+        "1 row without a cutout there: in/1004.fits"
     )
     monkeypatch.chdir(tmp_path)
     assert predict("in")[0] == 0
@@ -336,7 +395,7 @@ def test_against_the_cutouts(verify, predict, write_cube, cutouts, tmp_path, mon
     rewrite(output, rows(0, 1, 1, *range(3, 13)))
     failed, checks = verify(output, "--against", "in")
     assert {"checksum", "ids", "against"} <= failed
-    assert "1 cutouts with several rows: in/1001.fits" in checks["against"]["text"]
+    assert "1 cutout with several rows: in/1001.fits" in checks["against"]["text"]
 
 
 def test_a_run_that_goes_on_and_one_that_did_not_finish(

@@ -172,7 +172,7 @@ DAMAGE = {
     "a bit": (
         in_part(1, with_value("flags", 2, lambda bits: bits | 1 << 30)),
         {*SAME_ROWS, "values"},
-        "flags has bits that mean nothing in 1 rows, the first row 2 of part-000001.parquet",
+        "flags has bits that mean nothing in 1 row, the first row 2 of part-000001.parquet",
     ),
     "a row less": (
         in_part(2, lambda table: table.slice(1)),
@@ -256,12 +256,12 @@ DAMAGE_TO_HATS = {
     "a row less": (
         in_partition(lambda table: table.slice(1)),
         {"files", "checksum", "rows", "ids", "counts"},
-        "hats.properties tells of 13 rows, the partitions have 12",
+        "hats_nrows of hats.properties is 13, the partitions have 12 rows",
     ),
     "a row twice": (
         in_partition(lambda table: pa.concat_tables([table.slice(0, 1), table])),
         {"files", "checksum", "rows", "ids", "values", "counts"},
-        "1 rows are of no part, or there twice",
+        "1 row is of no part, or there twice",
     ),
     "another order": (
         in_partition(lambda table: table.take(pa.array([1, 0, *range(2, 13)]))),

@@ -75,8 +75,9 @@ def _look_at(path: str, source: Source, wanted: Wanted, found: Inspection) -> No
     about = Path(path).stat()
     found.size = about.st_size
     if not stat.S_ISREG(about.st_mode):
-        found.what = "folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
-        found.wrong.append("not a file")
+        is_folder = stat.S_ISDIR(about.st_mode)
+        found.what = "folder" if is_folder else "no regular file"
+        found.wrong.append("a folder: name files in it" if is_folder else "not a regular file")
         return
     with open_large(path) as read_at:
         if read_at(0, 9) == b"SIMPLE  =":

@@ -81,7 +81,8 @@ def look_at_images(
         found.notes.append(f"its band{name} is none of u, g, r, i, z, y")
     for band in found.bands:
         if band.dead:
-            found.wrong.append(f"band {band.band} (HDU {band.unit}): no finite pixels that differ")
+            why = "no pixel is finite" if band.lowest is None else "all finite pixels are equal"
+            found.wrong.append(f"band {band.band} (HDU {band.unit}): {why}")
     if len({(band.height, band.width) for band in found.bands}) > 1:
         found.notes.append("its images have different sizes")
     if found.bands and not any(band.zero_point for band in found.bands):
