@@ -32,6 +32,7 @@ import psutil
 PROGRAM = Path(sys.executable).parent / "photoz-mmae"
 TARGETS = ("client", "worker", "scheduler", "everything")
 STOPPED = 75
+NO_INPUT = 4
 PATIENCE = 600
 """Seconds after which a process hangs."""
 
@@ -154,7 +155,8 @@ class Chaos:
             "client": (-signal.SIGKILL, 0),
             "everything": (-signal.SIGKILL, 0),
             "worker": (0,),
-            "scheduler": (STOPPED, 0),
+            # Gone before the command asked for it, it is none at all.
+            "scheduler": (STOPPED, 0) if before else (STOPPED, 0, NO_INPUT),
         }
         if codes[0] not in expected[target]:
             return f"the command that was struck ended with {codes[0]}"

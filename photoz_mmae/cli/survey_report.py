@@ -177,10 +177,8 @@ def print_summary(summary: "Summary", catalog: Path | None) -> None:
         without = f"; {count(ensemble.left_out, 'row')} without" if ensemble.left_out else ""
         say(f"p(z)      {ensemble.path}: {count(ensemble.written, 'distribution')}{without}")
     if summary.exit_code:
-        too_many, allowed = problems.bad - problems.gone, summary.tolerated
-        say(
-            f"too many  {too_many} without {summary.thing}, --max-bad allows {allowed}: exit code 3"
-        )
+        too_many = f"{problems.bad - problems.gone} without {summary.thing}"
+        say(f"too many  {too_many}, --max-bad allows {summary.tolerated}: exit code 3")
     if summary.computed:
         rate = summary.computed / summary.seconds
         took = f"{summary.seconds:.1f} s, start of the workers included"

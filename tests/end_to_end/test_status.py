@@ -53,6 +53,9 @@ def start(many, tiny_model, tmp_path):
         running.extend(workers)
         for each in [process, *workers]:
             each.send_signal(signal.SIGSTOP)
+        # What the kernel was doing for them it does to its end.
+        while not all(map(_is_stopped, [process, *workers])):
+            time.sleep(0.01)
         return process
 
     yield run
@@ -60,6 +63,11 @@ def start(many, tiny_model, tmp_path):
         with suppress(psutil.NoSuchProcess):
             each.kill()
             each.wait()
+
+
+def _is_stopped(process):
+    threads = [stat.read_text() for stat in Path(f"/proc/{process.pid}/task").glob("*/stat")]
+    return all(text.rpartition(")")[2].split()[0] in "TZ" for text in threads)
 
 
 @pytest.fixture
