@@ -186,41 +186,66 @@ def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
-    ids, places, is_there = [], [], []
+    rows = sum(part.rows for part in parts)
+    ra, dec, there = np.empty(rows), np.empty(rows), np.empty(rows, bool)
     lengths = {"object_id": 0, "source": 0}
     flags: Counter[str] = Counter()
+    start = 0
     for part in parts:
         table = pq.read_table(part.file, columns=[*lengths, "ra", "dec", "flags"])
+        if table.num_rows != part.rows:
+            raise OutputError(f"{part.file}: {part.rows} rows expected, {table.num_rows} came")
         flags.update(count_flags(table["flags"].to_numpy()))
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()
             lengths[name] = max(lengths[name], longest or 0)
-        ids.extend(table["object_id"].chunks)
-        places.append(np.stack([table[name].to_numpy() for name in ("ra", "dec")]))
-        is_there.append(_is_there(part, table.num_rows))
-    all_ids = pa.chunked_array(ids, pa.string())
-    integers = integer_ids(all_ids)
-    if integers is not None:
-        all_ids = integers
+        these = slice(start, start := start + part.rows)
+        there[these] = _is_there(part)
+        ra[these] = np.where(there[these], table["ra"].to_numpy(), np.nan)
+        dec[these] = table["dec"].to_numpy()
+    numbers, texts = _numbered_ids(parts, rows)
+    if texts is None:
         del lengths["object_id"]
-    there = np.concatenate([np.empty(0, bool), *is_there])
-    counts = pc.value_counts(all_ids.filter(pa.array(there)))
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    ra, dec = np.concatenate(places, axis=1) if places else np.empty((2, 0))
-    numbers = all_ids.combine_chunks().dictionary_encode().indices.to_numpy()
-    same = same_sky(np.where(there, ra, np.nan), dec, numbers)
+    ids = np.sort(numbers[there])
+    as_next = np.append(ids[1:] == ids[:-1], np.zeros(min(1, len(ids)), bool))
+    repeated = pa.array(np.unique(ids[as_next]))
+    same = same_sky(ra, dec, numbers)
     for flag, number in (
-        (Flag.DUPLICATE_ID, pc.sum(repeated.field("counts"), min_count=0).as_py()),
-        (Flag.DUPLICATE_SKY, int(np.count_nonzero(same))),
-        (Flag.SOURCE_GONE, int(np.count_nonzero(~there))),
+        (Flag.DUPLICATE_ID, np.count_nonzero(as_next | np.roll(as_next, 1))),
+        (Flag.DUPLICATE_SKY, np.count_nonzero(same)),
+        (Flag.SOURCE_GONE, np.count_nonzero(~there)),
     ):
         if number:
-            flags[str(flag.name)] = number
-    return _Texts(all_ids.type, repeated.field("values"), same, flags, lengths)
+            flags[str(flag.name)] = int(number)
+    if texts is not None:
+        repeated = texts.take(repeated)
+    return _Texts(repeated.type, repeated, same, flags, lengths)
 
 
-def _is_there(part: FinishedPart, rows: int) -> NDArray[np.bool_]:
-    there = np.ones(rows, bool)
+def _numbered_ids(
+    parts: Sequence[FinishedPart], rows: int
+) -> tuple[NDArray[np.integer], pa.Array | None]:
+    """Return the ids as whole numbers, (N,); or their places in a list of texts, and that."""
+    numbers = np.empty(rows, np.int64)
+    start = 0
+    for part in parts:
+        integers = integer_ids(_ids_of(part))
+        if integers is None:
+            break
+        numbers[start : (start := start + part.rows)] = integers.to_numpy()
+    else:
+        return numbers, None
+    texts = pa.chunked_array([chunk for part in parts for chunk in _ids_of(part).chunks])
+    encoded = texts.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary
+
+
+def _ids_of(part: FinishedPart) -> pa.ChunkedArray:
+    return pq.read_table(part.file, columns=["object_id"])["object_id"]
+
+
+def _is_there(part: FinishedPart) -> NDArray[np.bool_]:
+    there = np.ones(part.rows, bool)
     there[list(part.gone)] = False
     return there
 
@@ -240,7 +265,7 @@ def _final_rows(
         joined = kept.of(table["object_id"].to_pylist()) if kept is not None else []
         ids = table["object_id"].cast(texts.id_type)
         flags = table["flags"].to_numpy().copy()
-        there = _is_there(part, len(flags))
+        there = _is_there(part)
         repeated = pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()
         flags[repeated & there] |= Flag.DUPLICATE_ID
         flags[texts.same_sky[start : start + len(flags)]] |= Flag.DUPLICATE_SKY

@@ -119,7 +119,7 @@ def test_row_groups_do_not_follow_the_parts(write_part, merged, tmp_path):
 
 def test_a_part_of_another_length_is_not_merged(write_part, merged, tmp_path):
     part = write_part("0", ["1", "2"])
-    with pytest.raises(OutputError, match="3 rows were expected, 2 came"):
+    with pytest.raises(OutputError, match="0: 3 rows expected, 2 came"):
         merged(FinishedPart(part.file, 3, ()))
     assert {file.name for file in tmp_path.iterdir()} == {"0"}
 

@@ -1,10 +1,13 @@
 """Objects at the place of another id: against every pair looked at."""
 
+from unittest import mock
+
 import numpy as np
 from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from photoz_mmae.survey_run import same_sky as module
 from photoz_mmae.survey_run.same_sky import same_sky
 
 ARCSEC = 1 / 3600
@@ -14,13 +17,14 @@ _PLACES = st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(0, 3))
 
 
 @settings(max_examples=60)
-@given(places=st.lists(_PLACES, max_size=25), pole=st.booleans())
-def test_against_every_pair(places, pole):
+@given(places=st.lists(_PLACES, max_size=25), pole=st.booleans(), block=st.integers(1, 30))
+def test_against_every_pair(places, pole, block):
     x, y, ids = np.array(places, int).reshape(-1, 3).T
     # Across the meridian; or around the pole, where right ascensions mean little.
     dec = 89.9999 - y * 0.2 * ARCSEC if pole else -1.0 + y * 0.2 * ARCSEC
     ra = (x * 30.0 if pole else (x - 6) * 0.2 * ARCSEC) % 360
-    found = same_sky(ra, dec, ids)
+    with mock.patch.object(module, "BLOCK", block):
+        found = same_sky(ra, dec, ids)
     sky = SkyCoord(ra, dec, unit="deg")
     for n in range(len(places)):
         others = sky[ids != ids[n]]
