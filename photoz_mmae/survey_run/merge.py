@@ -4,9 +4,11 @@ Of all rows only ids and positions are held at once: they decide whether `object
 which ids occur more than once, and which lie at the same place of the sky.
 """
 
+import ctypes
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +27,7 @@ from photoz_mmae.catalog.writer import atomic_text
 from photoz_mmae.errors import OutputError
 from photoz_mmae.flags import NO_REDSHIFT, Flag, count_flags
 from photoz_mmae.survey_run.kept_columns import KeptColumns
+from photoz_mmae.survey_run.numbered_ids import numbered_ids, repeated
 from photoz_mmae.survey_run.part import PROBLEM
 from photoz_mmae.survey_run.same_sky import same_sky
 
@@ -124,6 +127,7 @@ def merge(
         They cannot be written, or a part file changed under our hands.
     """
     texts = _survey_texts(parts)
+    _return_memory()
     rows = sum(part.rows for part in parts)
     columns = [
         replace(column, type=texts.id_type) if column.name == "object_id" else column
@@ -175,16 +179,6 @@ def read_problems(path: Path) -> Problems | None:
     return Problems(bad, flags[gone], counts, examples)
 
 
-def integer_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Turn ids into int64 when every one is the usual spelling of an int64, else None."""
-    if not pc.all(pc.match_substring_regex(ids, r"^(0|-?[1-9][0-9]*)$"), min_count=0).as_py():
-        return None
-    try:
-        return pc.cast(ids, pa.int64())
-    except pa.ArrowInvalid:  # too large
-        return None
-
-
 def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     rows = sum(part.rows for part in parts)
     ra, dec, there = np.empty(rows), np.empty(rows), np.empty(rows, bool)
@@ -203,45 +197,26 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
         there[these] = _is_there(part)
         ra[these] = np.where(there[these], table["ra"].to_numpy(), np.nan)
         dec[these] = table["dec"].to_numpy()
-    numbers, texts = _numbered_ids(parts, rows)
+    numbers, texts = numbered_ids([part.file for part in parts], rows)
     if texts is None:
         del lengths["object_id"]
-    ids = np.sort(numbers[there])
-    as_next = np.append(ids[1:] == ids[:-1], np.zeros(min(1, len(ids)), bool))
-    repeated = pa.array(np.unique(ids[as_next]))
+    again, repeated_rows = repeated(numbers[there])
     same = same_sky(ra, dec, numbers)
     for flag, number in (
-        (Flag.DUPLICATE_ID, np.count_nonzero(as_next | np.roll(as_next, 1))),
+        (Flag.DUPLICATE_ID, repeated_rows),
         (Flag.DUPLICATE_SKY, np.count_nonzero(same)),
         (Flag.SOURCE_GONE, np.count_nonzero(~there)),
     ):
         if number:
             flags[str(flag.name)] = int(number)
-    if texts is not None:
-        repeated = texts.take(repeated)
-    return _Texts(repeated.type, repeated, same, flags, lengths)
+    ids = pa.array(again) if texts is None else texts.take(pa.array(again))
+    return _Texts(ids.type, ids, same, flags, lengths)
 
 
-def _numbered_ids(
-    parts: Sequence[FinishedPart], rows: int
-) -> tuple[NDArray[np.integer], pa.Array | None]:
-    """Return the ids as whole numbers, (N,); or their places in a list of texts, and that."""
-    numbers = np.empty(rows, np.int64)
-    start = 0
-    for part in parts:
-        integers = integer_ids(_ids_of(part))
-        if integers is None:
-            break
-        numbers[start : (start := start + part.rows)] = integers.to_numpy()
-    else:
-        return numbers, None
-    texts = pa.chunked_array([chunk for part in parts for chunk in _ids_of(part).chunks])
-    encoded = texts.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy(), encoded.dictionary
-
-
-def _ids_of(part: FinishedPart) -> pa.ChunkedArray:
-    return pq.read_table(part.file, columns=["object_id"])["object_id"]
+def _return_memory() -> None:
+    """Give back what was freed, which glibc may keep: what comes next would come on top of it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_there(part: FinishedPart) -> NDArray[np.bool_]:
@@ -266,8 +241,8 @@ def _final_rows(
         ids = table["object_id"].cast(texts.id_type)
         flags = table["flags"].to_numpy().copy()
         there = _is_there(part)
-        repeated = pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()
-        flags[repeated & there] |= Flag.DUPLICATE_ID
+        again = pc.is_in(ids, value_set=texts.repeated_ids).to_numpy()
+        flags[again & there] |= Flag.DUPLICATE_ID
         flags[texts.same_sky[start : start + len(flags)]] |= Flag.DUPLICATE_SKY
         flags[~there] |= Flag.SOURCE_GONE
         start += len(flags)

@@ -16,10 +16,10 @@ from photoz_mmae.flags import Flag
 from photoz_mmae.survey_run.merge import (
     REPEATED_KEY,
     FinishedPart,
-    integer_ids,
     merge,
     read_problems,
 )
+from photoz_mmae.survey_run.numbered_ids import integer_ids
 from photoz_mmae.survey_run.part import PROBLEM
 
 
