@@ -86,7 +86,8 @@ def make(form: str, folder: Path, workers: int) -> None:
     )
     layout = {"one file": one_file, "parts": folder_of_parts, "hats": hats}[form]
     metadata = {"photoz_mmae.mock": "1", **PRODUCT.metadata(MODEL)}
-    merge(parts, COLUMNS, metadata, "mock", output, folder / "problems", layout=layout)
+    problems = folder / "problems"
+    merge(parts, COLUMNS, metadata, "mock", output, problems, lambda _: None, layout=layout)
 
 
 def measured(work: Callable[..., None], *arguments: object) -> tuple[float, float]:
