@@ -8,8 +8,8 @@ same command again until it ends well. The catalogue must equal that of an undis
 byte; parts that were in the journal when the killer struck must not be computed again, and their
 files keep inode and time. The network is a tiny one with random weights: what is tested is the run.
 
-A round that is done stands in `chaos/rounds.jsonl`: the same command goes on with the next, and
-prints the table of all. Exit 1 when one of them failed.
+A round that is done stands in `chaos/rounds.jsonl`: the same command goes on with those that do
+not, and prints the table of all. Exit 1 when one of them failed.
 """
 
 import argparse
@@ -184,7 +184,8 @@ def main() -> None:
     log = options.output / "rounds.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     rounds = [Round(**json.loads(line)) for line in lines]
-    for number in range(len(rounds), options.rounds):
+    done = {each.number for each in rounds}
+    for number in (number for number in range(options.rounds) if number not in done):
         rounds.append(chaos.round(number))
         with log.open("a") as file:
             file.write(json.dumps(asdict(rounds[-1])) + "\n")
