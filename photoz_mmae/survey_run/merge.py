@@ -188,7 +188,10 @@ def _survey_texts(parts: Sequence[FinishedPart]) -> _Texts:
     for part in parts:
         table = pq.read_table(part.file, columns=[*lengths, "ra", "dec", "flags"])
         if table.num_rows != part.rows:
-            raise OutputError(f"{part.file}: {part.rows} rows expected, {table.num_rows} came")
+            raise OutputError(
+                f"{part.file}: {part.rows} rows expected, {table.num_rows} came: changed while it "
+                "was in use; the same command makes it again"
+            )
         flags.update(count_flags(table["flags"].to_numpy()))
         for name in lengths:
             longest = pc.max(pc.utf8_length(table[name])).as_py()

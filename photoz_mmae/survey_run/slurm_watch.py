@@ -134,4 +134,6 @@ class _Watch:
                     await self._forget(name)
 
     async def _forget(self, name: str) -> None:
-        await self._cluster.workers.pop(name).close()
+        # Dask may have forgotten it while the queue was asked.
+        if (job := self._cluster.workers.pop(name, None)) is not None:
+            await job.close()

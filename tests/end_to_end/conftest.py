@@ -1,5 +1,6 @@
 """What the tests of whole commands share: cutouts, a Dask cluster, the command line in process."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -38,6 +39,18 @@ def cutouts(write_cube, tmp_path_factory):
     for i in range(12):
         write_cube(folder / f"{1000 + i}.fits", seed=i)
     return folder
+
+
+@pytest.fixture(scope="session")
+def copy_with_flaws(cutouts, write_cube):
+    """Make a folder of the good cutouts, a torn one, and one whose id occurs twice."""
+
+    def copy(folder):
+        shutil.copytree(cutouts, folder)
+        (folder / "torn.fits").write_text("this is no FITS file\n")
+        write_cube(folder / "1012.fits", seed=3, object_id="1003")
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,12 @@ N = 14
 
 
 @pytest.fixture(scope="module")
-def made(cutouts, write_cube, scheduler, tiny_model, tmp_path_factory):
+def made(copy_with_flaws, scheduler, tiny_model, tmp_path_factory):
     """A folder with cutouts `in/`, their catalogue c.parquet and embeddings e.parquet."""
     from photoz_mmae.cli.main import main
 
     folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(cutouts, folder / "in")
-    (folder / "in/torn.fits").write_text("this is no FITS file\n")
-    write_cube(folder / "in/1012.fits", seed=3, object_id="1003")  # an id that occurs twice
+    copy_with_flaws(folder / "in")
     for verb, output in (("predict", "c.parquet"), ("embed", "e.parquet")):
         words = [
             verb,

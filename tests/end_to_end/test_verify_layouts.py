@@ -21,14 +21,12 @@ MADE = {
 
 
 @pytest.fixture(scope="module")
-def made(cutouts, write_cube, scheduler, tiny_model, tmp_path_factory):
+def made(copy_with_flaws, scheduler, tiny_model, tmp_path_factory):
     """A folder with cutouts `in/`, and their catalogues in all forms."""
     from photoz_mmae.cli.main import main
 
     folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(cutouts, folder / "in")
-    (folder / "in/torn.fits").write_text("this is no FITS file\n")
-    write_cube(folder / "in/1012.fits", seed=3, object_id="1003")  # an id that occurs twice
+    copy_with_flaws(folder / "in")
     rows = "".join(f"{1000 + i},{i},{0.1 * i},n{i}\n" for i in range(12))
     (folder / "t.csv").write_text(f"object_id,ra,redshift,note\n{rows}")
     for name, more in MADE.items():
@@ -203,14 +201,16 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_to_a_folder_of_parts(verify, copied, damage):
-    change, expected, said = DAMAGE[damage]
-    catalogue = copied("parts")
+def assert_found(verify, catalogue, change, expected, said):
     change(catalogue)
     failed, texts = verify(catalogue)
     assert said in " ".join(texts.values()), (failed, texts)
     assert failed == expected, texts
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_to_a_folder_of_parts(verify, copied, damage):
+    assert_found(verify, copied("parts"), *DAMAGE[damage])
 
 
 def in_partition(change):
@@ -294,12 +294,7 @@ DAMAGE_TO_HATS = {
 
 @pytest.mark.parametrize("damage", DAMAGE_TO_HATS)
 def test_damage_to_hats(verify, copied, damage):
-    change, expected, said = DAMAGE_TO_HATS[damage]
-    catalogue = copied("hats")
-    change(catalogue)
-    failed, texts = verify(catalogue)
-    assert said in " ".join(texts.values()), (failed, texts)
-    assert failed == expected, texts
+    assert_found(verify, copied("hats"), *DAMAGE_TO_HATS[damage])
 
 
 def test_hats_without_a_part_file(verify, copied, made):
