@@ -32,6 +32,9 @@ echo $! > "$QUEUE/$id.pid"
 echo "Submitted batch job $id"
 """
 SQUEUE = """#!/bin/bash
+# Waits while its answer is held back.
+touch "$QUEUE/asked"
+while [ -e "$QUEUE/hold" ]; do sleep 0.05; done
 for pid in "$QUEUE"/*.pid; do
     kill -0 $(cat "$pid") 2> /dev/null && basename "$pid" .pid
 done
@@ -106,6 +109,40 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     # Logs stay; certificates, job scripts and Dask's scratch space go.
     logs = ["photoz-mmae-100.out", "photoz-mmae-101.out"]
     assert sorted(path.name for path in folder.iterdir()) == logs
+    assert predict(cutouts)[0] == 0
+    assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
+
+
+def test_a_job_that_dask_forgets_while_the_queue_is_asked(
+    photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch, caplog
+):
+    journal = tmp_path / "jobs.run/journal.jsonl"
+    log = tmp_path / "jobs.run/jobs/photoz-mmae-101.out"
+
+    def end_two_jobs():
+        while not journal.exists() or not journal.read_text():
+            time.sleep(0.01)
+        (queue / "hold").touch()
+        (queue / "asked").unlink()
+        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+        # The queue is asked while the second has no worker yet, and answers after that went.
+        while not (queue / "asked").exists() or "Registered to" not in log.read_text():
+            time.sleep(0.01)
+        os.killpg(int((queue / "101.pid").read_text()), signal.SIGKILL)
+        time.sleep(2)  # Dask forgets it
+        (queue / "hold").unlink()
+
+    killer = threading.Thread(target=end_two_jobs, daemon=True)
+    killer.start()
+    output = tmp_path / "jobs.parquet"
+    options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
+    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
+        code, _, err = photoz("predict", cutouts, *options, "--cluster", "slurm:interface=lo")
+    killer.join(10)
+    assert (code, err) == (0, "")
+    assert (queue / "102.sh").exists()
+    assert "Exception in callback" not in caplog.text  # a traceback in the operator's log
     assert predict(cutouts)[0] == 0
     assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
 
