@@ -128,8 +128,9 @@ def plot(found: list[tuple[int, Outcome, float, float, float]], path: Path) -> N
             by_width.errorbar(parameters, sigmas, errors, marker="o")
             for at, sigma, name in zip(parameters, sigmas, names, strict=True):
                 by_width.annotate(name, (at, sigma), (6, 6), textcoords="offset points")
-            by_width.set(xlabel="parameters, 8,000 training objects", xscale="log")
-            by_width.set_xticks(parameters, [f"{number:,}" for number in parameters])
+            by_width.set(xlabel="parameters, 8,000 training objects (mock)", xscale="log")
+            by_width.set_xticks(parameters, [f"{number / 1e6:.1f} M" for number in parameters])
+            by_width.margins(x=0.15)
         for panel in panels:
             panel.minorticks_off()
         figure.savefig(path, dpi=120, metadata={"Software": None})
