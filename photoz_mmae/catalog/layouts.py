@@ -125,6 +125,11 @@ def read_metadata(output: Path) -> dict[str, str]:
     return found if found.get(ROWS_KEY) == str(rows) else {}
 
 
+def is_parquet(file: Path) -> bool:
+    """Whether it can be read as Parquet."""
+    return _footer(file) is not None
+
+
 def strange_entry(folder: Path) -> str | None:
     """Return the name of something in a folder that no catalogue has; None when all is ours.
 
@@ -162,10 +167,16 @@ def _write_parts(folder: Path, header: Header, tables: Iterable[pa.Table]) -> in
     return rows
 
 
-def _metadata_of(file: Path) -> tuple[dict[str, str], int]:
+def _footer(file: Path) -> pq.FileMetaData | None:
     try:
-        footer = pq.read_metadata(file)
+        return pq.read_metadata(file)
     except (OSError, pa.ArrowException):
+        return None
+
+
+def _metadata_of(file: Path) -> tuple[dict[str, str], int]:
+    footer = _footer(file)
+    if footer is None:
         return {}, 0
     metadata = footer.metadata or {}
     return {

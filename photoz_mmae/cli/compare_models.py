@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.cli.options import (
+    ANY_PATH,
+    config_option,
+    device_option,
+    overwrite_option,
+    run_option,
+)
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import CompareModelsRun
@@ -15,12 +21,12 @@ from photoz_mmae.survey_run.stopping import NotedSignals, stop_on_signals
 
 
 @click.command("compare-models", short_help="Networks trained and tested on the same objects.")
-@click.argument("data", type=click.Path(path_type=Path), required=False, metavar="DATA")
+@click.argument("data", type=ANY_PATH, required=False, metavar="DATA")
 @run_option(
     CompareModelsRun,
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="DIR",
     help="Folder of the report; what is in it already is kept and shown, too.",
 )

@@ -5,17 +5,17 @@ from typing import Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, config_option, run_option
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import EvaluateRun
 
 
 @click.command(short_help="A catalogue against true redshifts.")
-@click.argument("catalog", type=click.Path(path_type=Path), required=False, metavar="CATALOG")
+@click.argument("catalog", type=ANY_PATH, required=False, metavar="CATALOG")
 @run_option(
     EvaluateRun,
     "--truth",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="TABLE",
     help="Table of true redshifts; may be CATALOG itself.",
 )

@@ -22,7 +22,7 @@ _WIDTH = 32
 
 
 @click.command(short_help="What a file is, and what is wrong with it.")
-@click.argument("files", nargs=-1, type=click.Path())
+@click.argument("files", nargs=-1, type=click.Path(readable=False))
 @run_option(InspectRun, "--model", metavar="NAME", help="The model that `predict` would take.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @config_option

@@ -9,9 +9,12 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# What cannot be read is said where it is read: an input, in one line, not a wrong usage.
+ANY_PATH = click.Path(readable=False, path_type=Path)
+
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FILE.toml",
     help="Read settings from this file; options given here win over it.",
 )

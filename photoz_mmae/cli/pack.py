@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, overwrite_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, config_option, overwrite_option, run_option
 from photoz_mmae.cli.say import say
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.limits import tolerated
@@ -26,12 +26,12 @@ INTERVAL = 10.0
 
 
 @click.command(short_help="Cutouts in, a few large files out that are read fast.")
-@click.argument("cutouts", nargs=-1, type=click.Path())
+@click.argument("cutouts", nargs=-1, type=click.Path(readable=False))
 @run_option(
     PackRun,
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FOLDER",
     help="Where the shards go; its folder pack.run/ holds what an interrupted run goes on from.",
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, overwrite_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, config_option, overwrite_option, run_option
 from photoz_mmae.cli.survey_options import (
     ending_options,
     max_bad_option,
@@ -19,12 +19,12 @@ from photoz_mmae.survey_runs import PredictRun
 
 
 @click.command(short_help="Cutouts in, one catalogue of redshifts out.")
-@click.argument("cutouts", nargs=-1, type=click.Path())
+@click.argument("cutouts", nargs=-1, type=click.Path(readable=False))
 @run_option(
     PredictRun,
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="NAME[.parquet]",
     help="The catalogue: a file NAME.parquet, or a folder NAME of such files; NAME.run/ beside it "
     "holds what an interrupted run goes on from.",
@@ -57,7 +57,7 @@ from photoz_mmae.survey_runs import PredictRun
 @run_option(
     PredictRun,
     "--qp",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FILE.hdf5",
     help="Write p(z) to a file for qp, too (extra qp).",
 )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from photoz_mmae.cli.describe import describe_file
-from photoz_mmae.cli.options import config_option, overwrite_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, config_option, overwrite_option, run_option
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import DescribeRun, SimulateRun
@@ -20,14 +20,14 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
     SimulateRun,
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FILE.hdf5",
     help="Write a training file in the layout of GalaxiesML-Spectra.",
 )
 @run_option(
     SimulateRun,
     "--cutouts",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="DIR",
     help="Write FITS cutouts and DIR/truth.parquet.",
 )
@@ -75,14 +75,14 @@ from photoz_mmae.survey_run.stopping import stop_on_signals
 @run_option(
     DescribeRun,
     "--describe",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FILE.hdf5",
     help="Generate nothing: hold this training file against published statistics.",
 )
 @run_option(
     DescribeRun,
     "--report",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="FILE.html",
     help="With --describe, a page of plots.",
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from photoz_mmae.cli.options import ANY_PATH
 from photoz_mmae.words import count
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="How a run of predict or embed stands.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=ANY_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 def status(run: Path, as_json: bool) -> None:
     """Say how the RUN of `predict` or `embed` stands: at work, ended or died, how far it is, how

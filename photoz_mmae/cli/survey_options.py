@@ -1,11 +1,10 @@
 """Options that `predict` and `embed` share."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
-from photoz_mmae.cli.options import Command, device_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, Command, device_option, run_option
 from photoz_mmae.survey_runs import SurveyRun
 
 
@@ -16,7 +15,7 @@ def object_options(command: Command) -> Command:
         run_option(
             SurveyRun,
             "--catalog",
-            type=click.Path(path_type=Path),
+            type=ANY_PATH,
             metavar="TABLE",
             help="A table of objects (Parquet, CSV, FITS, VOTable, ECSV) with column object_id: "
             "their E(B-V) (ebv), seeing (psf_fwhm_<b>, arcsec), positions (ra, dec), what --keep "
@@ -25,7 +24,7 @@ def object_options(command: Command) -> Command:
         run_option(
             SurveyRun,
             "--list",
-            type=click.Path(path_type=Path),
+            type=ANY_PATH,
             metavar="LIST",
             help="What was asked of HSC's cutout service (its text, or a table): ids and positions "
             "of CUTOUTS named N-cutout-...",
@@ -47,7 +46,7 @@ def object_options(command: Command) -> Command:
         run_option(
             SurveyRun,
             "--coadds",
-            type=click.Path(path_type=Path),
+            type=ANY_PATH,
             metavar="DIR",
             help="Instead of CUTOUTS: coadded images; the objects are those of TABLE, by their "
             "positions.",

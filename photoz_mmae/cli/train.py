@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, device_option, overwrite_option, run_option
+from photoz_mmae.cli.options import (
+    ANY_PATH,
+    config_option,
+    device_option,
+    overwrite_option,
+    run_option,
+)
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import TrainRun
@@ -17,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="A model of your own.")
-@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.argument("data", type=ANY_PATH, required=False)
 @run_option(
     TrainRun,
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="DIR",
     help="Folder of the new model, such as models/mine.",
 )
@@ -36,14 +42,14 @@ if TYPE_CHECKING:
 @run_option(
     TrainRun,
     "--unlabelled",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="CUTOUTS",
     help="More objects, without redshift and spectrum: cutouts, shards, or a GalaxiesML file.",
 )
 @run_option(
     TrainRun,
     "--unlabelled-catalog",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="TABLE",
     help="Their E(B-V): a table with object_id and ebv.",
 )
@@ -82,7 +88,7 @@ if TYPE_CHECKING:
 @run_option(
     TrainRun,
     "--match-to",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="CATALOG",
     help="Weigh objects to match this sample's colours and magnitudes.",
 )

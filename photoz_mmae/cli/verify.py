@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from photoz_mmae.cli.options import config_option, run_option
+from photoz_mmae.cli.options import ANY_PATH, config_option, run_option
 from photoz_mmae.errors import CheckError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.survey_runs import VerifyRun
@@ -15,11 +15,11 @@ _STYLES = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
 
 
 @click.command(short_help="Whether a finished catalogue is sound.")
-@click.argument("catalog", type=click.Path(path_type=Path), required=False, metavar="CATALOG")
+@click.argument("catalog", type=ANY_PATH, required=False, metavar="CATALOG")
 @run_option(
     VerifyRun,
     "--against",
-    type=click.Path(),
+    type=click.Path(readable=False),
     multiple=True,
     metavar="CUTOUTS",
     help="A folder or file of cutouts: each cutout must have one row, and each row that is not "

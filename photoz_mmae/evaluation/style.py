@@ -21,6 +21,12 @@ CLASS_COLOURS = {
 }
 """Also the order in which classes are shown; `all` where the file names none."""
 
+# Petroff's ten (arXiv:2107.02270), told apart as lines.
+LINE_COLOURS = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+
 INK, FAINT = "#1f2933", "#8a939e"
 WIDTH = 11.0  # inches of every figure: equal letters all over the page
 _DPI = 150

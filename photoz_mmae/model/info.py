@@ -228,8 +228,11 @@ def find_model(name: str) -> Path:
         for root in _shipped_roots():
             if (root / name / INFO_FILE).is_file():
                 return root / name
-    if (Path(name) / INFO_FILE).is_file():
-        return Path(name)
+    try:
+        if (Path(name) / INFO_FILE).is_file():
+            return Path(name)
+    except OSError as error:
+        raise ModelError(f"model {name!r}: cannot be read ({error.strerror})") from error
     shipped = ", ".join(shipped_models()) or "none"
     what = f"has no {INFO_FILE}" if Path(name).is_dir() else "is neither shipped nor a folder"
     raise ModelError(f"model {name!r} {what}; shipped models: {shipped}")

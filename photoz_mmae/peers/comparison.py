@@ -54,6 +54,9 @@ MARGIN = 1.1
 """Blocks of the sky are coarse, and objects next to another part's are dropped: so much more is
 set aside than what is asked for."""
 
+UNFINISHED = "unfinished"
+"""Folder of the trainings that are not at their end."""
+
 BATCH = 256
 
 
@@ -66,6 +69,7 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     ------
     InputError, LockedError, OutputError, StoppedError, UsageError
     """
+    _check_folder(run.output)
     device = resolve_device(run.device)
     file = SpectraFile(run.data)
     frame = file.frame
@@ -91,6 +95,16 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
                 outcome = made.make()
             if outcome.ended:
                 shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OutputError where the folder holds something, and no comparison."""
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be read ({error.strerror})") from error
+    if names and UNFINISHED not in names and not any(folder.glob(OUTCOMES)):
+        raise OutputError(f"{folder}: exists and holds something else; give a new folder")
 
 
 def _check_against(run: CompareModelsRun, names: set[str]) -> None:
@@ -309,7 +323,7 @@ def _most_seconds(run: CompareModelsRun) -> float:
 
 
 def _make_work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:
-    folder = run.output / "unfinished" / f"{name}-seed{seed}"
+    folder = run.output / UNFINISHED / f"{name}-seed{seed}"
     if run.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     try:

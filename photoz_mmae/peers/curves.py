@@ -1,13 +1,13 @@
 """Learning curves of a comparison as one picture; needs the extra `report`."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from photoz_mmae.evaluation.style import new_figure, styled
+from photoz_mmae.evaluation.style import FAINT, LINE_COLOURS, new_figure, styled
 from photoz_mmae.peers.outcome import Outcome
 from photoz_mmae.peers.table import Comparison
 
@@ -24,21 +24,25 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     }
     if not models:
         return
-    colours = [colormaps["viridis"](k / max(1, len(models) - 1)) for k in range(len(models))]
     with styled():
         figure = new_figure(4.2)
         by_epoch, by_time = figure.subplots(1, 2, sharey=True)
-        for (name, outcomes), colour in zip(models.items(), colours, strict=True):
+        for (name, outcomes), colour in zip(models.items(), cycle(LINE_COLOURS), strict=False):
             for outcome in outcomes:
                 label = name if outcome is outcomes[0] else None
                 _draw(by_epoch, outcome, "epoch", 1.0, colour, label)
                 _draw(by_time, outcome, "seconds", 60.0, colour, label)
         by_epoch.set(xlabel="epoch", ylabel="sigma_NMAD of the validation objects", yscale="log")
+        by_epoch.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        by_epoch.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        by_epoch.yaxis.set_minor_formatter(NullFormatter())
         by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
         by_time.set(xlabel="minutes", xscale="log")
         by_time.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         by_time.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         by_time.xaxis.set_minor_formatter(NullFormatter())
+        if not all(row.converged for row in comparison.rows):
+            by_epoch.plot([], [], color=FAINT, linestyle="--", label="not converged")
         by_epoch.legend()
         figure.savefig(path, dpi=120, metadata={"Software": None})
 

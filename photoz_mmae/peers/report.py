@@ -30,7 +30,7 @@ def write_report(folder: Path, against: str | None = None) -> str:
     n = len(comparison.rows[0].errors[0])
     blocks = [
         f"# Models trained on the same objects, tested on the same {n:,} others",
-        f"sigma_NMAD (about the median) / |dz| > 0.15 / median bias, by true redshift. "
+        f"sigma_NMAD (about the median) / abs(dz) > 0.15 / median bias, by true redshift. "
         f"Training objects: {first.settings['training_size'] or 'all'}.",
         as_markdown(accuracy_table(comparison)),
         as_markdown(cost_table(comparison)),

@@ -110,8 +110,9 @@ def _groups(tested: Tested) -> dict[str, Rows]:
 
 
 def accuracy_table(comparison: Comparison) -> list[list[str]]:
-    """Tabulate accuracy per group of objects, means over seeds: a heading and one line per row."""
-    lines = [["model", "seeds", *comparison.groups]]
+    """Tabulate accuracy per group of objects, means over seeds: heading, objects, lines."""
+    objects = [f"{rows.sum():,} objects" for rows in comparison.groups.values()]
+    lines = [["model", "seeds", *comparison.groups], ["", "", *objects]]
     for row in comparison.rows:
         cells = []
         for rows in comparison.groups.values():
@@ -227,7 +228,7 @@ def ratio_table(comparison: Comparison, against: str) -> list[list[str]]:
         There is no row `against`.
     """
     ours = comparison.find(against)
-    lines = [[f"{against} /", "sigma_NMAD", "95 % bound", "|dz|>0.15", "95 % bound"]]
+    lines = [[f"{against} /", "sigma_NMAD", "95 % bound", "abs(dz) > 0.15", "95 % bound"]]
     for row in comparison.rows:
         if row.name == against:
             continue

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from photoz_mmae.catalog.atomic_folder import remove_folder
-from photoz_mmae.catalog.layouts import checksum, read_metadata, size, strange_entry
+from photoz_mmae.catalog.layouts import checksum, is_parquet, read_metadata, size, strange_entry
 from photoz_mmae.catalog.writer import remove_temporaries
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.errors import OutputError, UsageError
@@ -151,6 +151,7 @@ class RunFolder:
         stored = self.record.read().get("settings")
         if stored is None:
             if self._is_there():
+                self.check_replaceable()
                 raise OutputError(
                     f"{self.output} exists and its run folder {self.path.name}/ does not; "
                     "choose another name, or --overwrite to start anew"
@@ -177,6 +178,22 @@ class RunFolder:
                 "from the parts that are there; --overwrite computes them anew, too"
             )
         return state
+
+    def check_replaceable(self) -> None:
+        """Raise OutputError when the output is a file that `--overwrite` must not remove.
+
+        Only a catalogue goes, or beside a run's folder what is no table at all: a damaged one.
+        """
+        if not self.is_file or not self.output.exists():
+            return
+        if SETTINGS_KEY in read_metadata(self.output):
+            return
+        if self.record.path.exists() and not is_parquet(self.output):
+            return
+        raise OutputError(
+            f"{self.output} exists and is no catalogue of this program; "
+            "choose another name, or move it away"
+        )
 
     def _check_folder(self) -> None:
         """Raise OutputError when the output is a folder that holds anything but a catalogue."""

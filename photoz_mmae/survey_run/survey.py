@@ -9,7 +9,7 @@ from typing import Any
 from photoz_mmae import __version__
 from photoz_mmae.catalog.hats import UNPLACED_KEY
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
-from photoz_mmae.errors import OutputError
+from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
@@ -60,6 +60,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     """
     folder = RunFolder(run.output)
     folder.check_place()
+    _check_tables(run)
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
@@ -77,6 +78,15 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
         check_slurm()
     with folder.locked(), folder.record.ending():
         return _Survey(run, publication, folder, model_folder, model, device, gpus).go(report)
+
+
+def _check_tables(run: SurveyRun) -> None:
+    """Raise UsageError where the output would take the place of a table that is read."""
+    for option, table in (("--catalog", run.catalog), ("--list", run.list)):
+        if table is None or not table.exists() or not run.output.exists():
+            continue
+        if table.samefile(run.output):
+            raise UsageError(f"{option} and --output are the same file, {table}; name another")
 
 
 class _Survey:
@@ -129,7 +139,9 @@ class _Survey:
                 self.settings["catalog"] += f" and psf_fwhm of {''.join(self.psf_bands)}"
         self.made_with = settings_sha256(self.settings)
         state_before = None
-        if not run.overwrite:
+        if run.overwrite:
+            folder.check_replaceable()
+        else:
             state_before = folder.check_ours(self.settings)
             self.publication.check_ours(self.settings)
             if folder.record.facts:

@@ -128,3 +128,14 @@ def test_a_reader_that_goes_away_is_no_bug(tmp_path):
         process.stdout.close()
         assert process.wait() == 128 + signal.SIGPIPE
         assert process.stderr.read() == b""
+
+
+def test_paths_that_cannot_be_read_are_the_inputs_fault_not_the_usages():
+    paths = {
+        f"{name} {param.name}": param.type.readable
+        for name, command in cli.cli.commands.items()
+        for param in command.params
+        if isinstance(param.type, click.Path)
+    }
+    assert len(paths) > 20
+    assert not any(paths.values()), paths

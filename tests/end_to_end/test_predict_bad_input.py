@@ -5,6 +5,7 @@ import shutil
 
 import fitsio
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -102,10 +103,10 @@ def test_output_that_cannot_be(predict, cutouts, tmp_path, output, code):
 def test_an_output_that_is_not_ours_is_left_alone(predict, cutouts, tmp_path):
     output = tmp_path / "c.parquet"
     output.write_text("precious")
-    code, _, err = predict(cutouts)
-    assert code == 6
-    assert "--overwrite" in err
-    assert output.read_text() == "precious"
+    for more in ((), ("--overwrite",)):
+        code, _, err = predict(cutouts, *more)
+        assert (code, "is no catalogue of this program" in err, err.count("\n")) == (6, True, 1)
+        assert output.read_text() == "precious"
     assert not (tmp_path / "c.run").exists()
     # Nor is a folder of somebody else's.
     output.unlink()
@@ -116,6 +117,28 @@ def test_an_output_that_is_not_ours_is_left_alone(predict, cutouts, tmp_path):
     assert [file.name for file in (tmp_path / "c.run").iterdir()] == ["diary.txt"]
 
 
+def test_tables_that_are_read_are_never_written_to(predict, cutouts, tmp_path):
+    table = tmp_path / "objects.parquet"
+    pq.write_table(pa.table({"object_id": ["a"], "ebv": [0.1]}), table)
+    before = table.read_bytes()
+    for more in ((), ("--overwrite",)):
+        code, _, err = predict(cutouts, "--catalog", table, *more, output=table)
+        assert (code, "--catalog and --output are the same file" in err) == (2, True)
+        code, _, err = predict(cutouts, *more, output=table)
+        assert (code, "is no catalogue of this program" in err) == (6, True)
+    # Nor one that has taken the place of a catalogue.
+    table.unlink()
+    assert predict(cutouts, output=table)[0] == 0
+    table.write_bytes(before)
+    assert predict(cutouts, output=table)[0] == 6
+    assert predict(cutouts, "--overwrite", output=table)[0] == 6
+    assert table.read_bytes() == before
+    # A catalogue that was made by it is no table of its own either.
+    table.unlink()
+    assert predict(cutouts, output=table)[0] == 0
+    assert predict(cutouts, "--catalog", table, output=table)[0] == 2
+
+
 def test_cutouts_are_never_written_to(predict, write_cube, tmp_path):
     cube = write_cube(tmp_path / "in/cube.fits")
     assert predict(tmp_path / "in", "--overwrite", output=cube)[0] == 2
@@ -123,8 +146,7 @@ def test_cutouts_are_never_written_to(predict, write_cube, tmp_path):
     link = tmp_path / "link.parquet"
     link.symlink_to(cube)
     assert predict(tmp_path / "in", output=link)[0] == 6
-    assert predict(tmp_path / "in", "--overwrite", output=link)[0] == 0
-    assert pq.read_table(link)["object_id"].to_pylist() == ["cube"]
+    assert predict(tmp_path / "in", "--overwrite", output=link)[0] == 6
     assert fitsio.read(cube).shape == (5, 64, 64)
 
 

@@ -167,3 +167,10 @@ def test_stopped_by_a_signal(training_file, tmp_path, capsys, monkeypatch):
     assert "(epochs was 3, is 2)" in capsys.readouterr().err
     assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 0
     assert_same_outcome(tmp_path / "whole", tmp_path / "once")
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(training_file, tmp_path, capsys):
+    (tmp_path / "cutout.fits").touch()
+    assert run(*words(training_file, tmp_path, "--epochs", 1)) == 6
+    assert "holds something else" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["cutout.fits"]

@@ -113,8 +113,9 @@ def test_groups_by_redshift_and_without_quasars(tmp_path):
     quasar[:50] = True
     dz = np.where(z == 0.2, 0.2, 0.01) * np.where(np.arange(600) % 2, 1, -1.0)
     save(tmp_path, "a", dz, z, classes=np.where(quasar, "QSO", "BGS"))
-    heading, cells = accuracy_table(load_comparison(tmp_path))
+    heading, objects, cells = accuracy_table(load_comparison(tmp_path))
     table = dict(zip(heading, cells, strict=True))
+    assert objects[2:6] == ["300 objects", "200 objects", "100 objects", "600 objects"]
     # No galaxy is beyond z = 1: there is no such group.
     names = ["0 - 0.4", "0.4 - 1", "1 - 4.5", "all"]
     assert heading[2:] == [*names, *(f"{n}, no quasars" for n in names if n != "1 - 4.5")]
@@ -137,7 +138,7 @@ def test_a_way_is_a_row_and_seeds_are_averaged(tmp_path):
     assert [row.name for row in comparison.rows] == ["a", "a, k-NN"]
     lines = accuracy_table(comparison)
     place = lines[0].index("all")
-    usual, other = (float(line[place].split(" / ")[0]) for line in lines[1:])
+    usual, other = (float(line[place].split(" / ")[0]) for line in lines[2:])
     assert usual == pytest.approx(2 * sigma_nmad(noise(0)), abs=1e-4)
     assert other == pytest.approx(20 * sigma_nmad(noise(0)), abs=1e-4)
     (cost,) = cost_table(comparison)[1:]
@@ -197,7 +198,7 @@ def test_the_same_epoch_and_the_same_time(tmp_path):
 def test_too_few_objects_have_no_scatter_and_short_trainings_their_minutes(tmp_path):
     z = np.append(np.full(N - 1, 0.2), 2.0)
     save(tmp_path, "a", np.append(noise(0, n=N - 1), 0.2), z, seconds=4.0)
-    heading, cells = accuracy_table(load_comparison(tmp_path))
+    heading, _, cells = accuracy_table(load_comparison(tmp_path))
     table = dict(zip(heading, cells, strict=True))
     assert table["1 - 4.5"] == "- / 100.00 % / +0.2000"
     (cost,) = cost_table(load_comparison(tmp_path))[1:]
