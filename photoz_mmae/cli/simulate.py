@@ -118,6 +118,7 @@ def _simulate(run: SimulateRun) -> None:
     from photoz_mmae.inference.engine import resolve_device
     from photoz_mmae.simulation.fits_cutouts import TRUTH, CutoutFolder
     from photoz_mmae.simulation.recipe import Recipe
+    from photoz_mmae.simulation.request_list import RequestList
     from photoz_mmae.simulation.stream import simulate as stream
     from photoz_mmae.simulation.write import TrainingFile
     from photoz_mmae.surveys import get_survey
@@ -162,9 +163,9 @@ def _simulate(run: SimulateRun) -> None:
     if run.output is not None:
         click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
     if run.cutouts is not None:
-        # Files of the HSC service name no object: `predict` cannot put their bands together.
-        told = f"--catalog {run.cutouts / TRUTH} -o catalog.parquet"
+        # Files of the HSC service name no object; what was asked of it does.
+        asked = f"--list {run.cutouts / RequestList.names[1]} " if run.layout == "hsc-das" else ""
+        told = f"{asked}--catalog {run.cutouts / TRUTH} -o catalog.parquet"
         model = "" if run.survey == SimulateRun.survey else " --model MODEL"
         follow = f"; next: photoz-mmae predict {run.cutouts} {told}{model}"
-        follow = follow if run.layout != "hsc-das" else ""
         click.echo(f"  {run.cutouts}: FITS cutouts ({run.layout}) and {TRUTH}{follow}")

@@ -205,7 +205,7 @@ def _train(run: TrainRun, stack: ExitStack) -> "TrainedModel | None":
 
     def on_epoch(record: dict[str, Any]) -> None:
         training, validation = record["training"], record["validation"]
-        best = "  best so far" if record["best_epoch"] == record["epoch"] else ""
+        best = "  lowest validation so far" if record["best_epoch"] == record["epoch"] else ""
         on_note(
             f"epoch {record['epoch']:3d}  loss {training['loss_total']:.4f}  "
             f"validation {validation['loss_total']:.4f}  "

@@ -80,10 +80,10 @@ def verify(config: Path | None, as_json: bool, **options: Any) -> None:
 
 def _what_to_do(failed: set[str]) -> str:
     """Return the remedy that covers all that failed, the strongest first."""
+    if "model" in failed:  # what it should hold follows from that
+        return "restore the model that it was made with, or name it with --model; then verify again"
     if failed & {"readable", "files", "schema", "checksum", "values", "counts"}:
         return "move it away, and the command that made it makes it again"
     if failed & {"rows", "ids", "parts", "content", "against"}:
         return "the command that made it brings it up to date, and computes damaged parts again"
-    if "sample" in failed:
-        return "its cutouts or the program are not as they were: make it again with --overwrite"
-    return "restore the model that it was made with, or name it with --model"
+    return "its cutouts or the program are not as they were: make it again with --overwrite"

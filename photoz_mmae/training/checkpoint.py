@@ -163,11 +163,15 @@ def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
     words = [
         f"other {name.removesuffix('_sha256')}"
         if name.endswith("_sha256")
-        else f"{name} was {was.get(name)}, is {now.get(name)}"
+        else f"{name} was {_told(was.get(name))}, is {_told(now.get(name))}"
         for name in names
     ]
     more = [f"and {len(words) - _SAID} more: another preset?"] if len(words) > _SAID + 1 else []
     return "; ".join([*words[:_SAID], *more] if more else words)
+
+
+def _told(value: Any) -> Any:
+    return "not given" if value is None else value
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

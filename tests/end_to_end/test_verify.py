@@ -327,7 +327,7 @@ def test_damage_to_the_run_folder(verify, catalogue):
     assert checks["ids"]["text"] == f"no run folder {folder}"
 
 
-def test_the_model(verify, catalogue, make_info, save_tiny, tmp_path):
+def test_the_model(photoz, verify, catalogue, make_info, save_tiny, tmp_path):
     other = save_tiny(tmp_path / "other", make_info(name="tiny", survey="lsst-y10"))
     failed, checks = verify(catalogue, model=other)
     assert failed == {"model"}
@@ -337,6 +337,8 @@ def test_the_model(verify, catalogue, make_info, save_tiny, tmp_path):
         "verdict": "not checked",
         "text": "not the same model",
     }
+    code, _, err = photoz("verify", catalogue, "--model", tmp_path / "other")
+    assert (code, "name it with --model; then verify again" in err) == (8, True)
     code, err = verify(catalogue, model="nowhere")
     assert code == 5
     assert "'nowhere' is neither shipped nor a folder" in err
