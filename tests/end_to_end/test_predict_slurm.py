@@ -72,6 +72,20 @@ def _assert_no_job_left(queue):
     assert sorted(cancelled) == sorted(file.stem for file in queue.glob("*.pid"))
 
 
+@pytest.fixture
+def predict_by_jobs(photoz, queue, cutouts, tiny_model, tmp_path, monkeypatch):
+    """Predict to jobs.parquet by jobs that are looked after often."""
+
+    def run():
+        options = ("-o", tmp_path / "jobs.parquet", "--model", tiny_model)
+        options += ("--batch-size", 4, "--part-size", 1, "--cluster", "slurm:interface=lo")
+        monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
+        with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
+            return photoz("predict", cutouts, *options)
+
+    return run
+
+
 def test_same_rows_as_a_local_run_though_a_job_ends(
     photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch
 ):
@@ -114,7 +128,7 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
 
 
 def test_a_job_that_dask_forgets_while_the_queue_is_asked(
-    photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch, caplog
+    predict_by_jobs, predict, queue, cutouts, tmp_path, caplog
 ):
     journal = tmp_path / "jobs.run/journal.jsonl"
     log = tmp_path / "jobs.run/jobs/photoz-mmae-101.out"
@@ -123,7 +137,7 @@ def test_a_job_that_dask_forgets_while_the_queue_is_asked(
         while not journal.exists() or not journal.read_text():
             time.sleep(0.01)
         (queue / "hold").touch()
-        (queue / "asked").unlink()
+        (queue / "asked").unlink(missing_ok=True)
         os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
         # The queue is asked while the second has no worker yet, and answers after that went.
         while not (queue / "asked").exists() or "Registered to" not in log.read_text():
@@ -134,22 +148,16 @@ def test_a_job_that_dask_forgets_while_the_queue_is_asked(
 
     killer = threading.Thread(target=end_two_jobs, daemon=True)
     killer.start()
-    output = tmp_path / "jobs.parquet"
-    options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
-    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
-        code, _, err = photoz("predict", cutouts, *options, "--cluster", "slurm:interface=lo")
+    code, _, err = predict_by_jobs()
     killer.join(10)
     assert (code, err) == (0, "")
     assert (queue / "102.sh").exists()
     assert "Exception in callback" not in caplog.text  # a traceback in the operator's log
     assert predict(cutouts)[0] == 0
-    assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
+    assert pq.read_table(tmp_path / "jobs.parquet").equals(pq.read_table(tmp_path / "c.parquet"))
 
 
-def test_later_jobs_that_come_to_nothing(
-    photoz, predict, queue, cutouts, tiny_model, tmp_path, monkeypatch
-):
+def test_later_jobs_that_come_to_nothing(predict_by_jobs, predict, queue, cutouts, tmp_path):
     journal = tmp_path / "jobs.run/journal.jsonl"
 
     def break_the_host():
@@ -160,17 +168,14 @@ def test_later_jobs_that_come_to_nothing(
 
     killer = threading.Thread(target=break_the_host, daemon=True)
     killer.start()
-    output = tmp_path / "jobs.parquet"
-    options = ("-o", output, "--model", tiny_model, "--batch-size", 4, "--part-size", 1)
-    monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
-        code, _, err = photoz("predict", cutouts, *options, "--cluster", "slurm:interface=lo")
+    code, _, err = predict_by_jobs()
     killer.join(10)
     assert (code, err.count("\n")) == (75, 1), err
     said = "the SLURM jobs 101, 102, 103 ended before a worker was there"
     assert said in err
     assert "the same command goes on" in err
     assert "broken host" in (tmp_path / "jobs.run/jobs/photoz-mmae-103.out").read_text()
+    output = tmp_path / "jobs.parquet"
     assert not output.exists()
     done = len(journal.read_text().splitlines())
     assert 1 <= done < 12
