@@ -222,15 +222,13 @@ def find_model(name: str) -> Path:
     Raises
     ------
     ModelError
-        There is none.
+        There is none, or it cannot be read.
     """
-    if "/" not in name:
-        for root in _shipped_roots():
-            if (root / name / INFO_FILE).is_file():
-                return root / name
+    named = [root / name for root in _shipped_roots()] if "/" not in name else []
     try:
-        if (Path(name) / INFO_FILE).is_file():
-            return Path(name)
+        for folder in (*named, Path(name)):
+            if (folder / INFO_FILE).is_file():
+                return folder
     except OSError as error:
         raise ModelError(f"model {name!r}: cannot be read ({error.strerror})") from error
     shipped = ", ".join(shipped_models()) or "none"

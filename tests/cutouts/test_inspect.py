@@ -131,6 +131,23 @@ def test_files_of_one_object_are_read_together(
     assert alone["prediction"]["flags"] == ["MISSING_BAND"]
 
 
+def test_bands_that_only_names_tell_are_no_other_bands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"123_{band}.fits" for band in BANDS]
+    for path, image in zip(files, galaxy(), strict=True):
+        fits.PrimaryHDU(image).writeto(path)
+    found, code = inspect(capsys, *files)
+    assert code == 0
+    for one in found:
+        assert one["prediction"]["bands"] == list(BANDS)
+        assert not any("none of u, g, r" in note for note in one["notes"])
+        assert any("no header says its band" in note for note in one["notes"])
+    fits.PrimaryHDU(image, fits.Header({"FILTER": "NB921"})).writeto(tmp_path / "n.fits")
+    (narrow,), _ = inspect(capsys, tmp_path / "n.fits")
+    assert any("'NB921' is none of u, g, r" in note for note in narrow["notes"])
+
+
 def test_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "7.fits"
     units = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(galaxy()[0], header(), "HSC-G")])

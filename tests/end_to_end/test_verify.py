@@ -342,6 +342,8 @@ def test_the_model(photoz, verify, catalogue, make_info, save_tiny, tmp_path):
     code, err = verify(catalogue, model="nowhere")
     assert code == 5
     assert "'nowhere' is neither shipped nor a folder" in err
+    code, err = verify(catalogue, model="n" * 300)  # no file system has such names
+    assert (code, "cannot be read (File name too long)" in err) == (5, True)
 
 
 def test_what_is_no_catalogue(photoz, tmp_path):
