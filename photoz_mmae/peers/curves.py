@@ -41,7 +41,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         by_time.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         by_time.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         by_time.xaxis.set_minor_formatter(NullFormatter())
-        if not all(row.converged for row in comparison.rows):
+        if not all(outcome.converged for drawn in models.values() for outcome in drawn):
             by_epoch.plot([], [], color=FAINT, linestyle="--", label="not converged")
         by_epoch.legend()
         figure.savefig(path, dpi=120, metadata={"Software": None})

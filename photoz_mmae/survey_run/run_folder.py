@@ -103,6 +103,8 @@ class RunFolder:
             raise OutputError(f"{folder}: the output's folder is not writable")
         if self.is_file and self.output.is_dir():
             raise OutputError(f"{self.output} is a folder; give the name of a file")
+        if self.is_file and self.output.exists():
+            self._check_file()
         if not self.is_file and self.output.exists():
             if not self.output.is_dir():
                 raise OutputError(f"{self.output} is a file; a name without .parquet is a folder's")
@@ -151,7 +153,6 @@ class RunFolder:
         stored = self.record.read().get("settings")
         if stored is None:
             if self._is_there():
-                self.check_replaceable()
                 raise OutputError(
                     f"{self.output} exists and its run folder {self.path.name}/ does not; "
                     "choose another name, or --overwrite to start anew"
@@ -179,21 +180,17 @@ class RunFolder:
             )
         return state
 
-    def check_replaceable(self) -> None:
-        """Raise OutputError when the output is a file that `--overwrite` must not remove.
+    def _check_file(self) -> None:
+        """Raise OutputError when the output is a file that is no catalogue, so not ours to replace.
 
-        Only a catalogue goes, or beside a run's folder what is no table at all: a damaged one.
+        Beside a run's folder what cannot be read as a table is a damaged one.
         """
-        if not self.is_file or not self.output.exists():
-            return
-        if SETTINGS_KEY in read_metadata(self.output):
-            return
-        if self.record.path.exists() and not is_parquet(self.output):
-            return
-        raise OutputError(
-            f"{self.output} exists and is no catalogue of this program; "
-            "choose another name, or move it away"
-        )
+        is_damaged = self.record.path.exists() and not is_parquet(self.output)
+        if not is_damaged and SETTINGS_KEY not in read_metadata(self.output):
+            raise OutputError(
+                f"{self.output} exists and is no catalogue of this program; "
+                "choose another name, or move it away"
+            )
 
     def _check_folder(self) -> None:
         """Raise OutputError when the output is a folder that holds anything but a catalogue."""

@@ -58,9 +58,9 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     PhotozError
         A part failed.
     """
+    _check_tables(run)
     folder = RunFolder(run.output)
     folder.check_place()
-    _check_tables(run)
     model_folder = find_model(run.model).absolute()
     model = load_info(model_folder)
     read_weights(model_folder, model)  # damage is said here, not by some worker
@@ -139,9 +139,7 @@ class _Survey:
                 self.settings["catalog"] += f" and psf_fwhm of {''.join(self.psf_bands)}"
         self.made_with = settings_sha256(self.settings)
         state_before = None
-        if run.overwrite:
-            folder.check_replaceable()
-        else:
+        if not run.overwrite:
             state_before = folder.check_ours(self.settings)
             self.publication.check_ours(self.settings)
             if folder.record.facts:

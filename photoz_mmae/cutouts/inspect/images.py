@@ -77,11 +77,10 @@ def look_at_images(
             found.wrong.append(f"HDU {header.index}: its WCS is none that works")
     if any(band.band == "?" for band in found.bands):
         others = [said, *(source.text("FILTER") for source in (headers[0], *images))]
-        name = next((f" {text!r}" for text in others if text), "")
-        if name:
-            found.notes.append(f"its band{name} is none of u, g, r, i, z, y")
+        if name := next((text for text in others if text), ""):
+            found.notes.append(f"its band {name!r} is none of u, g, r, i, z, y")
         else:
-            found.notes.append("no header says its band; the names of one object's files may")
+            found.notes.append("no header says its band; of one file per band the names may")
     for band in found.bands:
         if band.dead:
             why = "no pixel is finite" if band.lowest is None else "all finite pixels are equal"
