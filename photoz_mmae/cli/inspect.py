@@ -29,9 +29,9 @@ _WIDTH = 32
 def inspect(config: Path | None, as_json: bool, **options: Any) -> int:
     """Say of each of FILES what it is, what is in it, and what `predict` makes of it.
 
-    What is wrong stands in lines that begin with `wrong:`. Exit code 0 when there is none, 4 when
-    there is one. FILES may be of any kind; of those that are one object's bands, one per file, give
-    all.
+    What is wrong stands in lines that begin with `wrong:`. Exit code 4 when there is one; else 3
+    when `predict` would give an object no redshift; else 0. FILES may be of any kind; of those that
+    are one object's bands, one per file, give all.
     """
     run = load_run(InspectRun, config, options)
 
@@ -51,9 +51,10 @@ def inspect(config: Path | None, as_json: bool, **options: Any) -> int:
         every_band=info.missing_bands == "refused",
     )
     console = Console(highlight=False, soft_wrap=True)
-    found = []
+    wrong = no_redshift = False
     for number, inspection in enumerate(inspect_files(run.files, wanted)):
-        found.append(bool(inspection.wrong))
+        wrong |= bool(inspection.wrong)
+        no_redshift |= inspection.lacks_redshift()
         if not as_json:
             if number:
                 console.print()
@@ -63,7 +64,7 @@ def inspect(config: Path | None, as_json: bool, **options: Any) -> int:
             click.echo(("[" if not number else ",") + text)
     if as_json:
         click.echo("]")
-    return InputError.exit_code if any(found) else 0
+    return InputError.exit_code if wrong else 3 if no_redshift else 0
 
 
 def _show(console: "Console", found: "Inspection", model: str) -> None:

@@ -127,8 +127,10 @@ def test_files_of_one_object_are_read_together(
     for one in found:
         assert len(one["prediction"]["files"]) == 5
         assert one["prediction"]["flags"] == ["PADDED"]
-    (alone,), _ = inspect(capsys, paths[0])
+    (alone,), code = inspect(capsys, paths[0])
     assert alone["prediction"]["flags"] == ["MISSING_BAND"]
+    assert not alone["wrong"]
+    assert code == 3
 
 
 def test_bands_that_only_names_tell_are_no_other_bands(
@@ -246,7 +248,7 @@ def test_files_of_several_objects(tmp_path: Path, capsys: pytest.CaptureFixture[
     with h5py.File(many, "w") as file:
         file["image"] = np.stack([galaxy()] * 300)
     (one, two), code = inspect(capsys, shard, many)
-    assert code == 0
+    assert code == 3
     assert one["what"] == "packed shard of 4 objects"
     flags = {"READ_ERROR": 1, "NONFINITE_PIXELS": 1, "PADDED": 3}
     reason = f"{cutouts / '3.fits'}: empty file"

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from photoz_mmae.flags import NO_REDSHIFT
+
 
 @dataclass
 class UnitFacts:
@@ -140,6 +142,12 @@ class Inspection:
     objects: Objects | None = None
     notes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    def lacks_redshift(self) -> bool:
+        """Whether `predict` would give an object of the file no redshift."""
+        flags = set(self.prediction.flags if self.prediction else [])
+        flags |= set(self.objects.flags if self.objects else {})
+        return any(flag.name in flags for flag in NO_REDSHIFT)
 
     def as_json(self) -> dict[str, Any]:
         """All of it for JSON, which has no NaN."""
