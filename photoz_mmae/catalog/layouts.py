@@ -47,8 +47,10 @@ COMMON_METADATA = "dataset/_common_metadata"
 NO_POSITION = "no_position.parquet"
 PARTITIONS = "dataset/Norder=*/Dir=*/Npix=*.parquet"
 
+PART = re.compile(r"part-(\d{6,})\.parquet")
+
 _OURS = re.compile(
-    r"part-\d{6,}\.parquet|no_position\.parquet|hats\.properties|properties|partition_info\.csv"
+    PART.pattern + r"|no_position\.parquet|hats\.properties|properties|partition_info\.csv"
     r"|point_map\.fits|skymap(\.\d+)?\.fits|dataset/_metadata|dataset/_common_metadata"
     r"|dataset/Norder=\d+/Dir=\d+/Npix=\d+\.parquet"
 )
@@ -91,7 +93,8 @@ def catalogue_files(output: Path) -> list[Path]:
         return [output]
     partitions = sorted(output.glob(PARTITIONS))
     unplaced = [file for file in [output / NO_POSITION] if file.exists()]
-    return [*sorted(output.glob("part-*.parquet")), *partitions, *unplaced]
+    parts = [file for file in sorted(output.glob("part-*.parquet")) if PART.fullmatch(file.name)]
+    return [*parts, *partitions, *unplaced]
 
 
 def size(output: Path) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from photoz_mmae.catalog.hats import INDEX
-from photoz_mmae.catalog.layouts import COMMON_METADATA, ROWS_KEY, part_name, strange_entry
+from photoz_mmae.catalog.layouts import COMMON_METADATA, PART, ROWS_KEY, part_name, strange_entry
 from photoz_mmae.catalog.opened import UNREADABLE, OpenedCatalogue, first_line
 from photoz_mmae.catalog.schema import Column
 from photoz_mmae.catalog.verify_schema import (
@@ -19,12 +19,11 @@ from photoz_mmae.catalog.votable import CONTENT_KEY
 from photoz_mmae.words import count
 
 _ROWS = re.compile(rb'(?<= nrows=")\d+')
-_NUMBER = re.compile(r"part-(\d+)\.parquet")
 
 
 def part_number(name: str) -> int:
     """Return the number in the name of a part's file."""
-    found = _NUMBER.fullmatch(name)
+    found = PART.fullmatch(name)
     assert found is not None  # `layouts.catalogue_files` looks for no others
     return int(found[1])
 

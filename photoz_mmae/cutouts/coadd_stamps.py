@@ -21,14 +21,14 @@ from photoz_mmae.cutouts.companions import MaskBits, variance_of, where
 from photoz_mmae.cutouts.fill_row import CAUTION_RADIUS, SCALE_TOLERANCE, around, require_bands
 from photoz_mmae.cutouts.headers import Damaged, open_regular, reader
 from photoz_mmae.cutouts.ids import printable
-from photoz_mmae.cutouts.pixels import Unusable
+from photoz_mmae.cutouts.pixels import MAX_BYTES, Unusable
 from photoz_mmae.cutouts.placing import MAX_FLUX, corners, is_pixel_scale, place
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
 from photoz_mmae.flags import Flag
 
 STRIP = 1024
-"""Rows in memory at once, about; of an image 4,000 pixels wide 16 MB."""
+"""Rows in memory at once at most; of an image 4,000 pixels wide 16 MB."""
 
 _BLOCK = 32
 """Stamps cut at once: they stay in the cache."""
@@ -140,9 +140,10 @@ def _fill_band(
             batch.flags[rows] |= Flag.OTHER_PIXEL_SCALE
             batch.scale[rows] = wcs.pixel_scale
     radius = CAUTION_RADIUS / wcs.pixel_scale
-    height, _ = band.header.plain_shape
+    height, width = band.header.plain_shape
+    most = max(wanted.size, min(STRIP, MAX_BYTES // (8 * width)))
     alive = np.zeros(len(rows), bool)
-    for first, last, members in _strips(bottom, wanted.size, height):
+    for first, last, members in _strips(bottom, wanted.size, height, most):
         pixels = band.rows(band.header, first, last)
         own, at = rows[members], (left[members], bottom[members] - first)
         alive[members] = _cut(batch, own, k, pixels, band, *at)
@@ -158,9 +159,9 @@ def _fill_band(
 
 
 def _strips(
-    bottom: NDArray[np.intp], size: int, height: int
+    bottom: NDArray[np.intp], size: int, height: int, most: int
 ) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
-    """Yield the first and the last row (exclusive) of strips, and the objects that lie on each."""
+    """Yield first and last row (exclusive) of strips of `most` rows, and the objects on each."""
     order = np.argsort(bottom, kind="stable")
     lows = np.clip(bottom[order], 0, height).tolist()
     highs = np.clip(bottom[order] + size, 0, height).tolist()
@@ -168,7 +169,7 @@ def _strips(
     while start < len(order):
         first, last = lows[start], highs[start]
         stop = start + 1
-        while stop < len(order) and lows[stop] <= last and highs[stop] - first <= STRIP:
+        while stop < len(order) and lows[stop] <= last and highs[stop] - first <= most:
             last = highs[stop]
             stop += 1
         yield first, last, order[start:stop]

@@ -139,7 +139,7 @@ def find_coadds(folder: str, bands: Sequence[str]) -> Coadds:
 def _files_below(folder: str) -> list[str]:
     """Return the files below a folder in natural order."""
     found, visited = [], set()
-    for path, folders, names in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(path)
         if real in visited:
             folders.clear()
@@ -147,6 +147,13 @@ def _files_below(folder: str) -> list[str]:
         visited.add(real)
         found += [os.path.join(path, name) for name in names]  # noqa: PTH118
     return sorted(found, key=natural_key)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"folder {printable(error.filename)!r} cannot be read: {error.strerror}; make it readable "
+        "or leave it out"
+    ) from error
 
 
 def _look(path: str, folder: str) -> _Image | None:

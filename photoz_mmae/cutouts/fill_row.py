@@ -100,6 +100,8 @@ def fill_row(
     own = Canvas.of(batch, row)
     canvas = own if ratio == 1 else Canvas.empty(len(bands), canvas_size(size, ratio))
     arcsec = scale or wanted.pixel_scale
+    if any(_differs_in_scale(plane, leader, arcsec) for plane in planes):
+        flags |= _OTHER_PIXEL_SCALE
 
     complete = True
     count = sum([len(plane.data) for plane in planes])
@@ -205,7 +207,7 @@ def _pieces(
         return
     placing = [
         own
-        if planes is leader or (planes.cards and planes.cards == leader.cards)
+        if planes is leader or _says_the_same(planes, leader)
         else (same_target(planes, target, leader, wcs), _factor(planes))
         for planes in cutout.planes
     ]
@@ -214,6 +216,24 @@ def _pieces(
         return
     for planes, (there, factor) in zip(cutout.planes, placing, strict=True):
         yield [planes], planes.data, there, factor
+
+
+def _says_the_same(planes: Planes, leader: Planes) -> bool:
+    """Whether all that decides about place and flux is the leader's, without reading it."""
+    return (
+        planes.cards != ()
+        and planes.cards == leader.cards
+        and planes.size == leader.size
+        and planes.archive == leader.archive
+    )
+
+
+def _differs_in_scale(planes: Planes, leader: Planes, arcsec: float) -> bool:
+    """Whether the pixels of a band have another size than the leader's, `arcsec`."""
+    if planes is leader or _says_the_same(planes, leader):
+        return False
+    scale = file_pixel_scale(planes, planes.wcs())
+    return scale is not None and abs(scale / arcsec - 1) > SCALE_TOLERANCE
 
 
 def _factor(planes: Planes) -> float:

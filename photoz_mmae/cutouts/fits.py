@@ -143,7 +143,11 @@ def read_cutout(
     names: Sequence[str] = ("",)
     if len(source.files) > 1:
         names = source.bands or _bands_by_name(source.files)
+    # What is wrong with a band that the model does not take costs nobody a redshift.
+    has_wanted = not set(bands).isdisjoint(names)
     for path, content, name_band in zip(source.files, contents, names, strict=True):
+        if has_wanted and name_band not in bands:
+            continue
         try:
             if isinstance(content, Exception):
                 raise content
@@ -245,7 +249,7 @@ def _learn(
         places,
         find_runs(numbers, places),
         find_stack(headers, places),
-        beside or headers[0].number("PHOTOCALIB_ID") is not None,
+        bool(places) and (beside or headers[0].number("PHOTOCALIB_ID") is not None),
     )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.bands import BLUE_TO_RED, BandGroups, band_groups, band_of
+from photoz_mmae.cutouts.companions import find_companions
 from photoz_mmae.cutouts.containers import rows_in
 from photoz_mmae.cutouts.headers import Damaged, Header, open_regular, reader, walk_headers
 from photoz_mmae.cutouts.ids import is_hdf5_name
@@ -238,10 +239,10 @@ def _is_table_only(path: str) -> bool:
 def _is_single_image(path: str) -> bool | None:
     """Whether the file holds the image of one band and no other; None for a damaged file."""
     try:
-        images = [header.plain_shape for header in _headers(path) if header.is_science]
+        images = _images(list(_headers(path)))
     except (OSError, Damaged):
         return None
-    return len(images) == 1 and len(images[0]) == 2
+    return len(images) == 1 and len(images[0].plain_shape) == 2
 
 
 def _band_image(path: str) -> _BandImage | None:
@@ -250,7 +251,7 @@ def _band_image(path: str) -> _BandImage | None:
         headers = list(_headers(path))
     except (OSError, Damaged):
         return None
-    images = [header for header in headers if header.is_science]
+    images = _images(headers)
     if len(images) != 1 or len(images[0].plain_shape) != 2:
         return None
     said = [images[0], headers[0]]
@@ -261,6 +262,11 @@ def _band_image(path: str) -> _BandImage | None:
         rest = tuple(_first(headers, word) for word in ("OBJECT", "RA_TARG", "DEC_TARG"))
         key = rest if rest[0] or all(rest[1:]) else None
     return _BandImage(band, key) if band and key else None
+
+
+def _images(headers: Sequence[Header]) -> list[Header]:
+    """Return the images of the sky, without masks and variances."""
+    return [headers[unit] for unit in find_companions(headers)]
 
 
 def _first(headers: Sequence[Header], word: str) -> str:

@@ -103,12 +103,12 @@ class AstropyWcs:
         return self._pixel_scale
 
     def to_sky(self, x: float, y: float) -> tuple[float, float]:
-        ra, dec = self._wcs.all_pix2world([[x, y]], 0)[0]
+        ra, dec = self._wcs.all_pix2world([[x, y]], 0, ra_dec_order=True)[0]
         return float(ra) % 360.0, float(dec)
 
     def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
         try:
-            x, y = self._wcs.all_world2pix([[ra, dec]], 0)[0]
+            x, y = self._wcs.all_world2pix([[ra, dec]], 0, ra_dec_order=True)[0]
         except self._wcs_errors:
             return math.nan, math.nan
         return float(x), float(y)
@@ -116,7 +116,7 @@ class AstropyWcs:
     def to_pixels(self, ra: Array, dec: Array) -> tuple[Array, Array]:
         if not len(ra):
             return np.zeros(0), np.zeros(0)
-        x, y = self._wcs.all_world2pix(ra, dec, 0, quiet=True)
+        x, y = self._wcs.all_world2pix(ra, dec, 0, quiet=True, ra_dec_order=True)
         return x, y
 
     @property
@@ -197,7 +197,8 @@ def read_wcs(
         except ValueError:
             pass  # other spellings of a number are read below
         else:
-            if -90 <= dec <= 90 and 0 < abs(a * d - b * c) < 1 and math.isfinite(ra + x + y):
+            # At a pole the meaning depends on LONPOLE, which is read below.
+            if -90 < dec < 90 and 0 < abs(a * d - b * c) < 1 and math.isfinite(ra + x + y):
                 return TangentPlane(ra, dec, (x, y), (a, b, c, d))
     kind = read_projection(header, x_axis) if projection is None else projection
     if kind == "TAN":

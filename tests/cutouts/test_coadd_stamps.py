@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.io import fits
-from cutout_files import SCALE, header
+from cutout_files import SCALE, header, open_folder, without_rights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from photoz_mmae.cutouts.pixels import read_images, read_rows
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.cutouts.wcs import read_wcs
+from photoz_mmae.errors import InputError
 from photoz_mmae.flags import Flag
 
 SHAPE = (1300, 150)
@@ -172,6 +173,18 @@ def test_assignment_to_patches(tmp_path):
     assert assign(patches, ra[4:], dec[4:])[0].tolist() == [-1, -1]
 
 
+def test_a_folder_of_coadds_that_cannot_be_listed_is_no_band_less():
+    with open_folder() as folder:
+        for band in "gi":
+            (folder / band).mkdir()
+            image = units(np.ones(SHAPE, np.float32), None, None, head_of(), "image")
+            image.writeto(folder / band / f"x_{band}.fits")
+        (folder / "i").chmod(0)
+        with without_rights(), pytest.raises(InputError, match="/i' cannot be read: Permission"):
+            find_coadds(str(folder), "gi")
+        (folder / "i").chmod(0o755)
+
+
 @pytest.mark.parametrize("keys", [{"CD1_1": 1e-320}, {"CRPIX1": 1e300}, {"CRVAL2": -70.0}])
 def test_a_wcs_damaged_since_the_objects_were_looked_for(tmp_path, keys):
     head = head_of()
@@ -186,3 +199,19 @@ def test_a_wcs_damaged_since_the_objects_were_looked_for(tmp_path, keys):
     batch = read_batch(list(objects), Wanted(("g",), SIZE, SCALE))
     assert batch.flags[0] & (Flag.READ_ERROR | Flag.NO_FINITE_PIXELS)
     assert batch.reason[0].isprintable() and "Error" not in batch.reason[0]
+
+
+def test_a_coadd_wider_than_a_strip_of_many_rows_may_be(tmp_path):
+    """Objects so close together that their stamps make one strip, on a mosaic 20,000 px wide."""
+    shape = (1030, 20_000)
+    image = np.arange(shape[0], dtype=np.int16)[:, None] + np.zeros(shape[1], np.int16)
+    head = head_of()
+    units(image, None, None, head, "image").writeto(tmp_path / "field_g.fits")
+    y = np.arange(16.0, 1014, 20)
+    ra, dec = np.array([wcs_of_patch().to_sky(70.0, each) for each in y]).T
+    ids = pa.array([str(n) for n in range(len(y))])
+    objects = CoaddObjects(find_coadds(str(tmp_path), "g"), ids, ra, dec)
+    batch = read_batch(list(objects), Wanted(("g",), SIZE, SCALE))
+    assert set(batch.reason) == {""}
+    middle = batch.images[:, 0, SIZE // 2 - 1, 0] * 10 ** (0.4 * (25 - 27))
+    np.testing.assert_allclose(middle, np.round(y), atol=1)

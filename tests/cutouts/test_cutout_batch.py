@@ -105,6 +105,17 @@ def test_bands_shifted_against_each_other_are_placed_by_their_own_wcs(tmp_path: 
     assert batch.flags[0] & Flag.OFF_CENTRE
 
 
+def test_bands_of_different_size_that_say_the_same_have_their_own_centres(tmp_path: Path) -> None:
+    sizes = (24, 30, 24, 24, 28)
+    for size, band, k in zip(sizes, "grizy", range(5), strict=True):
+        plain = fits.Header({"MAGZERO": 27.0, "RA_TARG": 150.0, "DEC_TARG": 2.0})
+        fits.PrimaryHDU(galaxy((size, size))[k], plain).writeto(tmp_path / f"1_{band}.fits")
+    batch = read(source(*[tmp_path / f"1_{band}.fits" for band in "grizy"]))
+    whole = batch.images[0]
+    for k, image in enumerate(whole):
+        np.testing.assert_allclose(image, galaxy()[k], atol=0.4)
+
+
 def test_a_telescopes_position_is_not_the_targets(tmp_path: Path) -> None:
     one = write_cube(tmp_path / "1.fits", galaxy(), header(RA=149.0, DEC=2.5))
     batch = read(one)
@@ -143,6 +154,14 @@ def test_without_a_wcs_the_centre_is_the_target_and_has_no_position(tmp_path: Pa
 )
 def test_another_pixel_scale_is_flagged(tmp_path: Path, cards: dict[str, Any], other: bool) -> None:
     batch = read(write_cube(tmp_path / "1.fits", galaxy(), header(**cards)))
+    assert batch.flags[0] == (Flag.OTHER_PIXEL_SCALE if other else 0)
+    # Of one band among five, too.
+    units: list[Any] = [fits.PrimaryHDU()]
+    for image, name in zip(galaxy(), hsc_names(), strict=True):
+        head = header(**cards) if name == "HSC-Y" else header()
+        units.append(fits.ImageHDU(image, head, name=name))
+    fits.HDUList(units).writeto(tmp_path / "2.fits")
+    batch = read(source(tmp_path / "2.fits"))
     assert batch.flags[0] == (Flag.OTHER_PIXEL_SCALE if other else 0)
 
 

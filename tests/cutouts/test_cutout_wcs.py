@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photoz_mmae.cutouts.headers import BLOCK, walk_headers
-from photoz_mmae.cutouts.wcs import AstropyWcs, TangentPlane, Wcs, read_wcs
+from photoz_mmae.cutouts.wcs import AstropyWcs, TangentPlane, Wcs, read_wcs, tangent_numbers
 
 
 def our(head: fits.Header, x_axis: int = 1) -> Wcs | None:
@@ -140,6 +140,30 @@ def test_other_projections_go_to_astropy(change: dict[str, object]) -> None:
     assert wcs.to_sky(10, 20) == pytest.approx(WCS(head).all_pix2world([[10, 20]], 0)[0])
     assert wcs.to_pixel(*wcs.to_sky(10, 20)) == pytest.approx((10, 20), abs=1e-6)
     assert wcs.pixel_scale == pytest.approx(0.168)
+
+
+@pytest.mark.parametrize("projection", ["TAN", "SIN"])
+def test_declination_may_be_the_first_axis(projection: str) -> None:
+    head = tan_header(150, 2, 0.3, "cd")
+    head["CTYPE1"], head["CTYPE2"] = f"DEC--{projection}", f"RA---{projection}"
+    head["CRVAL1"], head["CRVAL2"] = 2.0, 150.0
+    wcs = our(head)
+    assert wcs is not None
+    dec, ra = WCS(head).all_pix2world([[10, 20]], 0)[0]
+    assert wcs.to_sky(10, 20) == pytest.approx((ra, dec))
+    assert wcs.to_pixel(ra, dec) == pytest.approx((10, 20), abs=1e-6)
+    x, y = wcs.to_pixels(np.array([ra]), np.array([dec]))
+    assert (x[0], y[0]) == pytest.approx((10, 20), abs=1e-6)
+
+
+@pytest.mark.parametrize("dec", [90.0, -90.0, 89.9])
+def test_numbers_that_are_known_where_they_are_mean_the_same(dec: float) -> None:
+    raw = fits.PrimaryHDU(np.zeros((4, 4), np.uint8), tan_header(150, dec, 0.3, "cd")).header
+    content = raw.tostring().encode() + bytes(BLOCK)
+    head = next(walk_headers(lambda offset, n: content[offset : offset + n]))
+    numbers = tangent_numbers(head, 1)
+    assert numbers
+    assert read_wcs(head, linear=numbers) == read_wcs(head)
 
 
 def test_distortions_go_to_astropy() -> None:

@@ -170,3 +170,20 @@ def test_a_list_of_sources_is_a_sequence(tmp_path: Path) -> None:
     assert sources != every[:-1]
     with pytest.raises(IndexError):
         sources[5]
+
+
+@pytest.mark.parametrize("names", [("SCI", "RMS"), ("SCI", "MSK", "WGT"), ("", "", "")])
+def test_planes_beside_an_image_are_no_other_images(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for n in range(2):
+        for k, band in enumerate(BANDS):
+            units = [fits.ImageHDU(galaxy(seed=n)[k], header(), name=names[0])]
+            beside = np.ones((24, 24), np.float32)
+            for name in names[1:]:
+                units.append(fits.ImageHDU(beside, name=name))
+            if not names[0]:
+                units[1].header["MP_NO_DATA"] = 8
+            fits.HDUList([fits.PrimaryHDU(), *units]).writeto(tmp_path / f"{n}_{band}.fits")
+    assert [len(files) for files in files_of(tmp_path)] == [5, 5]
+    batch = read_measured(discover([str(tmp_path)]).sources, BANDS, 24)
+    assert (batch.bands_used == 0b11111).all()
+    np.testing.assert_allclose(batch.images[1], galaxy(seed=1))

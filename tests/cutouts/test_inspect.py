@@ -127,6 +127,9 @@ def test_files_of_one_object_are_read_together(
     for one in found:
         assert len(one["prediction"]["files"]) == 5
         assert one["prediction"]["flags"] == ["PADDED"]
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", "--json", *[f"{tmp_path}//{path.name}" for path in paths]])
+    assert all(len(one["prediction"]["files"]) == 5 for one in json.loads(capsys.readouterr().out))
     (alone,), code = inspect(capsys, paths[0])
     assert alone["prediction"]["flags"] == ["MISSING_BAND"]
     assert not alone["wrong"]

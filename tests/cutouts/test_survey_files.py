@@ -357,3 +357,30 @@ def test_lossy_compression_as_lsst_writes_it(tmp_path: Path, method: str, dither
     np.testing.assert_allclose(
         batch.images[0, 0] * NJY, np.nan_to_num(image), atol=2 * noise, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("damage", ["none", "cut off", "gone"])
+def test_bands_that_are_not_wanted_cost_nothing(tmp_path: Path, damage: str) -> None:
+    paths = [tmp_path / f"1_{band}.fits" for band in "ugrizy"]
+    for n, (path, band) in enumerate(zip(paths, "ugrizy", strict=True)):
+        exposure(path, galaxy()[n % 5], NJY / 10**n, band=band)
+    for path in (paths[0], paths[5]):
+        if damage == "cut off":
+            path.write_bytes(path.read_bytes()[:5000])
+        elif damage == "gone":
+            path.unlink()
+    batch = read(source(*paths), ("g", "r", "i"))
+    assert batch.reason == [""]
+    assert batch.bands_used.tolist() == [0b111]
+    for n in range(3):
+        expected = galaxy()[n + 1] / 10 ** (n + 1)
+        np.testing.assert_allclose(batch.images[0, n], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_exposures_of_bands_with_equal_headers_have_their_own_zero_points(tmp_path: Path) -> None:
+    paths = [tmp_path / f"1_{band}.fits" for band in "gri"]
+    for n, (path, band) in enumerate(zip(paths, "gri", strict=True)):
+        exposure(path, galaxy()[n], NJY / 10**n, band=band)
+    batch = read(source(*paths), ("g", "r", "i"))
+    for n in range(3):
+        np.testing.assert_allclose(batch.images[0, n], galaxy()[n] / 10**n, rtol=1e-4, atol=1e-7)

@@ -162,6 +162,13 @@ DAMAGE = {
         {"files", "checksum"},
         "it holds notes.txt, which this program did not write",
     ),
+    "a copy": (
+        lambda folder: shutil.copy2(
+            folder / "part-000000.parquet", folder / "part-000000 (copy).parquet"
+        ),
+        {"files", "checksum"},
+        "it holds part-000000 (copy).parquet, which this program did not write",
+    ),
     "a value": (
         in_part(1, with_value("z_mc", 1, lambda z: z + 0.01)),
         SAME_ROWS,

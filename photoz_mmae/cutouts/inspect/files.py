@@ -1,6 +1,7 @@
 """A look at files, whatever they are: none raises, and what is wrong is said."""
 
 import math
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ def inspect_files(paths: Sequence[str], wanted: Wanted) -> Iterator[Inspection]:
     for path in paths:
         found = Inspection(printable(path))
         try:
-            _look_at(path, sources.get(path) or Source((path,), 0, 0), wanted, found)
+            source = sources.get(os.path.normpath(path)) or Source((path,), 0, 0)
+            _look_at(path, source, wanted, found)
         except Unusable as error:
             found.wrong.append(error.reason)
         except (InputError, Damaged) as error:
@@ -64,9 +66,10 @@ def inspect_files(paths: Sequence[str], wanted: Wanted) -> Iterator[Inspection]:
 
 def _sources(paths: Sequence[str]) -> dict[str, Source]:
     """Return which object each file belongs to."""
-    named = [path for path in paths if is_fits_name(path) and Path(path).is_file()]
+    names = [path for path in paths if is_fits_name(path) and Path(path).is_file()]
     try:
-        return {file: source for source in discover(named).sources for file in source.files}
+        sources = discover(names).sources
+        return {os.path.normpath(file): source for source in sources for file in source.files}
     except InputError:  # none of them holds images
         return {}
 
