@@ -23,6 +23,7 @@ from photoz_mmae.peers.outcome import (
     OUTCOMES,
     Outcome,
     Tested,
+    incomparable,
     is_flat,
     load_outcome,
     outcome_file,
@@ -74,12 +75,13 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     file = SpectraFile(run.data)
     frame = file.frame
     # An unknown name, or wrong images, are said at once.
-    names = {make_contestant(name, frame).name for name in run.models}
-    _check_against(run, names)
+    contestants = [make_contestant(name, frame) for name in run.models]
+    _check_against(run, {one.name for one in contestants})
     dust = make_dust(run.dust, file.survey)
     if run.dust != "none":
         file.load_ebv()
     checksum = file.sha256() if run.models else ""
+    _check_others(run, {one.name: _settings(run, one, checksum) for one in contestants})
     for seed, name in itertools.product(run.seeds, run.models):
         torch.manual_seed(seed)
         contestant = make_contestant(name, frame)
@@ -115,6 +117,25 @@ def _check_against(run: CompareModelsRun, names: set[str]) -> None:
     # Other ways than the usual one are known after the test only: `base, seeing given`.
     if run.against.split(", ")[0] not in names:
         raise InputError(f"no outcome of {run.against!r}; there are {'; '.join(sorted(names))}")
+
+
+def _check_others(run: CompareModelsRun, settings: dict[str, dict[str, Any]]) -> None:
+    """Raise OutputError where an outcome that is there, and stays, fits none of those to be made.
+
+    Parameters
+    ----------
+    run : CompareModelsRun
+    settings : dict of str to dict
+        Of the models to be made, by name.
+    """
+    made = {outcome_file(run.output, name, seed) for name in settings for seed in run.seeds}
+    for path in set(run.output.glob(OUTCOMES)) - made:
+        there = load_outcome(path)
+        for name, own in settings.items():
+            if differences := incomparable(there.settings, own, name == there.model):
+                raise OutputError(
+                    f"{path}: made with other settings ({differences}); give another output"
+                )
 
 
 class _Round:

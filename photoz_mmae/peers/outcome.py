@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError, OutputError
+from photoz_mmae.training.checkpoint import differing
 
 OUTCOMES = "*-seed*.json"
 """Files of a folder of outcomes."""
@@ -22,6 +23,9 @@ FLAT_EPOCHS = 5
 
 FLAT = 1e-3
 """Less of the loss than this does not count as going down."""
+
+_OF_ALL = ("split", "training_size", "unlabelled_size", "dust")
+_OF_A_MODEL = ("epochs", "network")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,18 @@ class Tested:
     z_true: NDArray[np.float64]
     classes: NDArray[np.str_] | None
     z_phot: dict[str, NDArray[np.float64]]
+
+
+def incomparable(
+    before: dict[str, Any], settings: dict[str, Any], is_same_model: bool = False
+) -> str:
+    """`training_size was 2000, is 8000; ...`, empty where outcomes belong into one table.
+
+    All learn from the same objects, all seeds of a model in the same way. The data may differ: made
+    anew on another processor, they have other last digits.
+    """
+    shared = (*_OF_ALL, *_OF_A_MODEL * is_same_model)
+    return differing(*({name: one.get(name) for name in shared} for one in (before, settings)))
 
 
 def is_flat(losses: list[float]) -> bool:

@@ -1,7 +1,7 @@
 """The comparison as tables: every outcome in a folder, and ratios with their uncertainty."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoz_mmae.errors import InputError
-from photoz_mmae.peers.outcome import OUTCOMES, Outcome, Tested, load_outcome, load_tested
+from photoz_mmae.peers.outcome import (
+    OUTCOMES,
+    Outcome,
+    Tested,
+    incomparable,
+    load_outcome,
+    load_tested,
+)
 from photoz_mmae.redshift.metrics import bias_median, dz, outlier_015, sigma_nmad
 
 REDSHIFTS = ((0.0, 0.4), (0.4, 1.0), (1.0, 4.5))
@@ -76,7 +83,7 @@ def load_comparison(folder: Path) -> Comparison:
     Raises
     ------
     InputError
-        There is none, or they were not tested on the same objects.
+        There is none, or they were not trained or tested on the same objects.
     """
     paths = sorted(folder.glob(OUTCOMES))
     if not paths:
@@ -87,16 +94,34 @@ def load_comparison(folder: Path) -> Comparison:
     for path, other in zip(paths, tested, strict=True):
         if not np.array_equal(other.z_true, first.z_true):
             raise InputError(f"{path}: tested on other objects than {paths[0].name}")
+    _check_same(paths, outcomes, range(len(paths)))
     rows = []
     by_model = itertools.groupby(range(len(paths)), key=lambda k: outcomes[k].model)
     for model, group in by_model:
         members = list(group)
+        _check_same(paths, outcomes, members, is_same_model=True)
         usual = outcomes[members[0]].ways[0]
         for way in outcomes[members[0]].ways:
             errors = [dz(tested[k].z_phot[way], first.z_true) for k in members]
             name = model if way == usual else f"{model}, {way}"
             rows.append(Row(name, [outcomes[k] for k in members], np.stack(errors)))
     return Comparison(rows, _groups(first))
+
+
+def _check_same(
+    paths: Sequence[Path],
+    outcomes: Sequence[Outcome],
+    members: Sequence[int],
+    is_same_model: bool = False,
+) -> None:
+    first = members[0]
+    for k in members[1:]:
+        differences = incomparable(outcomes[first].settings, outcomes[k].settings, is_same_model)
+        if differences:
+            raise InputError(
+                f"{paths[k]}: made with other settings than {paths[first].name} ({differences}); "
+                "keep them in different folders"
+            )
 
 
 def _groups(tested: Tested) -> dict[str, Rows]:

@@ -156,16 +156,17 @@ def load_checkpoint(
 
 def differing(before: dict[str, Any], settings: dict[str, Any]) -> str:
     """`epochs was 60, is 7; ...`, empty where settings are the same."""
-    # What was made before there was a setting goes on.
     later, settings = json.loads(json.dumps([LATER_SETTINGS, settings]))
-    was, now = later | _flat(before), later | _flat(settings)
-    names = [name for name in was | now if was.get(name) != now.get(name)]
-    words = [
-        f"other {name.removesuffix('_sha256')}"
-        if name.endswith("_sha256")
-        else f"{name} was {_told(was.get(name))}, is {_told(now.get(name))}"
-        for name in names
-    ]
+    was, now = _by_path(before), _by_path(settings)
+    words = []
+    for path in was | now:
+        name = path[-1]
+        # What was made before there was a setting goes on.
+        old, new = was.get(path, later.get(name)), now.get(path, later.get(name))
+        if old != new and name.endswith("_sha256"):
+            words.append(f"other {name.removesuffix('_sha256')}")
+        elif old != new:
+            words.append(f"{name} was {_told(old)}, is {_told(new)}")
     more = [f"and {len(words) - _SAID} more: another preset?"] if len(words) > _SAID + 1 else []
     return "; ".join([*words[:_SAID], *more] if more else words)
 
@@ -174,9 +175,10 @@ def _told(value: Any) -> Any:
     return "not given" if value is None else value
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Dissolve groups of settings, and groups in them: `{"training": {"n": 3}}` -> `{"n": 3}`."""
-    flat: dict[str, Any] = {}
+def _by_path(settings: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+    """Dissolve groups of settings: `{"training": {"n": 3}}` -> `{("training", "n"): 3}`."""
+    found: dict[tuple[str, ...], Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
-    return flat
+        inner = _by_path(value) if isinstance(value, dict) else {(): value}
+        found |= {(name, *path): entry for path, entry in inner.items()}
+    return found

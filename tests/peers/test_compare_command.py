@@ -101,6 +101,22 @@ def test_other_settings_are_refused_and_named(training_file, tmp_path, capsys):
     assert (tmp_path / "colours-seed0.json").read_bytes() != before
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--training-size", 20), ("--dust", "none"), ("--epochs", 2)]
+)
+def test_what_fits_into_no_table_is_refused_before_it_is_trained(
+    training_file, tmp_path, capsys, option, value
+):
+    assert run(*words(training_file, tmp_path, "--epochs", 1)) == 0
+    before = sorted(tmp_path.iterdir())
+    capsys.readouterr()
+    assert run(*words(training_file, tmp_path, "--epochs", 1, "--seeds", 1, option, value)) == 6
+    (line,) = capsys.readouterr().err.splitlines()
+    name = option.removeprefix("--").replace("-", "_")
+    assert f"colours-seed0.json: made with other settings ({name} was " in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_the_table_grows_and_is_shown_without_training(training_file, tmp_path, capsys):
     assert run(*words(training_file, tmp_path, "--epochs", 1)) == 0
     assert run(*words(training_file, tmp_path, "--epochs", 1, "--seeds", "0,1")) == 0

@@ -159,6 +159,31 @@ def test_outcomes_of_other_test_objects_are_refused_in_one_line(tmp_path):
         load_comparison(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("b", {"training_size": 200}, "training_size was 100, is 200"),
+        ("b", {"unlabelled_size": 5}, "unlabelled_size was not given, is 5"),
+        ("b", {"dust": "none"}, "dust was not given, is none"),
+        ("a", {"network": {"width": 7}}, "width was not given, is 7"),
+        ("a", {"epochs": 2}, "epochs was not given, is 2"),
+    ],
+)
+def test_outcomes_of_other_training_objects_are_no_table(tmp_path, name, change, told):
+    settings = make_outcome("a").settings
+    save(tmp_path, "a", noise(0))
+    save(tmp_path, name, noise(0), seed=1, settings={**settings, **change})
+    with pytest.raises(InputError, match=f"made with other settings than a-seed0.*{told}"):
+        load_comparison(tmp_path)
+
+
+def test_other_data_precision_and_networks_are_compared(tmp_path):
+    save(tmp_path, "a", noise(0), settings={"data_sha256": "1", "precision": "float32"})
+    network = {"network": {"width": 7}, "epochs": 3}
+    save(tmp_path, "b", noise(0), settings={"data_sha256": "2", "precision": "bfloat16", **network})
+    assert len(load_comparison(tmp_path).rows) == 2
+
+
 def test_no_outcome_damaged_ones_and_unknown_rows(tmp_path):
     with pytest.raises(InputError, match="no outcome of compare-models in it"):
         load_comparison(tmp_path)

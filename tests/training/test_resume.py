@@ -191,3 +191,10 @@ def test_a_setting_that_came_later_is_no_difference_at_its_default_in_any_group(
     assert differing(before, now) == ""
     now["network"]["network"]["seeing"] = True
     assert differing(before, now) == "seeing was False, is True"
+
+
+def test_settings_of_one_name_in_two_groups_are_two_settings():
+    network = {"training": {"epochs": 120, "most_steps": 9}}
+    before, now = {"epochs": 2, "network": network}, {"epochs": None, "network": network}
+    assert differing(before, now) == "epochs was 2, is not given"
+    assert differing(now, before) == "epochs was not given, is 2"
