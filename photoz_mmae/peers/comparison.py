@@ -88,7 +88,7 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
         settings = _settings(run, contestant, checksum)
         if not _is_there(run, contestant.name, seed, settings):
             unlabelled = 0 if contestant.labelled_only else run.unlabelled_size
-            data = open_data(run, file, contestant.normalisation, unlabelled)
+            data = open_data(run, file, contestant.normalisation, unlabelled, seed)
             watcher.on_note(f"{contestant.name}, seed {seed}")
             work = _make_work_folder(run, contestant.name, seed)
             # Of one model and seed: others may be made at the same time.
@@ -273,9 +273,13 @@ class _Round:
 
 
 def open_data(
-    run: CompareModelsRun, file: SpectraFile, normalisation: Normalisation, unlabelled: int
+    run: CompareModelsRun,
+    file: SpectraFile,
+    normalisation: Normalisation,
+    unlabelled: int,
+    seed: int,
 ) -> FileSet:
-    """Open the data in the same parts for everyone.
+    """Open the data in the same parts for everyone, in the order of a seed.
 
     Raises
     ------
@@ -291,6 +295,7 @@ def open_data(
         SPLIT_SEED,
         sizes=(run.training_size, *held_out),
         unlabelled=unlabelled,
+        order_seed=seed,
     )
     found = data.composition
     for name, asked, given in (

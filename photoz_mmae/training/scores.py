@@ -15,7 +15,13 @@ from photoz_mmae.training.mmae_objective import MMAEObjective
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.step import Pieces
 from photoz_mmae.training.views import View
-from photoz_mmae.training_sets.training_set import KINDS, HeldOut, TrainingBatch, TrainingSet
+from photoz_mmae.training_sets.training_set import (
+    KINDS,
+    UNKNOWN_KIND,
+    HeldOut,
+    TrainingBatch,
+    TrainingSet,
+)
 
 REDSHIFT_BINS = (0.0, 0.4, 0.8, 1.2, 2.0, 4.5)
 """Edges in true redshift; each bin holds its lower edge."""
@@ -149,6 +155,7 @@ def score_classes(
         found.append(_likeliest(objective, prepare(read), pieces).cpu().numpy())
         truth.append(read.kind.numpy())
     given, true = np.concatenate(found), np.concatenate(truth)
+    given, true = given[true != UNKNOWN_KIND], true[true != UNKNOWN_KIND]
     table = []
     for name in objective.network.settings.classes:
         kind = KINDS.index(name)

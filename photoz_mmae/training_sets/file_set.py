@@ -43,7 +43,7 @@ class FileSet:
     shares : tuple of two floats
         Of validation and test, with `sky`.
     seed : int
-        Of the split and the order of the objects.
+        Of the split and, unless there is an `order_seed`, of the order of the objects.
     limit : int, optional
         Only the first so many rows.
     match_to : Path, optional
@@ -58,6 +58,8 @@ class FileSet:
         Objects that have neither; in an epoch they are mixed with the others.
     every_band : bool
         Whether objects that lack a band are left out.
+    order_seed : int, optional
+        Of the order of the objects in each epoch.
 
     Raises
     ------
@@ -78,8 +80,10 @@ class FileSet:
         unlabelled: int = 0,
         cutouts: Unlabelled | None = None,
         every_band: bool = True,
+        order_seed: int | None = None,
     ) -> None:
         self._file, self._normalisation, self._seed = file, normalisation, seed
+        self._order_seed = seed if order_seed is None else order_seed
         self._cutouts = cutouts
         self.name, self.description = file.path.name, file.description
         self.mock_seed, self.survey, self.wave = file.mock_seed, file.survey, file.wave
@@ -159,7 +163,7 @@ class FileSet:
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:
         """Every training object once, in an order of this epoch's own, from a step on."""
-        rows, rng = self._rows[split.TRAINING], np.random.default_rng([self._seed, epoch])
+        rows, rng = self._rows[split.TRAINING], np.random.default_rng([self._order_seed, epoch])
         size = min(batch_size, len(rows) + len(self._unlabelled))
         for batch in mixed_batches(rows, self._unlabelled, size, rng)[first_step:]:
             yield self._read(batch)

@@ -102,8 +102,7 @@ class SpectraFile:
             raise InputError(
                 f"{path}: 'spectrum/wave' has shape {wave.shape}, flux {pixels} pixels"
             )
-        wave = np.asarray(wave[0] if wave.ndim == 2 else wave[:], dtype=np.float64)
-        self.wave = wave if self._pooled else grid.pooled_wave(wave)
+        self.wave = self._read_wave(wave)
         self.description = str(self._file.attrs.get("title", "a file without a title"))
         seed = self._file.attrs.get("seed") if self._file.attrs.get("mock", False) else None
         self.mock_seed = None if seed is None else int(seed)
@@ -117,12 +116,29 @@ class SpectraFile:
         spectral_types = self._text("DESI_fibermap/SPECTYPE")
         if spectral_types is None:
             spectral_types = self.classes()
+        elif warnings is not None:
+            # One fit tells redshift and type.
+            spectral_types = np.where(warnings == 0, spectral_types, "")
         self.kind = (
             np.full(len(self), UNKNOWN_KIND) if spectral_types is None else kinds(spectral_types)
         )
 
     def __len__(self) -> int:
         return len(self.redshift)
+
+    def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:
+        """Read the wavelengths of the pooled pixels, which have to be DESI's."""
+        own = np.atleast_2d(wave[:: max(1, len(wave) - 1)] if wave.ndim == 2 else wave[:])
+        expected = grid.pooled_wave() if self._pooled else grid.DESI_WAVE
+        # Half a pixel; objects are moved in redshift along this grid.
+        if not (np.abs(own - expected) <= (expected[1] - expected[0]) / 2).all():
+            raise InputError(
+                f"{self.path}: 'spectrum/wave' goes from {own.min():.1f} to {own.max():.1f}, not "
+                f"as DESI's {len(expected)} pixels from {expected[0]:.1f} to {expected[-1]:.1f} "
+                "Angstrom; resample the spectra"
+            )
+        first = own[0].astype(np.float64)
+        return first if self._pooled else grid.pooled_wave(first)
 
     def load_ebv(self) -> None:
         """Read E(B-V) of all objects; raises InputError where the file has none."""

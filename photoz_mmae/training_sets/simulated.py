@@ -72,8 +72,9 @@ class SimulatedSet:
         self.survey = recipe.survey
         self.wave = self._simulate(0, 1).wave
         held_out = [max(LEAST_HELD_OUT, round(share * n)) for share in shares]
-        validation = _chunks(0, held_out[0])
-        test = _chunks(len(validation), held_out[1])
+        turns = len(recipe.selections)
+        validation = _even_chunks(0, held_out[0], turns)
+        test = _even_chunks(len(validation), held_out[1], turns)
         self._held_out = {"validation": validation, "test": test}
         self._first = len(validation) + len(test)
         self.composition = Composition(
@@ -157,6 +158,15 @@ def recipe_sha256(recipe: Recipe, n: int) -> str:
     names = [field.name for field in fields(recipe)]
     values = {name: str(getattr(recipe, name)) for name in names}
     return settings_sha256({**values, "n": n, "version": __version__})
+
+
+def _even_chunks(first: int, n: int, turns: int) -> Chunks:
+    """`n` objects in chunks, as many of each of the selections that take turns."""
+    if turns == 1:
+        return _chunks(first, n)
+    count = turns * -(-n // (turns * CHUNK))
+    sizes = [n * (k + 1) // count - n * k // count for k in range(count)]
+    return list(enumerate(sizes, start=first))
 
 
 def _chunks(first: int, n: int) -> Chunks:

@@ -53,6 +53,15 @@ def no_position(file):
             replace("image", lambda image: image[..., :60, :60]),
             "60 x 60 pixels; the network cuts them into patches of 8 pixels",
         ),
+        (
+            replace("spectrum/wave", lambda wave: wave + 20),
+            "as DESI's 259 pixels from 3611.6 to ",
+        ),
+        (
+            replace("spectrum/wave", lambda wave: wave + np.arange(len(wave))[:, None]),
+            "as DESI's 259 pixels",
+        ),
+        (replace("spectrum/wave", lambda wave: wave * np.nan), "'spectrum/wave' goes from nan"),
         (replace("spectrum/wave", lambda wave: wave[:, 1:]), "'spectrum/wave' has shape (60, 258)"),
         (one_block, "which cannot be split; --split published"),
         (no_position, "no HSC object_id to split the sky by; --split published"),

@@ -14,6 +14,9 @@ from photoz_mmae.model.presets import MMAENetwork, load_preset
 from photoz_mmae.model.weights import load_model
 from photoz_mmae.training.losses import class_cross_entropy
 from photoz_mmae.training.objectives import make_objective
+from photoz_mmae.training.scores import score_classes
+from photoz_mmae.training.step import Pieces
+from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile, kinds
 from photoz_mmae.training_sets.mixing import without_labels, without_star_redshifts
 from photoz_mmae.training_sets.training_set import KINDS, UNKNOWN_KIND
@@ -61,6 +64,12 @@ def test_what_a_file_says_objects_are(tmp_path):
     assert names == ["galaxy", "galaxy", "galaxy", "qso", "galaxy", "star"]
     neither = SpectraFile(write(tmp_path / "neither.hdf5", blobs(6)))
     assert (neither.kind == UNKNOWN_KIND).all()
+
+
+def test_a_type_by_a_fit_that_failed_is_not_known(tmp_path):
+    values = {**sky(6), "DESI_fibermap/ZWARN": np.array([0, 4, 0, 0, 0, 1])}
+    failed = SpectraFile(write(tmp_path / "desi.hdf5", values)).kind
+    assert failed.tolist() == [0, UNKNOWN_KIND, 2, 0, 1, UNKNOWN_KIND]
 
 
 def test_a_type_that_is_none_of_them_is_not_known():
@@ -116,6 +125,28 @@ def test_only_known_classes_cost_anything(batch):
     other = one.roll(1)
     other[4] = KINDS.index("galaxy")
     assert losses(two) == pytest.approx((losses(one) + losses(other)) / 2, rel=1e-4)
+
+
+def test_purity_is_of_objects_whose_class_is_known(tmp_path):
+    values = sky(30)
+    values["DESI_fibermap/SPECTYPE"][::4] = b""
+    torch.manual_seed(0)
+    network = MMAE(TINY).eval()
+    file = SpectraFile(write(tmp_path / "sky.hdf5", values))
+    data = FileSet(file, "relative", "sky", (0.1, 0.4), 0)
+    (batch,) = data.held_out("test", 99)
+    network.fit(batch.image)
+    objective = make_objective(network, load_preset("small").training, tuple("grizy"))
+    found = score_classes(objective, data, "test", 7, lambda read: read, Pieces(1, print))
+    given = objective.likeliest(objective.whole(batch))
+    known = batch.kind != UNKNOWN_KIND
+    assert 0 < known.sum() < len(batch)
+    for result, name in zip(found, TINY.classes, strict=True):
+        called = (given == KINDS.index(name)) & known
+        right = called & (batch.kind == KINDS.index(name))
+        assert result.n == (batch.kind == KINDS.index(name)).sum()
+        assert result.purity == (int(right.sum()) / int(called.sum()) if called.any() else None)
+    assert any(result.purity is not None for result in found)
 
 
 def test_class_cross_entropy():

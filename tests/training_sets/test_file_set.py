@@ -256,3 +256,13 @@ def test_a_star_that_approaches_has_redshift_0(tmp_path):
     redshift[:3] = -3e-4, -0.0019, -0.1
     path = write(tmp_path / "t.hdf5", **{"DESI_fibermap/DESI_redshift": redshift})
     np.testing.assert_array_equal(SpectraFile(path).redshift[:3], [0.0, 0.0, np.nan])
+
+
+def test_another_order_of_the_same_parts(tmp_path):
+    path = write(tmp_path / "t.hdf5")
+    usual, other = open_set(path), open_set(path, order_seed=1)
+    assert rows_of(usual.epoch(1, 1, 0)) != rows_of(other.epoch(1, 1, 0))
+    assert sorted(rows_of(usual.epoch(1, 1, 0))) == sorted(rows_of(other.epoch(1, 1, 0)))
+    assert parts_of(usual)[1:] == parts_of(other)[1:]
+    same = open_set(path, order_seed=0)
+    assert rows_of(same.epoch(1, 1, 0)) == rows_of(usual.epoch(1, 1, 0))

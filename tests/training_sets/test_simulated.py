@@ -87,3 +87,25 @@ def test_fingerprint_follows_the_recipe():
         recipe_sha256(Recipe(HSC_WIDE, seed=3, selection="magnitude:22"), 100),
     }
     assert len(others | {one}) == 4
+
+
+@pytest.mark.parametrize("selections", [1, 2, 3])
+def test_held_out_objects_are_of_every_selection_alike(monkeypatch, selections):
+    monkeypatch.setattr(simulated, "CHUNK", 10)
+    names = ",".join(["desi", "magnitude:24", "magnitude:25"][:selections])
+    data = SimulatedSet(
+        Recipe(HSC_WIDE, seed=3, selection=names), 500, "relative", (0.05, 0.1), "cpu"
+    )
+    used = []
+    for part, n in (("validation", 25), ("test", 50)):
+        chunks = data._held_out[part]
+        shares = [
+            sum(size for number, size in chunks if number % selections == k)
+            for k in range(selections)
+        ]
+        assert sum(shares) == n
+        assert max(shares) - min(shares) <= 1 + len(chunks) // selections
+        assert all(0 < size <= 10 for _, size in chunks)
+        used += [number for number, _ in chunks]
+    assert used == list(range(len(used)))
+    assert data._chunks_of_epoch(1)[0][0] == len(used)
