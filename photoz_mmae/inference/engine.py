@@ -68,6 +68,8 @@ class _Batch:
         Bands that are there.
     lost : Tensor of bool, (N, T), or None
         Patches that are hidden; None: none of any object.
+    unmeasured : Tensor of bool, (N, S, S), or None
+        Pixels that apertures leave out; None: none of any object.
     n : int
     """
 
@@ -76,6 +78,7 @@ class _Batch:
     psf_fwhm: Tensor
     present: Tensor
     lost: Tensor | None
+    unmeasured: Tensor | None
     n: int
 
 
@@ -226,13 +229,17 @@ class Engine:
             some = rows[start : start + size]
             host = torch.zeros((size, *whole.images.shape[1:]), pin_memory=self._pinned)
             np.take(whole.images, some, axis=0, out=host.numpy()[: len(some)], mode="clip")
-            hidden = _padded(whole.hidden[some], size, False).to(self.device) if lacking else None
             yield _Batch(
                 images=host.to(self.device, non_blocking=True),
                 ebv=_padded(ebv[some], size, np.nan).to(self.device),
                 psf_fwhm=_padded(psf_fwhm[some], size, np.nan).to(self.device),
                 present=_padded(whole.present[some], size, True).to(self.device),
-                lost=hidden,
+                lost=_padded(whole.hidden[some], size, False).to(self.device) if lacking else None,
+                unmeasured=(
+                    _padded(whole.unmeasured[some], size, False).to(self.device)
+                    if lacking
+                    else None
+                ),
                 n=len(some),
             )
 
@@ -254,7 +261,7 @@ class Engine:
                 class_mass=None,
             )
         embedded = network.embed(images, ebv, batch.present, batch.psf_fwhm)
-        passes = [self._read(network, embedded, mask, lost) for mask in (None, *masks)]
+        passes = [self._read(network, embedded, mask, batch) for mask in (None, *masks)]
         whole, masked_passes = passes[0], passes[1:]
         return Prediction(
             mass=_numpy(whole.mass, n),
@@ -273,16 +280,16 @@ class Engine:
             return _numpy(network.representation_of(images, lost), n)
         there = None if lost is None else network.tokens_there(lost)
         embedded = network.embed(images, ebv, batch.present, batch.psf_fwhm)
-        encoded = network.encode(embedded, there=there)
+        encoded = network.encode(embedded, there=there, unmeasured=batch.unmeasured)
         return _numpy(network.representation(encoded), n)
 
     @staticmethod
-    def _read(
-        network: MMAE, embedded: Embedded, hidden: Tensor | None, lost: Tensor | None
-    ) -> "_Pass":
+    def _read(network: MMAE, embedded: Embedded, hidden: Tensor | None, batch: _Batch) -> "_Pass":
         """Ask once."""
-        there = None if lost is None else network.tokens_there(lost, hidden)
-        encoded = network.encode(embedded, image_hidden=hidden, there=there)
+        there = None if batch.lost is None else network.tokens_there(batch.lost, hidden)
+        encoded = network.encode(
+            embedded, image_hidden=hidden, there=there, unmeasured=batch.unmeasured
+        )
         mass = network.redshift_logits(encoded).softmax(dim=1)
         centres = torch.expm1(
             (network.redshift_head.edges[1:] + network.redshift_head.edges[:-1]) / 2
@@ -324,7 +331,7 @@ def resolve_device(device: str) -> str:
 
 
 def _padded(values: NDArray[Any], size: int, filling: float) -> Tensor:
-    """(n,) or (n, T) -> (size,) or (size, T)."""
+    """(n, ...) -> (size, ...), the rest filled."""
     padded = np.full((size, *values.shape[1:]), filling, values.dtype)
     padded[: len(values)] = values
     return torch.from_numpy(padded)

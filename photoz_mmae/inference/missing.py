@@ -18,12 +18,15 @@ class Completed:
     images : ndarray (N, B, S, S) of float32
     hidden : ndarray (N, T) of bool
         Patches that say too little.
+    unmeasured : ndarray (N, S, S) of bool
+        Pixels that were measured on neither side in a band that is there: no aperture may sum them.
     present : ndarray (N, B) of bool
         Bands of which anything was measured.
     """
 
     images: NDArray[np.float32]
     hidden: NDArray[np.bool_]
+    unmeasured: NDArray[np.bool_]
     present: NDArray[np.bool_]
 
 
@@ -35,7 +38,8 @@ def complete(
     Zeros would be read as measurements of dark sky. A galaxy looks much the same turned by 180
     degrees, so a missing pixel takes the value opposite to it about the stamp's centre, where
     the target is; patches that were missing to a half, or hold a pixel that was measured on
-    neither side, are hidden. `benchmarks/missing_pixels.py` compares this with other ways.
+    neither side, are hidden, and apertures leave such pixels out. `benchmarks/missing_pixels.py`
+    compares this with other ways.
 
     Parameters
     ----------
@@ -49,15 +53,17 @@ def complete(
     n, bands, size, _ = images.shape
     side = size // patch
     hidden = np.zeros((n, side * side), bool)
+    unmeasured = np.zeros((n, size, size), bool)
     present = np.ones((n, bands), bool)
     rows = [] if missing is None else [row for row in range(n) if missing[row].any()]
     if missing is None or not rows:
-        return Completed(images, hidden, present)
+        return Completed(images, hidden, unmeasured, present)
     lost = missing[rows].reshape(len(rows), bands, size * size)
     present[rows] = ~lost.all(axis=2)
     # A band that is not there at all takes no patch away from the others.
     lost &= present[rows][:, :, None]
     neither = lost & lost[:, :, ::-1]  # turned by 180 degrees, the last pixel is the first
+    unmeasured[rows] = neither.any(axis=1).reshape(len(rows), size, size)
     filled = images[rows].ravel()
     at = np.flatnonzero(lost ^ neither)
     filled[at] = filled[at + (size * size - 1) - 2 * (at % (size * size))]
@@ -72,4 +78,4 @@ def complete(
 
     enough = HIDDEN_FROM * patch**2 * np.maximum(present[rows].sum(axis=1, keepdims=True), 1)
     hidden[rows] = (in_patches(lost) >= enough) | (in_patches(neither) > 0)
-    return Completed(images, hidden, present)
+    return Completed(images, hidden, unmeasured, present)

@@ -168,6 +168,7 @@ class MMAE(nn.Module):
         spectrum_hidden: Tensor | None = None,
         there: Tensor | None = None,
         apertures_whole: bool = False,
+        unmeasured: Tensor | None = None,
     ) -> Tensor:
         """Encode what is there.
 
@@ -184,6 +185,8 @@ class MMAE(nn.Module):
             out holds no measurement, so that nobody may look at it.
         apertures_whole : bool
             True: apertures are measured on hidden patches all the same.
+        unmeasured : Tensor of bool, (N, S, S), optional
+            Pixels that apertures leave out, of a network that `hides_fluxes`.
 
         Returns
         -------
@@ -195,7 +198,7 @@ class MMAE(nn.Module):
         unseen = None if apertures_whole else image_hidden
         sequence = [
             self.summary.expand(len(image), -1, -1),
-            self.flux_token(image, self.stretch.noise, present, psf_fwhm, unseen),
+            self.flux_token(image, self.stretch.noise, present, psf_fwhm, unseen, unmeasured),
         ]
         if embedded.ebv is not None:
             sequence.append(embedded.ebv)

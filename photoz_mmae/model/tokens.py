@@ -157,6 +157,7 @@ class FluxToken(nn.Module):
         present: Tensor | None = None,
         psf_fwhm: Tensor | None = None,
         hidden: Tensor | None = None,
+        unmeasured: Tensor | None = None,
     ) -> Tensor:
         """Make the token of each image.
 
@@ -170,14 +171,16 @@ class FluxToken(nn.Module):
             Arcsec, NaN where unknown; not looked at without `seeing`.
         hidden : Tensor of bool, (N, T), optional
             Patches that must not be looked at, by a network with `hides_fluxes`.
+        unmeasured : Tensor of bool, (N, S, S), optional
+            Pixels that must not.
 
         Returns
         -------
         Tensor, (N, 1, W)
         """
-        shown = None
-        if self.hides and hidden is not None and bool(hidden.any()):
-            shown = self._pixels_shown(hidden).to(image.dtype)
+        shown = self._pixels_shown(hidden, unmeasured) if self.hides else None
+        if shown is not None:
+            shown = shown.to(image.dtype)
         # The clamp keeps one absurd pixel from throwing the token out of the trained range.
         features = ((self.features(image, noise, shown) - self.mean) / self.std).clamp(-8, 8)
         if present is not None:
@@ -200,11 +203,14 @@ class FluxToken(nn.Module):
         absent = (~present).to(self.mean.dtype)
         return absent @ self.needs.T.to(absent.dtype) == 0
 
-    def _pixels_shown(self, hidden: Tensor) -> Tensor:
-        """(N, T) -> (N, S, S)."""
+    def _pixels_shown(self, hidden: Tensor | None, unmeasured: Tensor | None) -> Tensor | None:
+        """(N, T) patches and (N, S, S) pixels that are not -> (N, S, S); None where all are."""
+        if hidden is None or not bool(hidden.any()):
+            return None if unmeasured is None else ~unmeasured
         side = len(self.weights[0]) // self.patch
         shown = (~hidden).view(-1, side, side)
-        return shown.repeat_interleave(self.patch, dim=1).repeat_interleave(self.patch, dim=2)
+        shown = shown.repeat_interleave(self.patch, dim=1).repeat_interleave(self.patch, dim=2)
+        return shown if unmeasured is None else shown & ~unmeasured
 
 
 class Seeing(nn.Module):
