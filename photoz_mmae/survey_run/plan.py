@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.source import Source, identity
 from photoz_mmae.cutouts.source_list import SourceList
 from photoz_mmae.errors import OutputError
 from photoz_mmae.provenance import settings_sha256
@@ -48,7 +48,7 @@ class Part:
     offset, length : int
         Where its line stands in the plan.
     gone : tuple of int
-        Rows whose files are not there any more.
+        Rows whose files are not there any more, or hold fewer objects now.
     unasked : int
         Rows whose files are there, but were not asked for this time.
     """
@@ -72,8 +72,9 @@ def update_plan(
     on a coadd, whose files may become others. One whose
     files, sizes or times changed changes its part's fingerprint; one that is not there any more
     is listed in its part's `gone` (a file that is there, but was not asked for this time, is not
-    gone). With `checksum` all files are read, and where the plan knows what was in them before,
-    that decides, whatever their sizes and times.
+    gone; an object that a shard or HDF5 file does not hold any more is). With `checksum` all files
+    are read, and where the plan knows what was in them before, that decides, whatever their sizes
+    and times.
 
     Raises
     ------
@@ -146,10 +147,11 @@ def _compare(
     rewritten = changed = False
     unasked = 0
     gone = []
+    searched = _searched(planned, paths, known)
     for row, index in enumerate(_find(planned, paths, known)):
         before = planned[row]
         if index is None:
-            if any(map(_exists, paths[row])):
+            if any(map(_exists, paths[row])) and paths[row][0] not in searched:
                 unasked += 1
             else:
                 gone.append(row)
@@ -170,6 +172,17 @@ def _compare(
         rewritten |= planned[row] is not before
         changed |= is_other
     return rewritten, changed, tuple(gone), unasked
+
+
+def _searched(planned: Sequence[Source], paths: Sequence[Sequence[str]], known: Known) -> set[str]:
+    """Return the shards and HDF5 files of these rows that were found, with all they hold now."""
+    files = {
+        some[0]: some[0] + first
+        for source, some in zip(planned, paths, strict=True)
+        if (first := identity(source.kind, 0, None))
+    }
+    found = known.find(list(files.values()))
+    return {file for file, index in zip(files, found, strict=True) if index is not None}
 
 
 def _find(

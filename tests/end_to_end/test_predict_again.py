@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import fitsio
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -119,6 +121,41 @@ def test_a_vanished_cutout_keeps_its_row(again, write_cube, some, tmp_path):
     os.utime(some / "2.fits", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "0 objects in 0 of 3 parts" in again()[1]
     assert repr(_rows(tmp_path)[2]) == repr(first[2])
+
+
+@pytest.mark.parametrize("kind", ["shard", "hdf5"])
+def test_what_a_shorter_file_holds_no_more_is_gone(
+    predict, photoz, some, tiny_model, tmp_path, kind
+):
+    packed = tmp_path / f"packed.{'fits' if kind == 'shard' else 'hdf5'}"
+
+    def write(count):
+        files = [some / f"{n}.fits" for n in range(count)]
+        if kind == "shard":
+            assert photoz("pack", *files, "-o", tmp_path / f"shards{count}")[0] == 0
+            (tmp_path / f"shards{count}/shard-000000.fits").replace(packed)
+            return
+        with h5py.File(packed, "w") as file:
+            file["image"] = np.stack([fitsio.read(file) for file in files])
+            file["object_id"] = np.arange(count)
+
+    write(6)
+    assert predict(packed, "--part-size", "2")[0] == 0
+    first = _rows(tmp_path)
+    write(3)  # one part as before, one of which half is left, one of which nothing is
+    code, out, _ = predict(packed)
+    assert code == 0
+    assert "gone      3 cutouts (their rows stay, SOURCE_GONE)\n" in out
+    rows = _rows(tmp_path)
+    assert [bool(row["flags"] & Flag.SOURCE_GONE) for row in rows] == [False] * 3 + [True] * 3
+    assert [row["z_best"] for row in rows] == [row["z_best"] for row in first]
+    assert "nothing new" in predict(packed)[1]
+    options = ("--model", tiny_model, "--against", packed)
+    code, out, _ = photoz("verify", tmp_path / "c.parquet", *options)
+    assert code == 0, out
+    write(6)
+    assert predict(packed)[0] == 0
+    assert repr(_rows(tmp_path)) == repr(first)
 
 
 def test_bad_rows_count_as_long_as_their_cutouts_are_there(again, some, tmp_path):

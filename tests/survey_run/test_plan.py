@@ -157,9 +157,12 @@ def test_objects_of_one_file_do_not_repeat_its_name(tmp_path):
     assert (again.rows, more.rows) == (500, 100)
     assert again.sources != part.sources
     assert read_sources(path, again.offset, again.length)[0] == changed[:500]
-    # Shorter: the rows that are not in it any more are not asked for.
+    # Shorter: what is not in it any more is gone.
     (again, more) = update_plan(path, changed[:400], 8192)
-    assert (again.unasked, more.unasked) == (100, 100)
+    assert (again.gone, more.gone) == (tuple(range(400, 500)), tuple(range(100)))
+    # Another one was given this time: nothing is known of this one.
+    (again, more, _) = update_plan(path, [source(str(tmp_path / "other.fits"))], 8192)
+    assert (again.gone, again.unasked, more.gone, more.unasked) == ((), 500, (), 100)
 
 
 def test_what_a_list_asks_for_gets_its_file_later_and_loses_it(tmp_path):
