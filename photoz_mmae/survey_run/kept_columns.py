@@ -50,7 +50,7 @@ class KeptColumns:
     lengths : dict of str to int
         Of the longest text of each column of text.
     sha256 : str
-        Checksum of the columns and their values.
+        Checksum of the columns, their values and the ids that these belong to.
     """
 
     objects: ObjectTable
@@ -150,7 +150,8 @@ def keep_columns(
         checksums = [file_sha256(folder / f"{n}.arrow") for n in range(len(kinds))]
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error})") from error
-    sha256 = fingerprint([*checksums, *(str(column) for column in columns)])
+    ids = ObjectTable(objects.ids).sha256
+    sha256 = fingerprint([ids, *checksums, *(str(column) for column in columns)])
     return KeptColumns(objects, tuple(columns), tuple(values), lengths, sha256)
 
 

@@ -209,6 +209,18 @@ def test_what_is_kept_may_change_without_a_prediction(predict, cutouts, objects,
     assert stamps(tmp_path) == parts
 
 
+def test_a_corrected_id_gets_its_kept_values(predict, cutouts, objects, tmp_path):
+    # The order of the ids, and with it that of the values, is the same before and after.
+    ids, fields = [str(n) for n in IDS], [f"field {n}" for n in IDS]
+    typo = [*ids[:3], "1003a", *ids[4:]]
+    run = (cutouts, "--keep", "field", "--catalog")
+    assert predict(*run, objects({"object_id": typo, "field": fields}, "csv"))[0] == 0
+    assert column(tmp_path, "field")[3] == ""
+    code, out, _ = predict(*run, objects({"object_id": ids, "field": fields}, "csv"))
+    assert (code, "0 objects in 0 of" in out) == (0, True)
+    assert column(tmp_path, "field") == fields
+
+
 @pytest.mark.parametrize(
     ("keep", "code", "message"),
     [
