@@ -40,17 +40,21 @@ class OpenedCatalogue:
     Raises
     ------
     InputError
-        There is no such file or folder, or it holds no Parquet file.
+        There is no such file or folder, it cannot be reached, or it holds no Parquet file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_folder = path.is_dir()
         names = ("dataset", "hats.properties", NO_POSITION)
-        self.is_hats = any((path / name).exists() for name in names)
+        try:
+            self.is_folder = path.is_dir()
+            self.is_hats = any((path / name).exists() for name in names)
+            files = catalogue_files(path)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
         self.damaged: list[str] = []
         sound = []
-        for file in catalogue_files(path):
+        for file in files:
             try:
                 self.schema(file)
                 sound.append(file)

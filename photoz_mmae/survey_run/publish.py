@@ -54,7 +54,7 @@ class Publication:
         UsageError
             A library is missing, the model has no p(z), or a file would be in the wrong place.
         OutputError
-            The folder of the ensemble is missing, or its file is not ours.
+            The folder of the ensemble is missing or cannot be reached, or its file is not ours.
         """
         if self.hats:
             _check_installed("--hats", "hats_import", "hats")
@@ -66,9 +66,13 @@ class Publication:
         for place in (self._folder.output, self._folder.path):
             if self.qp.is_relative_to(place):
                 raise UsageError(f"--qp {self.qp}: in {place} is no place for it; put it beside")
-        if not self.qp.parent.is_dir():
-            raise OutputError(f"{self.qp.parent}: no such folder for --qp; make it first")
-        if self.qp.exists() and not read_attributes(self.qp):
+        try:
+            if not self.qp.parent.is_dir():
+                raise OutputError(f"{self.qp.parent}: no such folder for --qp; make it first")
+            is_there = self.qp.exists()
+        except OSError as error:
+            raise OutputError(f"--qp {self.qp}: cannot be reached ({error.strerror})") from error
+        if is_there and not read_attributes(self.qp):
             raise OutputError(
                 f"{self.qp} exists and is no file of --qp; choose another name, or move it away"
             )

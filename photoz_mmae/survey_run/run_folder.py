@@ -82,8 +82,8 @@ class RunFolder:
             The name is that of a file of another kind: it might be that of a cutout. Or it is
             not UTF-8.
         OutputError
-            The folder that it is to be in is missing or not writable; something else has the
-            output's name; its run folder is that of another output.
+            The folder that it is to be in is missing, not writable or cannot be reached; something
+            else has the output's name; its run folder is that of another output.
         """
         if not _is_text(self.output):
             raise UsageError(
@@ -96,6 +96,12 @@ class RunFolder:
                 f"{self.output.name}: the catalogue is Parquet; name it {stem}.parquet, or {stem} "
                 "for a folder of files"
             )
+        try:
+            self._check_what_is_there()
+        except OSError as error:
+            raise OutputError(f"{error.filename}: cannot be reached ({error.strerror})") from error
+
+    def _check_what_is_there(self) -> None:
         folder = self.output.parent
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder for the output; make it first")

@@ -37,12 +37,14 @@ class RunRecord:
         self.facts: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
-        """Read the file; raises OutputError when it is damaged."""
+        """Read the file; raises OutputError when it cannot be read, or is damaged."""
         try:
             facts = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             facts = {}
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
             raise OutputError(
                 f"{self.path}: damaged ({error}); --overwrite to start anew"
             ) from error

@@ -42,7 +42,7 @@ def run_status(path: Path) -> Status:
     Raises
     ------
     InputError
-        There is no run.
+        There is no run, or it cannot be reached.
     """
     folder = _folder(path)
     try:
@@ -101,7 +101,11 @@ def run_status(path: Path) -> Status:
 
 def _folder(path: Path) -> RunFolder:
     folder = RunFolder(path.with_suffix("") if path.suffix == ".run" else path)
-    if not folder.path.is_dir():
+    try:
+        is_there = folder.path.is_dir()
+    except OSError as error:
+        raise InputError(f"{folder.path}: cannot be reached ({error.strerror})") from error
+    if not is_there:
         raise InputError(f"{path}: no run there: no folder {folder.path}")
     return folder
 

@@ -83,9 +83,11 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
 def _check_tables(run: SurveyRun) -> None:
     """Raise UsageError where the output would take the place of a table that is read."""
     for option, table in (("--catalog", run.catalog), ("--list", run.list)):
-        if table is None or not table.exists() or not run.output.exists():
-            continue
-        if table.samefile(run.output):
+        try:
+            is_same = table is not None and table.samefile(run.output)
+        except OSError:
+            continue  # one is not there or out of reach: that is said where it is used
+        if is_same:
             raise UsageError(f"{option} and --output are the same file, {table}; name another")
 
 

@@ -179,6 +179,43 @@ def test_without_permission(again, photoz, predict, some, calm, ordinary, tiny_m
     assert "0 objects in 0 of 4 parts" in again("--retry-bad")[1]
 
 
+def test_a_folder_one_may_not_search(some, ordinary, tiny_model, tmp_path):
+    shut, options = tmp_path / "shut", ["--model", tiny_model, "--workers", 1]
+    (shut / "c.run").mkdir(parents=True)
+    here = ["predict", some, "-o", tmp_path / "c.parquet", *options]
+    commands = {
+        ("predict", some, "-o", shut / "c.parquet", *options): 6,
+        (*here, "--catalog", shut / "t.csv"): 4,
+        (*here, "--list", shut / "list.txt"): 4,
+        ("status", shut / "c.parquet"): 4,
+        ("status", shut / "c.run"): 4,
+        ("verify", shut / "c.parquet"): 4,
+    }
+    shut.chmod(0)
+    try:
+        done = _commands(commands, *ordinary)
+    finally:
+        shut.chmod(0o755)
+    codes = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("exit")]
+    assert codes == list(commands.values()), done.stderr
+    assert "bug" not in done.stderr
+    assert [str(shut) in line for line in done.stderr.splitlines()] == [True] * len(commands)
+
+
+@pytest.mark.parametrize("words", ["-o {}.parquet", "-o {}", "--qp {}.hdf5", "--catalog {}.csv"])
+def test_a_name_that_is_too_long(predict, photoz, some, tmp_path, words):
+    option, name = words.format("x" * 300).split()
+    code, _, err = predict(some, option, tmp_path / name)
+    assert (code, err.count("\n")) == (4 if option == "--catalog" else 6, 1)
+    assert "File name too long" in err
+
+
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_the_name_of_a_catalogue_that_is_too_long(photoz, tmp_path, verb):
+    code, _, err = photoz(verb, tmp_path / f"{'x' * 300}.parquet")
+    assert (code, err.count("\n"), "File name too long" in err) == (4, 1, True)
+
+
 def test_cutouts_that_vanish_before_they_are_read(again, some, calm, when_synced, tmp_path):
     away = tmp_path / "away"
     when_synced("plan.jsonl", lambda: (some / "b").rename(away))
