@@ -380,6 +380,21 @@ def test_stopped_at_any_moment(again, calm, when_synced, moment, number, tmp_pat
     assert _rows(tmp_path).equals(calm)
 
 
+def test_a_catalogue_is_sound_after_a_stop_with_other_kept_columns(
+    again, photoz, when_synced, tiny_model, tmp_path
+):
+    rows = "".join(f"{1000 + n},deep,{n}\n" for n in range(12))
+    (tmp_path / "t.csv").write_text(f"object_id,field,tract\n{rows}")
+    run = ("--catalog", tmp_path / "t.csv", "--keep")
+    assert again(*run, "field")[0] == 0
+    waiting = when_synced("1.arrow", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert again(*run, "field,tract")[0] == 75
+    assert not waiting
+    options = ("--model", tiny_model, "--sample", 0)
+    code, out, _ = photoz("verify", tmp_path / "c.parquet", *options)
+    assert code == 0, out
+
+
 def test_strange_names(photoz, write_cube, scheduler, tiny_model, tmp_path, monkeypatch):
     folder = tmp_path / 'it\'s "here"\nand there'
     strange = ["new\nline", 'it\'s "quoted"', " blanks  ", "tab\t", "$HOME;`id`", "ü", "%41?*[a]"]
