@@ -1,6 +1,7 @@
 """The objects of a run: files under the paths given or named by a table, or places on coadds."""
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -151,9 +152,11 @@ def _source(folder: str, name: str, bands: Sequence[str], object_id: str) -> Sou
     found = {}
     for number, path in enumerate(paths):
         try:
-            found[number] = os.stat(path)  # noqa: PTH116
+            about = os.stat(path)  # noqa: PTH116
         except (OSError, ValueError):
             continue
+        if not stat.S_ISDIR(about.st_mode):  # where there is no name it is the folder itself
+            found[number] = about
     there = list(found) or list(range(len(paths)))
     return Source(
         tuple(paths[number] for number in there),

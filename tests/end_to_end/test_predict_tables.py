@@ -284,6 +284,20 @@ def test_the_table_names_the_files(predict, write_cube, objects, tmp_path):
     assert (code, "objects were those of the files the table names" in err) == (6, True)
 
 
+def test_no_name_and_the_name_of_a_folder(predict, write_cube, objects, tmp_path):
+    names = [*named(write_cube, tmp_path / "in", 3), "", None, "night1"]
+    path = objects({"object_id": list(range(6)), "path": names})
+    run = (tmp_path / "in", "--catalog", path, "--columns", "file=path")
+    code, out, _ = predict(*run)
+    assert (code, "found     6 objects; 3 whose files are not there" in out) == (3, True), out
+    flags = [bool(flags & Flag.READ_ERROR) for flags in column(tmp_path, "flags")]
+    assert flags == [False] * 3 + [True] * 3
+    # What comes into the folders is no news of these.
+    (tmp_path / "in/night1/other.txt").touch()
+    (tmp_path / "in/other.txt").touch()
+    assert "nothing new" in predict(*run)[1]
+
+
 def test_names_start_from_the_table_or_are_absolute(predict, write_cube, objects, tmp_path):
     names = named(write_cube, tmp_path)
     names[0] = str(tmp_path / names[0])
