@@ -1,15 +1,14 @@
 """What `--retry-bad` has computed again: parts with cutouts that could not be read."""
 
-from pathlib import Path
-
 import pyarrow.parquet as pq
 
 from photoz_mmae.flags import Flag
 from photoz_mmae.survey_run.journal import PartRecord
-from photoz_mmae.survey_run.plan import Part
+from photoz_mmae.survey_run.plan import Part, read_sources
+from photoz_mmae.survey_run.run_folder import RunFolder
 
 
-def has_unread(part: Part, record: PartRecord, parts: Path) -> bool:
+def has_unread(part: Part, record: PartRecord, folder: RunFolder) -> bool:
     """Whether a row of a finished part is READ_ERROR, though its cutout is there.
 
     Permission that was lacking, or a file server that was away, may leave size and time of a
@@ -17,6 +16,10 @@ def has_unread(part: Part, record: PartRecord, parts: Path) -> bool:
     """
     if not record.flags.get(str(Flag.READ_ERROR.name)):
         return False
-    flags = pq.read_table(parts / record.file, columns=["flags"])["flags"].to_numpy().copy()
-    flags[list(part.gone)] = 0
-    return bool((flags & Flag.READ_ERROR).any())
+    flags = pq.read_table(folder.parts / record.file, columns=["flags"])["flags"].to_numpy()
+    unread = {row for row, value in enumerate(flags.tolist()) if value & Flag.READ_ERROR}
+    unread -= {*part.gone}
+    if not unread:
+        return False
+    sources, _ = read_sources(folder.plan, part.offset, part.length)
+    return not all(sources[row].is_absent for row in unread)

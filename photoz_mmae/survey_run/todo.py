@@ -64,7 +64,7 @@ class ToDo:
             for part in parts
             if part.number not in self._sound
             or not self._is_current(part)
-            or (retry_bad and has_unread(part, self.journal[part.number], folder.parts))
+            or (retry_bad and has_unread(part, self.journal[part.number], folder))
         ]
 
     def jobs(self) -> list[PartJob]:

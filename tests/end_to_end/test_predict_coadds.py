@@ -153,6 +153,7 @@ def test_objects_on_no_patch_and_at_the_edge(predict, hsc, sky, table, tmp_path)
     problems = [json.loads(line) for line in (tmp_path / "c.run/problems.jsonl").open()]
     reasons = {problem["object_id"]: problem["reason"] for problem in problems}
     assert reasons[1001] == f"{tmp_path}/coadds: no coadd covers it"
+    assert "0 objects in 0 of" in predict(*options, "--retry-bad")[1]
 
 
 @pytest.mark.parametrize("patch", ["4,5", "405"])

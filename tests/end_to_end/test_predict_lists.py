@@ -174,6 +174,8 @@ def test_a_table_as_list_and_what_was_not_delivered(predict, answered, tmp_path)
     assert bad == [Flag.MISSING_BAND, 0, 0, Flag.READ_ERROR]
     assert (found[3]["ra"], found[3]["dec"]) == (151.0, 2.0)
     assert "asked for in line 17, no file" in (tmp_path / "c.run/problems.jsonl").read_text()
+    # There is no file that could be tried again.
+    assert "0 objects in 0 of" in predict(*arguments, "--retry-bad")[1]
     # They come later: no row more, and none without redshift.
     write_answer(folder, 3, "R", *where[0])
     for place, band in enumerate(BANDS):

@@ -296,6 +296,10 @@ def test_no_name_and_the_name_of_a_folder(predict, write_cube, objects, tmp_path
     (tmp_path / "in/night1/other.txt").touch()
     (tmp_path / "in/other.txt").touch()
     assert "nothing new" in predict(*run)[1]
+    assert "0 objects in 0 of 1 part" in predict(*run, "--retry-bad")[1]
+    (tmp_path / "in" / names[0]).write_text("no image")
+    assert predict(*run)[0] == 3
+    assert "6 objects in 1 of 1 part" in predict(*run, "--retry-bad")[1]
 
 
 def test_names_start_from_the_table_or_are_absolute(predict, write_cube, objects, tmp_path):
