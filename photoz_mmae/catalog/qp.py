@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Z_LEVELS_KEY
-from photoz_mmae.catalog.writer import sync_folder, temporary_path
+from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
 from photoz_mmae.errors import OutputError
 from photoz_mmae.redshift.piecewise import PiecewisePdf
 
@@ -103,6 +103,7 @@ def write_ensemble(
     file: Any = None
     start = 0
     try:
+        remove_temporaries(path)
         for ids, quantiles in _distributions(files, object_id):
             locs = np.expm1(PiecewisePdf.from_quantiles(quantiles, levels.tolist()).edges)
             names = ids.to_numpy(zero_copy_only=False)

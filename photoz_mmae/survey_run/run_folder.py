@@ -215,7 +215,8 @@ class RunFolder:
             if overwrite:
                 self._clear()
             self.parts.mkdir(exist_ok=True)
-            remove_temporaries(self.output)
+            for file in (self.output, self.problems, self.record.path):
+                remove_temporaries(file)
             shutil.rmtree(self.hats, ignore_errors=True)
             self.record.begin(settings)
         except OSError as error:

@@ -273,15 +273,18 @@ def test_a_torn_journal_and_strays_of_a_killed_run(again, tmp_path):
     journal = tmp_path / "c.run/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-30])
     torn_part = _journal_before_the_tear(journal)
-    stray = tmp_path / "c.run/parts/.part-000009-0123.parquet.77.tmp"
-    stray.write_bytes(b"half")
-    beside = tmp_path / ".c.parquet.0123.tmp"
-    beside.write_bytes(b"half")
+    strays = [
+        tmp_path / "c.run/parts/.part-000009-0123.parquet.77.tmp",
+        tmp_path / "c.run/.problems.jsonl.0123.tmp",
+        tmp_path / "c.run/.run.json.0123.tmp",
+        tmp_path / ".c.parquet.0123.tmp",
+    ]
+    for stray in strays:
+        stray.write_bytes(b"half")
     code, out, _ = again()
     assert code == 0
     assert "2 objects in 1 of 3 parts" in out
-    assert not stray.exists()
-    assert not beside.exists()
+    assert not any(stray.exists() for stray in strays)
     assert torn_part not in _stamps(tmp_path / "c.run/parts")
     assert repr(_rows(tmp_path)) == repr(first)
     assert len(_journal(tmp_path)) == 3  # the torn line was cut off before the new one
