@@ -29,6 +29,7 @@ class JsonReport:
     """Tells how the run goes, in JSON."""
 
     def __init__(self) -> None:
+        self.has_begun = False
         self._done = 0
         self._total = 0
         self._start = self._last = time.monotonic()
@@ -69,6 +70,7 @@ class JsonReport:
         _event("unused", bands=bands)
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
+        self.has_begun = True
         self._total = sum(part.rows for part in todo)
         self._start = self._last = time.monotonic()
         _event(

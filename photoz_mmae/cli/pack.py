@@ -60,14 +60,17 @@ def pack(config: Path | None, **options: Any) -> int:
     The same command goes on with a run that was stopped, and packs new cutouts into new shards.
     """
     run = load_run(PackRun, config, options)
+    report = _Report()
     try:
         with stop_on_signals():
             with signals_held():
                 from photoz_mmae.survey_run.pack import pack_survey
 
-            summary = pack_survey(run, _Report())
+            summary = pack_survey(run, report)
     except KeyboardInterrupt as stop:
-        again = "the same command without --overwrite" if run.overwrite else "the same command"
+        again = "the same command"
+        if run.overwrite and report.has_begun:
+            again += " without --overwrite"
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
     return 3 if summary.bad > tolerated(run.max_bad, summary.rows) else 0
@@ -75,6 +78,7 @@ def pack(config: Path | None, **options: Any) -> int:
 
 class _Report:
     def __init__(self) -> None:
+        self.has_begun = False
         self._done = 0
         self._total = 0
         self._start = self._last = time.monotonic()
@@ -85,6 +89,7 @@ class _Report:
         say(f"found     {count(objects, 'object')}{others}")
 
     def begins(self, shards: int, todo: "Sequence[Part]") -> None:
+        self.has_begun = True
         self._total = sum(part.rows for part in todo)
         say(f"to do     {count(self._total, 'object')} in {len(todo)} of {count(shards, 'shard')}")
         self._start = self._last = time.monotonic()

@@ -29,6 +29,7 @@ class SurveyReport:
     def __init__(self, stack: ExitStack, catalog: Path | None) -> None:
         from rich.console import Console
 
+        self.has_begun = False
         self._catalog = catalog
         self._has_ebv = False
         self._stack = stack
@@ -89,6 +90,7 @@ class SurveyReport:
         say(f"bands     the model does not take {', '.join(bands)}, which the cutouts have")
 
     def begins(self, model: "ModelInfo", device: str, parts: int, todo: "Sequence[Part]") -> None:
+        self.has_begun = True
         self._total = sum(part.rows for part in todo)
         say(f"model     {model.name} ({model.sha256[:12]}), device {device}")
         if model.dust != "none" and not self._has_ebv:

@@ -48,6 +48,8 @@ def _summary(run: SurveyRun, report: "Report") -> "Summary":
 
             return run_survey(run, report)
     except KeyboardInterrupt as stop:
-        again = "the same command without --overwrite" if run.overwrite else "the same command"
+        again = "the same command"
+        if run.overwrite and report.has_begun:
+            again += " without --overwrite"
         why = " after --max-runtime" if limit.over else ""
         raise StoppedError(f"stopped{why}; what is finished stays, {again} goes on") from stop

@@ -289,7 +289,8 @@ class RunFolder:
                 file.unlink()
         self.remove_tables()
         self.remove_kept()
-        for file in (self.journal, self.plan, self.problems, self.outputs, self.record.path):
+        # The record, by which the folder is known as ours, is replaced.
+        for file in (self.journal, self.plan, self.problems, self.outputs):
             file.unlink(missing_ok=True)
 
 

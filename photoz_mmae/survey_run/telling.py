@@ -14,7 +14,15 @@ from photoz_mmae.survey_run.plan import Part
 
 
 class Report(Protocol):
-    """What a run tells while it goes on."""
+    """What a run tells while it goes on.
+
+    Attributes
+    ----------
+    has_begun : bool
+        `begins` was told: what `--overwrite` removes is removed.
+    """
+
+    has_begun: bool
 
     def catalog(self, path: Path, rows: CatalogRows) -> None:
         """Tell what the table of objects has."""

@@ -228,6 +228,28 @@ def test_stopped_in_the_middle(pack, folder, tmp_path, stop):
     assert not [name for name in names(shards) if name.endswith(".tmp")]
 
 
+@pytest.mark.parametrize(
+    ("moment", "again"),
+    [
+        ("discover", "the same command goes on"),
+        ("_pack_part", "the same command without --overwrite goes on"),
+    ],
+)
+def test_overwrite_that_is_stopped(pack, folder, tmp_path, monkeypatch, moment, again):
+    assert pack(folder)[0] == 0
+    before = stamps(tmp_path / "shards")
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"photoz_mmae.survey_run.pack.{moment}", stop)
+        code, _, err = pack(folder, "--overwrite")
+    assert (code, again in err) == (75, True), err
+    assert (stamps(tmp_path / "shards") == before) == (moment == "discover")
+    assert pack(folder)[0] == 0
+
+
 def test_a_damaged_shard_has_rows_that_say_so(pack, predict, folder, tmp_path):
     assert pack(folder, "--size", 6)[0] == 0
     first = tmp_path / "shards/shard-000000.fits"

@@ -380,6 +380,39 @@ def test_stopped_at_any_moment(again, calm, when_synced, moment, number, tmp_pat
     assert _rows(tmp_path).equals(calm)
 
 
+def test_overwrite_that_is_stopped(again, calm, when_synced, tmp_path, monkeypatch):
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert again()[0] == 0
+    before = (tmp_path / "c.parquet").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("photoz_mmae.survey_run.survey.find_objects", stop)
+        code, _, err = again("--overwrite")
+    assert (code, "the same command goes on" in err) == (75, True)
+    assert (tmp_path / "c.parquet").read_bytes() == before
+    when_synced("journal.jsonl", stop)
+    code, _, err = again("--overwrite")
+    assert (code, "the same command without --overwrite goes on" in err) == (75, True)
+    assert again()[0] == 0
+    assert _rows(tmp_path).equals(calm)
+
+
+def test_overwrite_that_is_killed_while_it_removes(again, calm, monkeypatch, tmp_path):
+    def killed(*_):
+        raise SystemExit(137)
+
+    (tmp_path / "t.csv").write_text("object_id,field\n1000,deep\n")
+    run = ("--catalog", tmp_path / "t.csv", "--keep", "field")
+    assert again(*run)[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("photoz_mmae.survey_run.run_record.RunRecord.begin", killed)
+        again(*run, "--overwrite")
+    assert not (tmp_path / "c.parquet").exists()
+    assert again(*run)[0] == 0
+    assert _rows(tmp_path).drop_columns(["field"]).equals(calm)
+
+
 def test_a_catalogue_is_sound_after_a_stop_with_other_kept_columns(
     again, photoz, when_synced, tiny_model, tmp_path
 ):
