@@ -20,6 +20,7 @@ from photoz_mmae.catalog.qp import (
 )
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.model.info import ModelInfo
+from photoz_mmae.survey_run import records
 from photoz_mmae.survey_run.cluster import dask_client, local_workers
 from photoz_mmae.survey_run.run_folder import SETTINGS_KEY, RunFolder
 from photoz_mmae.survey_runs import PredictRun, SurveyRun
@@ -83,7 +84,10 @@ class Publication:
             return
         said = read_attributes(self.qp)
         same = json.loads(said.get(SETTINGS_KEY, "null")) == settings
-        if not same or said.get(CATALOGUE_KEY) != self._folder.output.name:
+        # The catalogue may have another name than when the file was made.
+        written = {line.record.get("sha256") for line in records.read_lines(self._folder.outputs)}
+        is_of_it = said.get(CATALOGUE_KEY) == self._folder.output.name
+        if not same or not (is_of_it or said.get(CATALOGUE_SHA256_KEY) in written):
             raise OutputError(
                 f"{self.qp} holds the p(z) of {said.get(CATALOGUE_KEY)}, or was made with other "
                 "settings; choose another name, or --overwrite to start anew"

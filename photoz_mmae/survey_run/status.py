@@ -112,11 +112,12 @@ def _folder(path: Path) -> RunFolder:
 
 def _output(folder: RunFolder, facts: dict[str, Any]) -> Path:
     """Return where the run's output is, which may have been named without its suffix, or with."""
-    name = folder.output.name
-    if not (folder.is_file or folder.output.is_dir()):
-        name += ".parquet"
-    # What was named counts where the run has not spoken of its output yet.
-    return folder.output.with_name(facts.get("output", name))
+    if "output" in facts:
+        # Its form alone: it may have been renamed since, as the run folder has.
+        is_file = facts["output"].endswith(".parquet")
+    else:
+        is_file = folder.is_file or not folder.output.is_dir()
+    return folder.path.with_suffix(".parquet" if is_file else "")
 
 
 def _progress(

@@ -100,6 +100,20 @@ def test_it_goes_with_the_catalogue(again, predict, write_cube, some, tmp_path):
     ]
 
 
+def test_it_goes_with_a_catalogue_that_was_renamed(again, write_cube, some, tmp_path):
+    assert again(output=tmp_path / "new.parquet")[0] == 0
+    for suffix in ("parquet", "run"):
+        (tmp_path / f"new.{suffix}").rename(tmp_path / f"c.{suffix}")
+    code, out, err = again()
+    assert (code, "nothing new" in out) == (0, True), err
+    write_cube(some / "x.fits", seed=9)
+    code, out, err = again()
+    assert (code, "7 distributions" in out) == (0, True), err
+    # That of another catalogue is refused as before.
+    code, _, err = again(output=tmp_path / "d.parquet")
+    assert (code, "holds the p(z) of c.parquet" in err) == (6, True)
+
+
 def test_beside_a_folder_with_other_names(again, tmp_path):
     assert again("--naming", "lsst", output=tmp_path / "cat")[0] == 0
     ensemble = _read(tmp_path / "pz.hdf5")

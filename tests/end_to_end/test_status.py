@@ -206,6 +206,17 @@ def test_nothing_new_and_embeddings(status, photoz, scheduler, tiny_model, cutou
     assert found["catalogue"]["up_to_date"]
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ""])
+def test_renamed(status, photoz, scheduler, tiny_model, cutouts, tmp_path, suffix):
+    words = ("-o", tmp_path / f"new.2{suffix}", "--model", tiny_model, "--scheduler", scheduler)
+    assert photoz("predict", cutouts, *words, "--masks", 0)[0] == 0
+    (tmp_path / f"new.2{suffix}").rename(tmp_path / f"c{suffix}")
+    (tmp_path / "new.2.run").rename(tmp_path / "c.run")
+    for name in (f"c{suffix}", "c.run"):
+        catalogue = status(tmp_path / name)["catalogue"]
+        assert (catalogue["path"], catalogue["up_to_date"]) == (str(tmp_path / f"c{suffix}"), True)
+
+
 def test_no_run(photoz, tmp_path):
     (tmp_path / "empty.run").mkdir()
     for name in ("c.parquet", "c.run", "empty.run"):
