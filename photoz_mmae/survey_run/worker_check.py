@@ -3,23 +3,33 @@
 import os
 import pkgutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distributed import Client, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.versions import get_versions
 
 from photoz_mmae import __version__
 from photoz_mmae.errors import InputError, ModelError
 from photoz_mmae.model.info import load_info, read_weights
 
-LIBRARIES = ("python", "torch", "pyarrow")
-"""Their major and minor versions are to be the same."""
+LIBRARIES = ("torch", "pyarrow")
+"""Their major and minor versions are to be the same, and Python's."""
 
 TOPIC = "photoz-mmae-left-out"
 """Of Dask's events: workers that joined and were sent away."""
+
+
+Versions = Mapping[str, str | None]
+"""Of Python and of libraries; None of one that is not there."""
+
+
+def _versions() -> Versions:
+    packages: Versions = get_versions(packages=LIBRARIES)["packages"]
+    return packages
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Needs:
         A folder in which it can write.
     version : str
         Of this package.
+    libraries : Versions
+        Of this process.
     """
 
     model: str
@@ -44,6 +56,7 @@ class Needs:
     plan_size: int
     parts: str
     version: str = __version__
+    libraries: Versions = field(default_factory=_versions)
 
 
 @contextmanager
@@ -62,7 +75,7 @@ def workers_that_fit(client: Client, needs: Needs, tell: Callable[[str], None]) 
     if not client.nthreads():
         tell("none yet; waiting for the first to join")
         client.wait_for_workers(1)
-    _check_versions(client)
+    _check_versions(client, needs)
     for address, misfit in client.run(_misfit, needs, on_error="return").items():
         if isinstance(misfit, OSError):
             continue  # gone meanwhile
@@ -85,18 +98,11 @@ class _Misfit:
     model: bool = False
 
 
-def _check_versions(client: Client) -> None:
+def _check_versions(client: Client, needs: Needs) -> None:
     """Compare versions without any code of this package, which may be absent there."""
-    found = client.get_versions(packages=LIBRARIES)
-    here = found["client"]["packages"]
-    for address, versions in found["workers"].items():
-        there = versions["packages"]
-        for library in LIBRARIES:
-            if _major_minor(there[library]) != _major_minor(here[library]):
-                raise InputError(
-                    f"worker {address} has {library} {there[library] or 'not at all'}, here is "
-                    f"{here[library]}; start workers in the environment of this command"
-                )
+    for address, versions in client.get_versions(packages=LIBRARIES)["workers"].items():
+        if differs := _other_library(versions["packages"], needs.libraries):
+            raise InputError(f"worker {address} {differs}")
     there = client.run(pkgutil.resolve_name, "photoz_mmae:__version__", on_error="return")
     for address, version in there.items():
         if version != __version__ and not isinstance(version, OSError):
@@ -110,6 +116,16 @@ def _other_version(there: object, here: str = __version__) -> str:
     )
 
 
+def _other_library(there: Versions, here: Versions) -> str | None:
+    for library in ("python", *LIBRARIES):
+        if _major_minor(there[library]) != _major_minor(here[library]):
+            return (
+                f"has {library} {there[library] or 'not at all'}, here is {here[library]}; "
+                "start workers in the environment of this command"
+            )
+    return None
+
+
 def _major_minor(version: str | None) -> list[str]:
     return (version or "").split(".")[:2]
 
@@ -119,6 +135,8 @@ def _misfit(needs: Needs) -> _Misfit | None:
     host = f"on host {socket.gethostname()}"
     if needs.version != __version__:
         return _Misfit(f"{host}: {_other_version(__version__, needs.version)}")
+    if differs := _other_library(_versions(), needs.libraries):
+        return _Misfit(f"{host} {differs}")
     try:
         model = load_info(Path(needs.model))
         read_weights(Path(needs.model), model)

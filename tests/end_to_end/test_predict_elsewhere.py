@@ -1,5 +1,6 @@
 """`predict --scheduler`: over TLS, and with workers that do not fit the run."""
 
+import dataclasses
 import datetime
 import os
 import queue
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 
+from photoz_mmae.errors import InputError
 from photoz_mmae.model.info import load_info
 from photoz_mmae.survey_run.worker_check import Needs, workers_that_fit
 
@@ -163,19 +165,30 @@ def _another_version(folder):
     return {"PYTHONPATH": str(folder)}
 
 
+def _another_torch(folder):
+    """An environment that says that its torch is of another version."""
+    import photoz_mmae
+
+    about = folder / "torch-1.13.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.13.0\n")
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{Path(photoz_mmae.__file__).parents[1]}"}
+
+
 def test_workers_that_do_not_fit(photoz, start, cutouts, tiny_model, tmp_path):
     address = _scheduler(start)
     options = ("-o", tmp_path / "c.parquet", "--model", tiny_model, "--scheduler", address)
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent/photoz_mmae.py").write_text("raise ModuleNotFoundError('none')")
     for environment, said in (
-        (_another_version(tmp_path / "old"), "photoz_mmae there is not that of here (0.0.1, not"),
-        ({"PYTHONPATH": str(tmp_path / "absent")}, "photoz_mmae there is not that of here ("),
+        (_another_version(tmp_path / "old"), ": photoz_mmae there is not that of here (0.0.1, not"),
+        ({"PYTHONPATH": str(tmp_path / "absent")}, ": photoz_mmae there is not that of here ("),
+        (_another_torch(tmp_path / "torch"), " has torch 1.13.0, here is "),
     ):
         worker = _worker(start, address, environment=environment)
         code, _, err = photoz("predict", cutouts, *options)
         assert code == 4
-        assert re.match(rf"photoz-mmae: worker tcp://127.0.0.1:\d+: {re.escape(said)}", err), err
+        assert re.match(rf"photoz-mmae: worker tcp://127.0.0.1:\d+{re.escape(said)}", err), err
         assert err.count("\n") == 1
         worker.terminate()
         worker.wait()
@@ -218,8 +231,15 @@ def test_one_that_joins_later_and_does_not_fit_is_sent_away(start, tiny_model, t
         parts=str(tmp_path),
     )
     said = queue.Queue()
+    older = dataclasses.replace(needs, libraries={**needs.libraries, "python": "3.10.9.final.0"})
+    with (
+        Client(address) as client,
+        pytest.raises(InputError, match=r"has python 3\.\d+\..*, here is 3\.10\.9"),
+        workers_that_fit(client, older, said.put),
+    ):
+        pass
+    assert said.get() == "none yet; waiting for the first to join"
     with Client(address) as client, workers_that_fit(client, needs, said.put):
-        assert said.get() == "none yet; waiting for the first to join"
         good = set(client.nthreads())
         worker = _worker(start, address, environment=_another_version(tmp_path / "old"))
         assert re.match(
@@ -227,6 +247,9 @@ def test_one_that_joins_later_and_does_not_fit_is_sent_away(start, tiny_model, t
             r"here \(0.0.1, not",
             said.get(timeout=60),
         )
+        worker.wait(60)
+        worker = _worker(start, address, environment=_another_torch(tmp_path / "torch"))
+        assert "has torch 1.13.0, here is " in said.get(timeout=60)
         worker.wait(60)
         assert set(client.nthreads()) == good
         (tmp_path / "plan").write_text("another\n")
