@@ -19,9 +19,12 @@ from photoz_mmae.cli.simulate import simulate
 from photoz_mmae.cli.status import status
 from photoz_mmae.cli.train import train
 from photoz_mmae.cli.verify import verify
-from photoz_mmae.errors import OutputError, PhotozError
+from photoz_mmae.errors import InputError, OutputError, PhotozError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# What even the question whether a file is there may come to.
+_OUT_OF_REACH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             code = _fail(f"cannot write: {error.strerror}", OutputError.exit_code, debug)
+        elif isinstance(error, OSError) and error.errno in _OUT_OF_REACH and error.filename:
+            code = _fail(f"{error.filename}: {error.strerror}", InputError.exit_code, debug)
         else:
             problem = f"{type(error).__name__}: {error}"
             code = _fail(f"bug: {problem}; run with --debug and report it", 1, debug)

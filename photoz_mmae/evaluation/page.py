@@ -33,12 +33,15 @@ def check_page(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path}: the report is HTML; name it {path.stem}.html")
     if any(importlib.util.find_spec(name) is None for name in ("matplotlib", "jinja2")):
         raise UsageError("--report needs matplotlib and jinja2: pip install 'photoz-mmae[report]'")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists; choose another name or give --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written (no folder {path.parent})")
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists; choose another name or give --overwrite")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: cannot be written (no folder {path.parent})")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_page(path: Path, file: SurveyFile, description: Description) -> None:

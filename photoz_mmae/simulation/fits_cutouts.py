@@ -51,7 +51,8 @@ class CutoutFolder:
     def __init__(self, path: Path, layout: str, recipe: Recipe, overwrite: bool) -> None:
         self._layout = get_layout(layout, recipe.survey)
         self._path = path
-        self._old = _files_to_replace(path, overwrite)
+        with self._reporting():
+            self._old = _files_to_replace(path, overwrite)
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._survey = recipe.survey
         self._count = 0

@@ -41,11 +41,15 @@ class TrainingFile:
     """
 
     def __init__(self, path: Path, n: int, recipe: Recipe, overwrite: bool) -> None:
-        if path.is_dir():
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+        if is_folder:
             raise OutputError(f"{path}: is a folder; name a file, as in {path}/mock.hdf5")
         if path.suffix not in (".hdf5", ".h5"):
             raise UsageError(f"{path}: the training file is HDF5; name it {path.stem}.hdf5")
-        if path.exists() and not overwrite:
+        if is_there and not overwrite:
             raise OutputError(f"{path}: exists; choose another name or give --overwrite")
         self._path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -139,3 +139,26 @@ def test_paths_that_cannot_be_read_are_the_inputs_fault_not_the_usages():
     }
     assert len(paths) > 20
     assert not any(paths.values()), paths
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("evaluate", f"{LONG}.parquet", "--truth", "t.csv"), 4),
+        (("evaluate", "catalogs/sample.parquet", "--truth", f"{LONG}.csv"), 4),
+        (("train", f"{LONG}.hdf5", "-o", "model"), 4),
+        (("compare-models", f"{LONG}.hdf5", "-o", "report"), 4),
+        (("simulate", "-n", "2", "-o", LONG), 6),
+        (("simulate", "-n", "2", "-o", f"{LONG}.hdf5"), 6),
+        (("train", "--simulate", "100", "-o", LONG), 6),
+    ],
+)
+def test_a_path_out_of_reach_is_no_bug(words, code, capsys):
+    assert run(*words) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("photoz-mmae: ")
+    assert line.count(LONG) == 1
+    assert "File name too long" in line
