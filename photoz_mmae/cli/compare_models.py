@@ -14,6 +14,7 @@ from photoz_mmae.cli.options import (
     overwrite_option,
     run_option,
 )
+from photoz_mmae.cli.say import what_goes_on
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import CompareModelsRun
@@ -114,8 +115,8 @@ def compare_models(config: Path | None, **options: Any) -> None:
     try:
         with stop_on_signals(), ExitStack() as stack:
             _compare(run, stack)
-    except KeyboardInterrupt as stop:
-        raise StoppedError("stopped; the same command goes on from the last checkpoint") from stop
+    except (KeyboardInterrupt, StoppedError) as stop:
+        raise StoppedError(f"stopped; {what_goes_on(run.overwrite)} goes on from here") from stop
 
 
 def _compare(run: CompareModelsRun, stack: ExitStack) -> None:

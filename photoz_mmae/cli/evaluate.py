@@ -32,9 +32,9 @@ from photoz_mmae.runs import EvaluateRun
 def evaluate(config: Path | None, as_json: bool, **options: Any) -> None:
     """Compare CATALOG with true redshifts: scatter, bias, outliers, and p(z) where it has one.
 
-    CATALOG and TABLE are CSV, Parquet or FITS, or folders that `predict` wrote, joined by object_id
-    (objectId of --naming lsst); by row number when both are one. Metrics are given over all objects
-    and per bin of true redshift (`bins` in a --config file).
+    CATALOG and TABLE are CSV, Parquet, FITS, VOTable or ECSV, or folders that `predict` wrote,
+    joined by object_id (objectId of --naming lsst); by row number when both are one. Metrics are
+    given over all objects and per bin of true redshift (`bins` in a --config file).
     """
     run = load_run(EvaluateRun, config, options)
 

@@ -23,8 +23,11 @@ from photoz_mmae.errors import InputError, OutputError, PhotozError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# What even the question whether a file is there may come to.
-_OUT_OF_REACH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE)
+# What even the question whether an input is there may come to; outputs say so where they are made.
+_OUT_OF_REACH = (
+    *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+    *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,8 +51,8 @@ def cli(debug: bool) -> None:
     photoz-mmae compare-models mock.hdf5 -o report/ --models base,inception
 
     Exit codes: 0 done; 2 usage; 3 done, but objects without redshift; 4 input; 5 model;
-    6 output; 7 locked by another run; 8 a check failed; 75 stopped, the same command goes on;
-    1 a bug.
+    6 output; 7 locked by another run; 8 a check failed; 75 stopped, the same command goes on
+    (without --overwrite); 1 a bug.
     --debug, anywhere on the line, shows the traceback of an error.
     """
 

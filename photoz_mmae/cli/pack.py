@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoz_mmae.cli.options import ANY_PATH, config_option, overwrite_option, run_option
-from photoz_mmae.cli.say import say
+from photoz_mmae.cli.say import say, what_goes_on
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.limits import tolerated
 from photoz_mmae.load_run import load_run
@@ -68,9 +68,7 @@ def pack(config: Path | None, **options: Any) -> int:
 
             summary = pack_survey(run, report)
     except KeyboardInterrupt as stop:
-        again = "the same command"
-        if run.overwrite and report.has_begun:
-            again += " without --overwrite"
+        again = what_goes_on(run.overwrite and report.has_begun)
         raise StoppedError(f"stopped; what is finished stays, {again} goes on") from stop
     _print_summary(summary)
     return 3 if summary.bad > tolerated(run.max_bad, summary.rows) else 0

@@ -65,7 +65,10 @@ def network_options(command: Command) -> Command:
     return _joined(
         command,
         run_option(
-            SurveyRun, "--model", metavar="NAME", help="A shipped model, or a model's folder."
+            SurveyRun,
+            "--model",
+            metavar="NAME",
+            help="A shipped model, or a model's folder (./NAME where both have the name).",
         ),
         device_option,
         run_option(
@@ -92,7 +95,8 @@ def worker_options(command: Command) -> Command:
             SurveyRun,
             "--workers",
             type=int,
-            help="Worker processes.  [default: four per GPU, else one per core]",
+            help="Worker processes.  [default: four per GPU of --gpus or --device auto, else one "
+            "per core]",
         ),
         run_option(
             SurveyRun,

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from photoz_mmae.cli.json_report import JsonReport
+from photoz_mmae.cli.say import what_goes_on
 from photoz_mmae.cli.survey_report import SurveyReport, print_summary
 from photoz_mmae.errors import PhotozError, StoppedError
 from photoz_mmae.survey_run.stopping import TimeLimit, signals_held, stop_on_signals
@@ -48,8 +49,6 @@ def _summary(run: SurveyRun, report: "Report") -> "Summary":
 
             return run_survey(run, report)
     except KeyboardInterrupt as stop:
-        again = "the same command"
-        if run.overwrite and report.has_begun:
-            again += " without --overwrite"
+        again = what_goes_on(run.overwrite and report.has_begun)
         why = " after --max-runtime" if limit.over else ""
         raise StoppedError(f"stopped{why}; what is finished stays, {again} goes on") from stop

@@ -13,6 +13,7 @@ from photoz_mmae.cli.options import (
     overwrite_option,
     run_option,
 )
+from photoz_mmae.cli.say import what_goes_on
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import TrainRun
@@ -149,8 +150,8 @@ def train(config: Path | None, **options: Any) -> None:
     try:
         with stop_on_signals(), ExitStack() as stack:
             model = _train(run, stack)
-    except KeyboardInterrupt as stop:
-        raise StoppedError("stopped; the same command goes on from the last checkpoint") from stop
+    except (KeyboardInterrupt, StoppedError) as stop:
+        raise StoppedError(f"stopped; {what_goes_on(run.overwrite)} goes on from here") from stop
     except MemoryError as error:
         raise UsageError("not enough memory; a smaller --batch-size needs less") from error
     _report(run, model)

@@ -136,6 +136,10 @@ def find_coadds(folder: str, bands: Sequence[str]) -> Coadds:
     return Coadds(folder, patches, damaged, ignored)
 
 
+_LOST = "lost+found"
+"""Of a file system, at its root; nobody but root may read it."""
+
+
 def _files_below(folder: str) -> list[str]:
     """Return the files below a folder in natural order."""
     found, visited = [], set()
@@ -145,6 +149,7 @@ def _files_below(folder: str) -> list[str]:
             folders.clear()
             continue
         visited.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name != _LOST]
         found += [os.path.join(path, name) for name in names]  # noqa: PTH118
     return sorted(found, key=natural_key)
 

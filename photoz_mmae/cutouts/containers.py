@@ -45,6 +45,15 @@ def rows_in(path: str) -> tuple[Kind, int] | None:
     return ("shard", count) if count else None
 
 
+def is_readable_container(path: str) -> bool:
+    """Whether the number of objects that `rows_in` tells of a file is that which it holds."""
+    if not is_hdf5_name(path):
+        return True
+    from photoz_mmae.cutouts.hdf5 import is_readable
+
+    return is_readable(path)
+
+
 def runs(rows: Sequence[int], sources: Sequence[Source]) -> Iterator[tuple[int, int, int]]:
     """Yield (index, row in the file, number) of sources that follow each other in one file."""
     first = 0

@@ -93,6 +93,15 @@ def count_objects(path: str) -> int:
         return 1
 
 
+def is_readable(path: str) -> bool:
+    """Whether a file can be opened, and its images found."""
+    try:
+        with _opened(path) as file:
+            return _dataset(file, "image") is not None
+    except Exception:  # h5py raises many kinds of a damaged file
+        return False
+
+
 def read_hdf5_id(source: Source) -> str:
     """Return the id that `fill_from_hdf5` gives an object."""
     try:

@@ -24,7 +24,10 @@ FLAT_EPOCHS = 5
 FLAT = 1e-3
 """Less of the loss than this does not count as going down."""
 
-_OF_ALL = ("split", "training_size", "unlabelled_size", "dust")
+_OF_ALL = (
+    *("split", "training_size", "validation_size", "test_size"),
+    *("unlabelled_size", "dust"),
+)
 _OF_A_MODEL = ("epochs", "network")
 
 

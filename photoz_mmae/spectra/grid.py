@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 Float = NDArray[Any]
 
-DESI_WAVE: Float = 3600 + 0.8 * np.arange(7783)
+
+def desi_wave(pixels: int) -> Float:
+    """Centres of the first pixels of DESI's coadds, Angstrom, vacuum, observed: (P,)."""
+    return 3600 + 0.8 * np.arange(pixels)
+
+
+DESI_WAVE: Float = desi_wave(7783)
 """Pixel centres of the spectra of GalaxiesML-Spectra, Angstrom, vacuum, observed (7783,)."""
 
 POOL = 30

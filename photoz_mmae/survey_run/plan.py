@@ -14,12 +14,14 @@ never move; new objects form new parts behind the old ones.
 import dataclasses
 import itertools
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoz_mmae.cutouts.source import Source, identity
+from photoz_mmae.cutouts.containers import is_readable_container
+from photoz_mmae.cutouts.source import Kind, Source, identity
 from photoz_mmae.cutouts.source_list import SourceList
 from photoz_mmae.errors import OutputError
 from photoz_mmae.provenance import settings_sha256
@@ -147,11 +149,14 @@ def _compare(
     rewritten = changed = False
     unasked = 0
     gone = []
-    searched = _searched(planned, paths, known)
+    searched: set[str] | None = None
     for row, index in enumerate(_find(planned, paths, known)):
         before = planned[row]
         if index is None:
-            if any(map(_exists, paths[row])) and paths[row][0] not in searched:
+            if searched is None:
+                searched = _searched(planned, paths, known)
+            is_there = any(_exists(file, before.kind) for file in paths[row])
+            if is_there and paths[row][0] not in searched:
                 unasked += 1
             else:
                 gone.append(row)
@@ -159,8 +164,9 @@ def _compare(
         known.new[index] = 0
         source = known.source(index)
         came_to_nothing = source.is_absent and not before.is_absent
+        is_there = came_to_nothing and any(_exists(file, source.kind) for file in paths[row])
         # An object may have moved off coadds that are still there.
-        if came_to_nothing and (source.kind != "coadd" or not any(map(_exists, paths[row]))):
+        if came_to_nothing and (source.kind != "coadd" or not is_there):
             gone.append(row)
             continue
         # Paths stay as they were first given, unless the files are others now.
@@ -176,13 +182,17 @@ def _compare(
 
 def _searched(planned: Sequence[Source], paths: Sequence[Sequence[str]], known: Known) -> set[str]:
     """Return the shards and HDF5 files of these rows that were found, with all they hold now."""
-    files = {
-        some[0]: some[0] + first
-        for source, some in zip(planned, paths, strict=True)
-        if (first := identity(source.kind, 0, None))
+    firsts: dict[str, str] = {}
+    for source, some in zip(planned, paths, strict=True):
+        if (first := identity(source.kind, 0, None)) and some[0] not in firsts:
+            firsts[some[0]] = some[0] + first
+    found = known.find(list(firsts.values()))
+    return {
+        file
+        for file, index in zip(firsts, found, strict=True)
+        # One that cannot be read counts as one object, whatever it holds.
+        if index is not None and is_readable_container(file)
     }
-    found = known.find(list(files.values()))
-    return {file for file, index in zip(files, found, strict=True) if index is not None}
 
 
 def _find(
@@ -233,15 +243,16 @@ def _latest_lines(path: Path) -> dict[int, tuple[int, int]]:
     }
 
 
-def _exists(file: str) -> bool:
+def _exists(file: str, kind: Kind) -> bool:
     try:
-        os.stat(file)  # noqa: PTH116
+        about = os.stat(file)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         # A file system that does not answer has lost nothing yet.
         return True
-    return True
+    # What a table that names no file was once taken for.
+    return kind != "cutout" or not stat.S_ISDIR(about.st_mode)
 
 
 def _batched(items: Iterator[Source], size: int) -> Iterator[list[Source]]:

@@ -1,6 +1,7 @@
 """In what form a run's rows come out: file or folder, HATS, an ensemble of p(z) beside it."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -84,10 +85,14 @@ class Publication:
             return
         said = read_attributes(self.qp)
         same = json.loads(said.get(SETTINGS_KEY, "null")) == settings
-        # The catalogue may have another name than when the file was made.
-        written = {line.record.get("sha256") for line in records.read_lines(self._folder.outputs)}
-        is_of_it = said.get(CATALOGUE_KEY) == self._folder.output.name
-        if not same or not (is_of_it or said.get(CATALOGUE_SHA256_KEY) in written):
+        name = said.get(CATALOGUE_KEY, "")
+        is_of_it = name == self._folder.output.name
+        # The catalogue may have had another name; a copy of one that is still there is another.
+        if not is_of_it and not os.path.lexists(self._folder.output.parent / name):
+            lines = records.read_lines(self._folder.outputs)
+            written = {line.record.get("sha256") for line in lines}
+            is_of_it = said.get(CATALOGUE_SHA256_KEY) in written
+        if not same or not is_of_it:
             raise OutputError(
                 f"{self.qp} holds the p(z) of {said.get(CATALOGUE_KEY)}, or was made with other "
                 "settings; choose another name, or --overwrite to start anew"

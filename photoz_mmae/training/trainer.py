@@ -257,7 +257,7 @@ class Trainer:
         """Leave, with a checkpoint, if that is wanted."""
         if self._watcher.should_stop():
             self._save()
-            raise StoppedError("stopped; the same command goes on from here")
+            raise StoppedError("stopped, with a checkpoint")
 
     def _save(self) -> None:
         self._count_time()

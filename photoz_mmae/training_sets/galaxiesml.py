@@ -129,7 +129,7 @@ class SpectraFile:
     def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:
         """Read the wavelengths of the pooled pixels, which have to be DESI's."""
         own = np.atleast_2d(wave[:: max(1, len(wave) - 1)] if wave.ndim == 2 else wave[:])
-        expected = grid.pooled_wave() if self._pooled else grid.DESI_WAVE
+        expected = grid.pooled_wave() if self._pooled else grid.desi_wave(own.shape[1])
         # Half a pixel; objects are moved in redshift along this grid.
         if not (np.abs(own - expected) <= (expected[1] - expected[0]) / 2).all():
             raise InputError(

@@ -157,6 +157,8 @@ def recipe_sha256(recipe: Recipe, n: int) -> str:
     """Checksum of what decides the objects of a simulated training set."""
     names = [field.name for field in fields(recipe)]
     values = {name: str(getattr(recipe, name)) for name in names}
+    if len(recipe.selections) > 1:
+        values["held_out"] = "of each selection"  # not so once: other objects were held out
     return settings_sha256({**values, "n": n, "version": __version__})
 
 

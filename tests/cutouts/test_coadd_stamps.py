@@ -179,6 +179,10 @@ def test_a_folder_of_coadds_that_cannot_be_listed_is_no_band_less():
             (folder / band).mkdir()
             image = units(np.ones(SHAPE, np.float32), None, None, head_of(), "image")
             image.writeto(folder / band / f"x_{band}.fits")
+        for name in (".Trash-0", "lost+found"):  # as at the root of a file system
+            (folder / name).mkdir(mode=0)
+        with without_rights():
+            assert len(find_coadds(str(folder), "gi").patches) == 1
         (folder / "i").chmod(0)
         with without_rights(), pytest.raises(InputError, match="/i' cannot be read: Permission"):
             find_coadds(str(folder), "gi")

@@ -200,8 +200,10 @@ def test_what_is_not_what_it_seems(
 
 def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "loop.fits").symlink_to(tmp_path / "loop.fits")
-    found, code = inspect(capsys, tmp_path / "none.fits", tmp_path / "loop.fits", tmp_path)
+    long = tmp_path / ("x" * 300 + ".fits")
+    found, code = inspect(capsys, long, tmp_path / "none.fits", tmp_path / "loop.fits", tmp_path)
     assert [one["wrong"] for one in found] == [
+        ["cannot be read: File name too long"],
         ["cannot be read: No such file or directory"],
         ["cannot be read: Too many levels of symbolic links"],
         ["a folder: name files in it"],

@@ -75,7 +75,6 @@ def test_lsdb_opens_it_and_gives_the_same_rows(again, write_cube, some, tmp_path
     common = pq.read_schema(tmp_path / "my cat/dataset/_common_metadata")
     differing = {
         b"photoz_mmae.created",
-        b"photoz_mmae.parts_sha256",
         b"IVOA.VOTable-Parquet.content",
     }
     for key in one.metadata.keys() - differing:

@@ -1,6 +1,7 @@
 """`predict --qp`: the p(z) of the catalogue as an ensemble of qp."""
 
 import json
+import shutil
 import sys
 
 import h5py
@@ -109,6 +110,11 @@ def test_it_goes_with_a_catalogue_that_was_renamed(again, write_cube, some, tmp_
     write_cube(some / "x.fits", seed=9)
     code, out, err = again()
     assert (code, "7 distributions" in out) == (0, True), err
+    # A copy of a catalogue that is still there is another one.
+    shutil.copy2(tmp_path / "c.parquet", tmp_path / "copy.parquet")
+    shutil.copytree(tmp_path / "c.run", tmp_path / "copy.run")
+    code, _, err = again(output=tmp_path / "copy.parquet")
+    assert (code, "holds the p(z) of c.parquet" in err) == (6, True)
     # That of another catalogue is refused as before.
     code, _, err = again(output=tmp_path / "d.parquet")
     assert (code, "holds the p(z) of c.parquet" in err) == (6, True)

@@ -302,6 +302,19 @@ def test_no_name_and_the_name_of_a_folder(predict, write_cube, objects, tmp_path
     assert "6 objects in 1 of 1 part" in predict(*run, "--retry-bad")[1]
 
 
+def test_an_object_without_a_name_gets_one_later(predict, write_cube, objects, tmp_path):
+    names = named(write_cube, tmp_path / "in", 3)
+    run = (tmp_path / "in", "--catalog", tmp_path / "objects.parquet", "--columns", "file=path")
+    path = objects({"object_id": [0, 1, 2], "path": [*names[:2], ""]})
+    assert predict(*run[:2], path, *run[3:])[0] == 3
+    path = objects({"object_id": [0, 1, 2], "path": names})
+    code, out, err = predict(*run[:2], path, *run[3:])
+    assert code == 0, out + err
+    flags = column(tmp_path, "flags")
+    assert [bool(one & Flag.SOURCE_GONE) for one in flags] == [False, False, True, False]
+    assert not any(one & Flag.DUPLICATE_ID for one in flags)
+
+
 def test_names_start_from_the_table_or_are_absolute(predict, write_cube, objects, tmp_path):
     names = named(write_cube, tmp_path)
     names[0] = str(tmp_path / names[0])

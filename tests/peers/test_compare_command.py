@@ -102,7 +102,8 @@ def test_other_settings_are_refused_and_named(training_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--training-size", 20), ("--dust", "none"), ("--epochs", 2)]
+    ("option", "value"),
+    [("--training-size", 20), ("--test-size", 11), ("--dust", "none"), ("--epochs", 2)],
 )
 def test_what_fits_into_no_table_is_refused_before_it_is_trained(
     training_file, tmp_path, capsys, option, value

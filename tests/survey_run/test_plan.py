@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,6 +165,23 @@ def test_objects_of_one_file_do_not_repeat_its_name(tmp_path):
     # Another one was given this time: nothing is known of this one.
     (again, more, _) = update_plan(path, [source(str(tmp_path / "other.fits"))], 8192)
     assert (again.gone, again.unasked, more.gone, more.unasked) == ((), 500, (), 100)
+
+
+def test_a_file_that_cannot_be_read_has_lost_nothing_yet(tmp_path):
+    """It counts as one object then: the others are not gone."""
+    path, file = tmp_path / "plan", tmp_path / "sky.hdf5"
+
+    def sources(count):
+        return [Source((str(file),), 7, 7, "hdf5", row) for row in range(count)]
+
+    file.write_bytes(b"cut off")
+    update_plan(path, sources(500), 8192)
+    (part,) = update_plan(path, sources(1), 8192)
+    assert (part.gone, part.unasked) == ((), 499)
+    with h5py.File(file, "w") as content:
+        content["image"] = np.zeros((1, 5, 8, 8))
+    (part,) = update_plan(path, sources(1), 8192)
+    assert (part.gone, part.unasked) == (tuple(range(1, 500)), 0)
 
 
 def test_what_a_list_asks_for_gets_its_file_later_and_loses_it(tmp_path):

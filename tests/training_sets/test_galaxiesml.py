@@ -13,7 +13,7 @@ N = 7
 
 def write(path, pixels, **replace):
     rng = np.random.default_rng(0)
-    wave = grid.DESI_WAVE if pixels == 7783 else grid.pooled_wave()[:pixels]
+    wave = grid.desi_wave(pixels) if pixels > 259 else grid.pooled_wave()[:pixels]
     flux = 2 + 0.1 * rng.normal(size=(N, pixels))
     values = {
         "image": rng.normal(size=(N, 5, 64, 64)).astype(np.float32),
@@ -29,7 +29,7 @@ def write(path, pixels, **replace):
     return values
 
 
-@pytest.mark.parametrize("pixels", [259, 7783])
+@pytest.mark.parametrize("pixels", [259, 7781, 7783])
 @pytest.mark.parametrize("normalisation", ["paper", "relative"])
 def test_rows_come_in_the_order_asked_for(tmp_path, pixels, normalisation):
     values = write(tmp_path / "t.hdf5", pixels)

@@ -66,7 +66,8 @@ def inspect_files(paths: Sequence[str], wanted: Wanted) -> Iterator[Inspection]:
 
 def _sources(paths: Sequence[str]) -> dict[str, Source]:
     """Return which object each file belongs to."""
-    names = [path for path in paths if is_fits_name(path) and Path(path).is_file()]
+    # Not Path.is_file, which raises for what is out of reach.
+    names = [path for path in paths if is_fits_name(path) and os.path.isfile(path)]  # noqa: PTH113
     try:
         sources = discover(names).sources
         return {os.path.normpath(file): source for source in sources for file in source.files}
