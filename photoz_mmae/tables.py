@@ -28,6 +28,9 @@ Array = NDArray[np.float64]
 ID_COLUMN = "object_id"
 _SHOWN_COLUMNS = 30
 
+_EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
+"""From here on floats of so many bits skip whole numbers."""
+
 
 class TableFile:
     """A table on disk, read column by column.
@@ -137,6 +140,10 @@ class TableFile:
         kind = column.type
         try:
             if pa.types.is_floating(kind):  # what pandas makes of integers beside a null
+                if pc.any(pc.greater_equal(pc.abs(column), _EXACT[kind.bit_width])).as_py():
+                    raise pa.ArrowInvalid(
+                        "floats so large have lost digits: store integers or text"
+                    )
                 column = pc.cast(column, pa.int64())
             elif not (pa.types.is_integer(kind) or _is_text(kind)):
                 raise pa.ArrowInvalid(f"type {kind}")

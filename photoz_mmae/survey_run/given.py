@@ -33,15 +33,15 @@ class Given:
     has_ebv: bool
     psf_bands: Sequence[str]
 
-    def is_in(self, path: Path, gone: Sequence[int]) -> bool:
+    def is_in(self, path: Path, kept: Sequence[int]) -> bool:
         """Whether a part's file was made with these E(B-V), positions and PSFs.
 
         Parameters
         ----------
         path : Path
             The part's file.
-        gone : sequence of int
-            Rows that do not count: they cannot be made again.
+        kept : sequence of int
+            Rows that do not count: they cannot be made again, or are not asked for.
         """
         # A part made without any positions has no columns of them.
         names = ("ebv", *GIVEN, *GIVEN_PSF.values())
@@ -53,7 +53,7 @@ class Given:
             given["ebv"] = self.table.ebv_of(ids)
         for band in self.psf_bands:
             given[GIVEN_PSF[band]] = self.table.psf_fwhm_of(ids, [band])[:, 0]
-        rest = np.delete(np.arange(len(ids)), gone)
+        rest = np.delete(np.arange(len(ids)), kept)
         for name, values in given.items():
             before = rows[name].to_numpy() if name in there else np.full(len(ids), np.nan)
             if not np.array_equal(values[rest], before[rest], equal_nan=True):

@@ -91,6 +91,15 @@ class Known:
             for key, start, end in zip(keys, starts, ends, strict=True)
         ]
 
+    def only(self, path: str) -> int | None:
+        """Return the number of the source in a file, None unless there is exactly one."""
+        wanted = np.int64(hash(path))
+        start, end = (
+            np.searchsorted(self._hashes, wanted, side=side) for side in ("left", "right")
+        )
+        owners = {i for i in self._owners[start:end].tolist() if path in self.absolute(i)}
+        return owners.pop() if len(owners) == 1 else None
+
     def new_sources(self) -> Iterator[Source]:
         """Yield the sources that are in no part yet."""
         for index in itertools.compress(range(len(self.new)), self.new):

@@ -125,7 +125,7 @@ def pack_survey(run: PackRun, report: PackReport) -> PackSummary:
         flags=count_flags(record.flags for record in records),
         examples=[example for record in records for example in record.examples][:EXAMPLES],
         gone=sum(len(part.gone) for part in parts),
-        unasked=sum(part.unasked for part in parts),
+        unasked=sum(len(part.unasked) for part in parts),
         written=sum(part.rows for part in todo),
         seconds=time.perf_counter() - start,
     )

@@ -84,7 +84,8 @@ class PartJob:
     sources : str
         Fingerprint of its sources.
     keep : tuple of int
-        Rows whose files are gone; they are taken from `previous`, the name of an older part file.
+        Rows whose files are gone, or were not asked for; they are taken from `previous`, the name
+        of an older part file.
     deadly : tuple of int
         Rows whose files kill the process that reads them; they are not read.
     """
@@ -97,6 +98,12 @@ class PartJob:
     keep: tuple[int, ...] = ()
     previous: str | None = None
     deadly: tuple[int, ...] = ()
+
+
+def _made_with(job: PartJob, settings: PartSettings) -> str:
+    """Say what a part is made with; of kept rows another table may have said something else."""
+    has_table = ":" in settings.made_with
+    return settings.made_with + ":kept" * (has_table and bool(job.keep))
 
 
 def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
@@ -135,7 +142,7 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         sha256=file_sha256(path),
         ids=fingerprint(table["object_id"].to_pylist()),
         model=settings.model_sha256,
-        settings=settings.made_with,
+        settings=_made_with(job, settings),
         device=engine.device,
         version=__version__,
         seconds=time.monotonic() - start,

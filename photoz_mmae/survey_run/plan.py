@@ -15,6 +15,7 @@ import dataclasses
 import itertools
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Part:
         Where its line stands in the plan.
     gone : tuple of int
         Rows whose files are not there any more, or hold fewer objects now.
-    unasked : int
+    unasked : tuple of int
         Rows whose files are there, but were not asked for this time.
     """
 
@@ -61,7 +62,7 @@ class Part:
     offset: int
     length: int
     gone: tuple[int, ...]
-    unasked: int
+    unasked: tuple[int, ...]
 
 
 def update_plan(
@@ -97,7 +98,7 @@ def update_plan(
         record = records.read_line(path, *line)
         try:
             if known.has_as_they_are(record["sources"], record["base"]):
-                parts.append(_part(record, *line, (), 0))
+                parts.append(_part(record, *line, (), ()))
                 continue
             planned = decode(record["sources"])
             rewritten, changed, gone, unasked = _compare(planned, record["base"], known)
@@ -127,7 +128,7 @@ def read_parts(path: Path) -> list[Part]:
     parts = {}
     for line in records.read_lines(path):
         if line.record.keys() >= {"part", "base", "sources"}:
-            parts[line.record["part"]] = _part(line.record, line.offset, line.length, (), 0)
+            parts[line.record["part"]] = _part(line.record, line.offset, line.length, (), ())
     return [parts[number] for number in sorted(parts)]
 
 
@@ -139,16 +140,15 @@ def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], st
 
 def _compare(
     planned: list[Source], base: str, known: Known
-) -> tuple[bool, bool, tuple[int, ...], int]:
+) -> tuple[bool, bool, tuple[int, ...], tuple[int, ...]]:
     """Mark the part's objects as not new, bring its rows up to date.
 
     Returns whether its line changed, whether an object in it has to be computed again, the rows
-    that are gone, how many rows were not asked for.
+    that are gone, those that were not asked for.
     """
     paths = [[absolute(base, file) for file in source.files] for source in planned]
     rewritten = changed = False
-    unasked = 0
-    gone = []
+    gone, unasked = [], []
     searched: set[str] | None = None
     for row, index in enumerate(_find(planned, paths, known)):
         before = planned[row]
@@ -157,7 +157,7 @@ def _compare(
                 searched = _searched(planned, paths, known)
             is_there = any(_exists(file, before.kind) for file in paths[row])
             if is_there and paths[row][0] not in searched:
-                unasked += 1
+                unasked.append(row)
             else:
                 gone.append(row)
             continue
@@ -177,7 +177,7 @@ def _compare(
         planned[row], is_other = brought_up_to_date(before, source)
         rewritten |= planned[row] is not before
         changed |= is_other
-    return rewritten, changed, tuple(gone), unasked
+    return rewritten, changed, tuple(gone), tuple(unasked)
 
 
 def _searched(planned: Sequence[Source], paths: Sequence[Sequence[str]], known: Known) -> set[str]:
@@ -207,10 +207,12 @@ def _find(
         keys += [key_of(source, path) for path in (some[:1] if source.kind == "coadd" else some)]
         ends.append(len(keys))
     found = known.find(keys)
+    # Where a file holds several objects its path says nothing about which of them a row is.
+    holds = Counter(some[0] for some in paths)
     for source, some, bounds in zip(planned, paths, itertools.pairwise(ends), strict=True):
         index = known.first_new(found[slice(*bounds)])
-        if index is None and source.kind == "cutout":
-            index = known.first_new(known.find(some))
+        if index is None and source.kind == "cutout" and holds[some[0]] == 1:
+            index = known.first_new([known.only(path) for path in some])
         if index is None and source.object_id is not None:
             # What a list asks for may get its file later, or lose it.
             [other] = known.find([by_id_of(source)])
@@ -221,7 +223,11 @@ def _find(
 
 
 def _part(
-    record: dict[str, Any], offset: int, length: int, gone: tuple[int, ...], unasked: int
+    record: dict[str, Any],
+    offset: int,
+    length: int,
+    gone: tuple[int, ...],
+    unasked: tuple[int, ...],
 ) -> Part:
     rows = len(record["sources"])
     sources = record.get("same_as") or settings_sha256(record)
@@ -229,7 +235,7 @@ def _part(
 
 
 def _append(
-    path: Path, record: dict[str, Any], gone: tuple[int, ...] = (), unasked: int = 0
+    path: Path, record: dict[str, Any], gone: tuple[int, ...] = (), unasked: tuple[int, ...] = ()
 ) -> Part:
     line = records.append(path, record)
     return _part(record, line.offset, line.length, gone, unasked)

@@ -216,7 +216,7 @@ class _Survey:
             problems=problems,
             problems_file=folder.problems,
             gone=gone,
-            unasked=sum(part.unasked for part in parts),
+            unasked=sum(len(part.unasked) for part in parts),
             repeated=int(metadata[REPEATED_KEY]),
             same_sky=int(metadata.get(SAME_SKY_KEY, "0")),
             without_ebv=int(metadata.get(NO_EBV_KEY, "0")),

@@ -80,7 +80,7 @@ class ToDo:
         """Whether the part was made from these files, with this model and these settings.
 
         A part made with another table is current when that gave its objects the same E(B-V),
-        positions and PSFs; its record is then brought up to date.
+        positions and PSFs; its record is then brought up to date, if all of them were asked for.
         """
         record = self.journal[part.number]
         if record.sources != part.sources:
@@ -89,18 +89,28 @@ class ToDo:
             return True
         if self._given is None or record.settings.split(":")[0] != self._made_with.split(":")[0]:
             return False
-        if not self._given.is_in(self._path(record), part.gone):
+        kept = _kept(part)
+        if len(kept) == part.rows:
+            return True
+        if not self._given.is_in(self._path(record), kept):
             return False
-        self.done(dataclasses.replace(record, settings=self._made_with))
+        if not kept:
+            self.done(dataclasses.replace(record, settings=self._made_with))
         return True
 
     def _job(self, part: Part) -> PartJob:
         job = PartJob(part.number, part.rows, part.offset, part.length, part.sources)
-        if part.gone and part.number in self._sound:
-            # Their files cannot be read again, but their rows are there.
+        kept = _kept(part)
+        if kept and part.number in self._sound:
+            # Their files cannot be read again, or this run's table says nothing of them.
             previous = self.journal[part.number].file
-            return dataclasses.replace(job, keep=part.gone, previous=previous)
+            return dataclasses.replace(job, keep=kept, previous=previous)
         return job
 
     def _path(self, record: PartRecord) -> Path:
         return self._folder.parts / record.file
+
+
+def _kept(part: Part) -> tuple[int, ...]:
+    """Return the rows that stay as they are where the part is computed again."""
+    return tuple(sorted((*part.gone, *part.unasked)))

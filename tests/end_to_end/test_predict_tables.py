@@ -348,6 +348,56 @@ def test_one_file_per_band_and_many_objects_in_one_file(predict, objects, tmp_pa
     assert [bool(value & Flag.MISSING_BAND) for value in flags] == [True, True, False]
 
 
+def test_a_table_of_tonight_says_nothing_of_last_night(predict, write_cube, objects, tmp_path):
+    for n in range(6):
+        write_cube(tmp_path / f"night{n // 3}/{n}.fits", seed=n, object_id=n)
+
+    def table(ids, ebv):
+        return objects({"object_id": ids, "ebv": [ebv] * len(ids)})
+
+    def ebv():
+        return [None if value is None else round(value, 3) for value in column(tmp_path, "ebv")]
+
+    nights = [tmp_path / "night0", tmp_path / "night1"]
+    assert predict(nights[0], "--catalog", table([0, 1, 2], 0.1))[0] == 0
+    before = rows(tmp_path).to_pylist()
+    code, out, err = predict(nights[1], "--catalog", table([3, 4, 5], 0.2))
+    assert (code, "3 objects in 1 of 2 parts" in out) == (0, True), out + err
+    assert repr(rows(tmp_path).to_pylist()[:3]) == repr(before)
+    # Nor where a part of both nights is computed again.
+    assert predict(*nights, "--catalog", table(list(range(6)), 0.3))[0] == 0
+    assert ebv() == [0.3] * 6
+    kept = [nights[0] / "1.fits", nights[1] / "4.fits"]
+    code, out, err = predict(*kept, "--catalog", table([1, 4], 0.4))
+    assert code == 0, out + err
+    assert ebv() == [0.3, 0.4, 0.3, 0.3, 0.4, 0.3]
+    # Asked for, they are given what the table says now, though it was this table before.
+    assert predict(*nights, "--catalog", table([1, 4], 0.4))[0] == 0
+    assert ebv() == [None, 0.4, None, None, 0.4, None]
+    assert "nothing new" in predict(*nights, "--catalog", table([1, 4], 0.4))[1]
+
+
+@pytest.mark.parametrize("left", [[2, 3], [3], [2]])
+def test_of_many_objects_in_one_file_some_are_not_asked_for_again(predict, objects, tmp_path, left):
+    wcs_cutout(tmp_path / "in/all.fits")
+
+    def table(ids):
+        ra = 150.0 - np.array(ids) * 4 * 0.168 / 3600
+        return objects(
+            {"object_id": ids, "file": ["all.fits"] * len(ids), "ra": ra, "dec": [2.0] * len(ids)}
+        )
+
+    run = ("--columns", "file=file")
+    assert predict(tmp_path / "in", "--catalog", table([1, 2, 3]), *run)[0] == 0
+    before = rows(tmp_path).to_pylist()
+    code, out, err = predict(tmp_path / "in", "--catalog", table(left), *run)
+    assert code == 0, out + err
+    assert "0 objects in 0 of 1 part" in out
+    assert repr(rows(tmp_path).to_pylist()) == repr(before)
+    assert column(tmp_path, "object_id") == [1, 2, 3]
+    assert not any(flags & Flag.DUPLICATE_ID for flags in column(tmp_path, "flags"))
+
+
 @pytest.mark.parametrize(
     ("columns", "paths", "code", "message"),
     [

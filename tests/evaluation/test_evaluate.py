@@ -199,6 +199,20 @@ def test_other_kinds_of_id_columns(tmp_path, sky, evaluate_json):
         assert result["all"]["n"] == N, ids.type
 
 
+@pytest.mark.parametrize(("kind", "least"), [(np.float64, 2**53), (np.float32, 2**24)])
+def test_ids_that_lost_digits_as_floats_are_refused(tmp_path, capsys, kind, least):
+    columns = {"z_best": np.full(3, 0.5), "redshift": np.full(3, 0.5)}
+    for first, code in ((least - 3, 0), (least - 2, 4)):
+        ids = np.arange(first, first + 3).astype(kind)
+        path = write(tmp_path / "t.parquet", columns | {"object_id": ids})
+        truth = write(tmp_path / "truth.parquet", columns | {"object_id": ids})
+        with pytest.raises(SystemExit) as stop:
+            main(["evaluate", str(path), "--truth", str(truth)])
+        assert stop.value.code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "object_id is neither integer nor text (floats so large have lost digits" in line
+
+
 def test_bins_hold_their_lower_edge_and_not_their_upper(tmp_path, evaluate_json):
     z = np.array([0.0, 0.4, 0.4, 0.8, 4.5, -0.001])
     table = write(tmp_path / "t.parquet", {"z_best": z + 0.01, "redshift": z})
