@@ -74,10 +74,8 @@ class MMAEObjective:
             width = schedule.redshift_jitter
             shift = draw_shifts(len(batch), width, JITTERED, generator)
             batch = self._redshifter.move(batch, shift)
-        batch = replace(batch, image=symmetries(batch.image))
-        # The place in the batch has decided about the orientation, and decides below what is shown.
-        batch = batch[torch.randperm(len(batch), generator=generator).to(batch.image.device)]
         shares = shares_of(batch)
+        batch = replace(batch, image=symmetries(batch.image))
         taught = self._ask_teacher(batch, shares.unknown > 0)
         if schedule.conditions_varied:
             scale, noise = self.network.settings.pixel_scale, self.network.stretch.noise

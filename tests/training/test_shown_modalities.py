@@ -29,22 +29,3 @@ def test_those_with_a_spectrum_are_mostly_shown_without(tmp_path, with_spectrum)
     assert spectra[1] == 0.05 * with_spectrum
     assert len(images[0]) == 60 - both[1] - spectra[1]
     assert spectra[0].image_hidden.all()
-
-
-@pytest.mark.parametrize("every", [1, 2])
-def test_every_orientation_is_shown_in_every_way(tmp_path, every):
-    """The eight of a square, of image alone as of image and spectrum."""
-    batch = SpectraFile(write(tmp_path / "blobs.hdf5", blobs(64))).read(np.arange(64), "relative")
-    corners = torch.zeros_like(batch.image)
-    corners[:, :, ::63, ::63] = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    batch = replace(batch, image=corners, has_spectrum=torch.arange(64) % every == 0)
-    schedule = replace(load_preset("base").training, conditions_varied=0.0, redshift_jitter=0.0)
-    objective = make_objective(MMAE(SMALL), schedule, tuple("grizy"))
-    seen = [set(), set()]
-    for seed in range(20):
-        views = objective.views(batch, torch.Generator().manual_seed(seed))
-        for orientations, view in zip(seen, views, strict=False):
-            orientations |= {
-                tuple(image[0, ::63, ::63].flatten().tolist()) for image in view.batch.image
-            }
-    assert [len(orientations) for orientations in seen] == [8, 8]
