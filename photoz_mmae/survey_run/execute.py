@@ -138,7 +138,11 @@ class _Execution:
 
     def _try(self, hunt: Hunt) -> None:
         if hunt.trial is None:
-            self._submit(dataclasses.replace(hunt.job, deadly=tuple(sorted(hunt.deadly))))
+            self._submit(
+                dataclasses.replace(
+                    hunt.job, deadly=tuple(sorted({*hunt.job.deadly, *hunt.deadly}))
+                )
+            )
             return
         future = self._client.submit(try_rows, hunt.job, self._settings, *hunt.trial, pure=False)
         self._hunts[future.key] = hunt

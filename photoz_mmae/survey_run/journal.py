@@ -43,6 +43,10 @@ class PartRecord:
         That the worker took.
     finished : str
         When, UTC.
+    kept : list of int
+        Rows that were taken from the part's file before: another table may have said otherwise.
+    stale : list of int
+        Rows whose files were gone and that are not as the plan says: to be made when they are back.
     """
 
     part: int
@@ -61,6 +65,12 @@ class PartRecord:
     version: str
     seconds: float
     finished: str
+    kept: list[int] = dataclasses.field(default_factory=list)
+    stale: list[int] = dataclasses.field(default_factory=list)
+
+
+_LATER = {"kept", "stale"}
+"""Fields that a journal of an earlier version lacks."""
 
 
 def read_journal(path: Path) -> dict[int, PartRecord]:
@@ -68,7 +78,7 @@ def read_journal(path: Path) -> dict[int, PartRecord]:
     journal = {}
     names = {field.name for field in dataclasses.fields(PartRecord)}
     for line in records.read_lines(path):
-        if line.record.keys() == names:
+        if line.record.keys() | _LATER == names:
             record = PartRecord(**line.record)
             journal[record.part] = record
     return journal

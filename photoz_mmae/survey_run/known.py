@@ -26,6 +26,7 @@ class Known:
         self.sources = sources
         self.base = base
         self._contents = contents
+        self._real: dict[str, str] = {}
         self._folders = [absolute_folder(base, folder) for folder in sources.folders]
         hashes, owners = array("q"), array("q")
         identities = list(sources.identities())
@@ -120,6 +121,13 @@ class Known:
         """Return the absolute paths of a source's files."""
         first = self.sources.first
         return [self._path(file) for file in range(first[index], first[index + 1])]
+
+    def real(self, path: str) -> str:
+        """Return a path with the links in its folder followed: where it was moved to, perhaps."""
+        folder, name = os.path.split(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return os.path.join(self._real[folder], name)  # noqa: PTH118 (text with any bytes)
 
     def _verified(self, key: str, start: int, end: int) -> int | None:
         for index in self._owners[start:end].tolist():

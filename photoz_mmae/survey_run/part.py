@@ -88,6 +88,8 @@ class PartJob:
         of an older part file.
     deadly : tuple of int
         Rows whose files kill the process that reads them; they are not read.
+    stale : tuple of int
+        Rows whose files are gone and that are not as the plan says.
     """
 
     number: int
@@ -98,12 +100,7 @@ class PartJob:
     keep: tuple[int, ...] = ()
     previous: str | None = None
     deadly: tuple[int, ...] = ()
-
-
-def _made_with(job: PartJob, settings: PartSettings) -> str:
-    """Say what a part is made with; of kept rows another table may have said something else."""
-    has_table = ":" in settings.made_with
-    return settings.made_with + ":kept" * (has_table and bool(job.keep))
+    stale: tuple[int, ...] = ()
 
 
 def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
@@ -142,11 +139,13 @@ def predict_part(job: PartJob, settings: PartSettings) -> PartRecord:
         sha256=file_sha256(path),
         ids=fingerprint(table["object_id"].to_pylist()),
         model=settings.model_sha256,
-        settings=_made_with(job, settings),
+        settings=settings.made_with,
         device=engine.device,
         version=__version__,
         seconds=time.monotonic() - start,
         finished=now(),
+        kept=list(job.keep),
+        stale=list(job.stale),
     )
 
 

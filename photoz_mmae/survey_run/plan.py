@@ -132,6 +132,16 @@ def read_parts(path: Path) -> list[Part]:
     return [parts[number] for number in sorted(parts)]
 
 
+def all_lines(path: Path) -> dict[tuple[int, str], tuple[int, int]]:
+    """Say where in a plan the lines of each part stand, earlier ones too, by number and sources."""
+    return {
+        (part.number, part.sources): (part.offset, part.length)
+        for line in records.read_lines(path)
+        if line.record.keys() >= {"part", "base", "sources"}
+        for part in [_part(line.record, line.offset, line.length, (), ())]
+    }
+
+
 def read_sources(path: Path, offset: int, length: int) -> tuple[list[Source], str]:
     """Read one part of the plan: its sources as they were given, and where their paths start."""
     record = records.read_line(path, offset, length)
@@ -163,15 +173,20 @@ def _compare(
             continue
         known.new[index] = 0
         source = known.source(index)
-        came_to_nothing = source.is_absent and not before.is_absent
-        is_there = came_to_nothing and any(_exists(file, source.kind) for file in paths[row])
-        # An object may have moved off coadds that are still there.
-        if came_to_nothing and (source.kind != "coadd" or not is_there):
-            gone.append(row)
-            continue
+        if source.is_absent and not before.is_absent:
+            is_there = any(_exists(file, source.kind) for file in paths[row])
+            # Its answer, or its coadds, are still there: elsewhere, and not given this time.
+            if is_there and not (source.kind == "coadd" and _is_below(paths[row], known, index)):
+                (unasked if source.kind in ("absent", "coadd") else gone).append(row)
+                continue
+            if not is_there:
+                gone.append(row)
+                continue
+            # It moved off coadds that were given.
         # Paths stay as they were first given, unless the files are others now.
-        same = known.absolute(index) == paths[row]
-        files = before.files if same else tuple(known.absolute(index))
+        now = known.absolute(index)
+        same = now == paths[row] or now == list(map(known.real, paths[row]))
+        files = before.files if same else tuple(now)
         if files != source.files:
             source = dataclasses.replace(source, files=files)
         planned[row], is_other = brought_up_to_date(before, source)
@@ -213,6 +228,13 @@ def _find(
         index = known.first_new(found[slice(*bounds)])
         if index is None and source.kind == "cutout" and holds[some[0]] == 1:
             index = known.first_new([known.only(path) for path in some])
+            # Objects that a table names are what it calls them, whichever file they are in.
+            if index is not None and None not in (source.object_id, known.sources[index].object_id):
+                index = None
+        if index is None:
+            real = list(map(known.real, some))
+            if real != list(some):
+                index = known.first_new(known.find([key_of(source, path) for path in real]))
         if index is None and source.object_id is not None:
             # What a list asks for may get its file later, or lose it.
             [other] = known.find([by_id_of(source)])
@@ -247,6 +269,12 @@ def _latest_lines(path: Path) -> dict[int, tuple[int, int]]:
         for line in records.read_lines(path)
         if isinstance(line.record.get("part"), int)
     }
+
+
+def _is_below(files: Sequence[str], known: Known, index: int) -> bool:
+    """Whether coadds lie in the folder in which an object that is on none was looked for."""
+    (folder,) = known.absolute(index)
+    return all(file.startswith(f"{folder}/") for file in files)
 
 
 def _exists(file: str, kind: Kind) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from photoz_mmae.errors import OutputError
 from photoz_mmae.survey_run.given import Given
 from photoz_mmae.survey_run.journal import PartRecord, append_record, checks_out, read_journal
-from photoz_mmae.survey_run.part import PartJob
-from photoz_mmae.survey_run.plan import Part
+from photoz_mmae.survey_run.part import PartJob, absolute
+from photoz_mmae.survey_run.plan import Part, all_lines, read_sources
 from photoz_mmae.survey_run.retry import has_unread
 from photoz_mmae.survey_run.run_folder import RunFolder
 
@@ -51,6 +51,7 @@ class ToDo:
         self._folder = folder
         self._made_with = made_with
         self._given = given
+        self._lines: dict[tuple[int, str], tuple[int, int]] | None = None
         rows = {part.number: part.rows for part in parts}
         for number, record in self.journal.items():
             if rows.get(number, 0) < record.rows:
@@ -83,34 +84,55 @@ class ToDo:
         positions and PSFs; its record is then brought up to date, if all of them were asked for.
         """
         record = self.journal[part.number]
-        if record.sources != part.sources:
+        if record.sources != part.sources or not set(part.gone).issuperset(record.stale):
             return False
-        if record.settings == self._made_with:
+        if record.settings == self._made_with and not (self._given and record.kept):
             return True
         if self._given is None or record.settings.split(":")[0] != self._made_with.split(":")[0]:
             return False
-        kept = _kept(part)
-        if len(kept) == part.rows:
+        not_asked = (*part.gone, *part.unasked)
+        if len(not_asked) == part.rows:
             return True
-        if not self._given.is_in(self._path(record), kept):
+        if not self._given.is_in(self._path(record), not_asked):
             return False
-        if not kept:
-            self.done(dataclasses.replace(record, settings=self._made_with))
+        if not not_asked:
+            self.done(dataclasses.replace(record, settings=self._made_with, kept=[]))
         return True
 
     def _job(self, part: Part) -> PartJob:
         job = PartJob(part.number, part.rows, part.offset, part.length, part.sources)
-        kept = _kept(part)
-        if kept and part.number in self._sound:
-            # Their files cannot be read again, or this run's table says nothing of them.
-            previous = self.journal[part.number].file
-            return dataclasses.replace(job, keep=kept, previous=previous)
-        return job
+        if part.number not in self._sound:
+            return dataclasses.replace(job, stale=part.gone)
+        record = self.journal[part.number]
+        others = self._other_rows(part, record).union(record.stale)
+        # Their files cannot be read again, or this run's table says nothing of them.
+        kept = {*part.gone, *set(part.unasked).difference(others)}
+        if not kept:
+            return job
+        return dataclasses.replace(
+            job,
+            keep=tuple(sorted(kept)),
+            previous=record.file,
+            deadly=tuple(sorted(kept.intersection(record.deadly))),
+            stale=tuple(sorted(others.intersection(part.gone))),
+        )
+
+    def _other_rows(self, part: Part, record: PartRecord) -> set[int]:
+        """Return the rows that were planned otherwise when the part was made."""
+        if record.sources == part.sources:
+            return set()
+        if self._lines is None:
+            self._lines = all_lines(self._folder.plan)
+        before = self._lines.get((part.number, record.sources))
+        if before is None:
+            return set(range(part.rows))
+        old, old_base = read_sources(self._folder.plan, *before)
+        new, base = read_sources(self._folder.plan, part.offset, part.length)
+        is_other = [
+            absolute(one, old_base) != absolute(two, base)
+            for one, two in zip(old, new, strict=True)
+        ]
+        return {row for row, other in enumerate(is_other) if other}
 
     def _path(self, record: PartRecord) -> Path:
         return self._folder.parts / record.file
-
-
-def _kept(part: Part) -> tuple[int, ...]:
-    """Return the rows that stay as they are where the part is computed again."""
-    return tuple(sorted((*part.gone, *part.unasked)))

@@ -90,7 +90,8 @@ class Sample:
         for place, row in enumerate(rows):
             source = absolute(planned[place], base)
             is_there = not flags[place] & Flag.SOURCE_GONE and _is_unchanged(source)
-            is_there &= row not in record.deadly
+            # Of what was kept another table may have said otherwise.
+            is_there &= row not in record.deadly and not (sha256 and row in record.kept)
             if is_there and (objects is None or objects.is_dir()):
                 self._sources.setdefault(objects, []).append(source)
                 kept.append(place)

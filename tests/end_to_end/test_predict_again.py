@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.flags import Flag
+from photoz_mmae.survey_run.plan import update_plan
 
 
 @pytest.fixture
@@ -249,6 +251,21 @@ def test_the_same_cutouts_from_another_folder(again, predict, some, tmp_path, mo
     assert "nothing new" in predict(".")[1]
 
 
+def test_a_release_that_moved_and_left_a_link(predict, some, tmp_path, monkeypatch):
+    release = tmp_path / "data"
+    release.mkdir()
+    some.rename(release / "in")
+    monkeypatch.chdir(release)
+    assert predict("in", output=tmp_path / "c.parquet")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    release.rename(tmp_path / "archive")
+    release.symlink_to(tmp_path / "archive")
+    monkeypatch.chdir(release)
+    code, out, err = predict("in", output=tmp_path / "c.parquet")
+    assert (code, "nothing new" in out) == (0, True), out + err
+    assert len(_rows(tmp_path)) == 6
+
+
 def test_a_damaged_part_is_redone(again, tmp_path):
     assert again()[0] == 0
     first = _rows(tmp_path)
@@ -363,3 +380,32 @@ def test_ids_become_text_when_one_is_no_integer(again, write_cube, some, tmp_pat
     table = pq.read_table(tmp_path / "c.parquet")
     assert table["object_id"].to_pylist() == [*"012345", "x"]
     assert table.schema.metadata[b"photoz_mmae.object_id_type"] == b"string"
+
+
+@pytest.mark.parametrize("meanwhile", ["not given", "gone"])
+def test_what_a_stopped_run_had_planned_is_computed_when_it_is_asked_for(
+    predict, write_cube, tmp_path, meanwhile
+):
+    """The plan knows of the new file, and no part was made of it yet."""
+    night, other = tmp_path / "night0", tmp_path / "night1"
+    for n in range(3):
+        write_cube(night / f"{n}.fits", seed=n)
+    write_cube(other / "9.fits", seed=9)
+    assert predict(night)[0] == 0
+    before = _rows(tmp_path)
+    write_cube(night / "1.fits", seed=50)
+    update_plan(tmp_path / "c.run/plan.jsonl", discover([str(night)]).sources, 8192)
+    if meanwhile == "gone":
+        (night / "1.fits").rename(tmp_path / "away")
+        assert predict(night, other)[0] == 0
+        assert _rows(tmp_path)[1]["flags"] & Flag.SOURCE_GONE
+        assert "nothing new" in predict(night, other)[1]
+        (tmp_path / "away").rename(night / "1.fits")
+    else:
+        assert predict(other)[0] == 0
+    assert predict(night, other)[0] == 0
+    rows = _rows(tmp_path)
+    assert rows[1]["flux_i"] != before[1]["flux_i"]
+    assert predict(night, output=tmp_path / "anew.parquet")[0] == 0
+    anew = pq.read_table(tmp_path / "anew.parquet").to_pylist()
+    assert repr(rows[:3]) == repr(anew)

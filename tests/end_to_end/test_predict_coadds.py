@@ -208,6 +208,24 @@ def test_missing_and_damaged_bands(predict, hsc, table, tmp_path):
     assert predict("--coadds", folder, "--catalog", table())[0] == 0
 
 
+def test_patches_that_are_not_given_this_time_keep_their_objects(
+    predict, hsc, sky, table, tmp_path
+):
+    far = header(ra=151.0)
+    folders = [hsc(folder="one"), hsc(head=far, patch="0,0", folder="two")]
+    x, y = np.array(CORNERS).T + 31.5
+    ra, dec = WCS(far).all_pix2world(x, y, 0)
+    ids = list(range(1000, 1024))
+    both = table(object_id=ids, ra=np.append(sky[1], ra), dec=np.append(sky[2], dec))
+    bad = []
+    for folder, code in zip(folders, (3, 0), strict=True):
+        assert predict("--coadds", folder, "--part-size", "12", "--catalog", both)[0] == code
+        flags = np.array(rows(tmp_path)["flags"].to_pylist())
+        bad.append((flags & int(Flag.READ_ERROR) != 0).tolist())
+    # Those on no patch have been looked for, and are found in the other folder.
+    assert bad == [[False] * 12 + [True] * 12, [False] * 24]
+
+
 def test_a_changed_and_a_vanished_patch(predict, hsc, sky, table, tmp_path):
     folder = hsc()
     far = header(ra=151.0)

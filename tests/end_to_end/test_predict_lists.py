@@ -142,6 +142,24 @@ def test_a_request_list_says_id_position_and_bands(predict, answered, tmp_path):
     assert "made with --list" in error
 
 
+def test_answers_that_come_in_another_folder_leave_the_first_as_they_are(
+    predict, answered, tmp_path
+):
+    folder, asked, _ = answered
+    later = tmp_path / "later"
+    later.mkdir()
+    for line in range(12, 17):  # those of the third object
+        path = next(folder.glob(f"{line}-cutout-*"))
+        path.rename(later / path.name)
+    assert predict(folder, "--list", asked)[0] == 3
+    before = rows(tmp_path / "c.parquet")
+    code, out, _ = predict(later, "--list", asked)
+    assert (code, "others    2 cutouts of earlier runs" in out) == (0, True), out
+    found = rows(tmp_path / "c.parquet")
+    assert repr(found[:2]) == repr(before[:2])
+    assert not any(row["flags"] & (Flag.SOURCE_GONE | Flag.READ_ERROR) for row in found)
+
+
 def test_other_column_orders_and_all_filters_of_one_kind_first(predict, answered, tmp_path):
     folder, asked, _ = answered
     renamed = tmp_path / "renamed"

@@ -348,7 +348,9 @@ def test_one_file_per_band_and_many_objects_in_one_file(predict, objects, tmp_pa
     assert [bool(value & Flag.MISSING_BAND) for value in flags] == [True, True, False]
 
 
-def test_a_table_of_tonight_says_nothing_of_last_night(predict, write_cube, objects, tmp_path):
+def test_a_table_of_tonight_says_nothing_of_last_night(
+    predict, photoz, write_cube, objects, tiny_model, tmp_path
+):
     for n in range(6):
         write_cube(tmp_path / f"night{n // 3}/{n}.fits", seed=n, object_id=n)
 
@@ -371,6 +373,8 @@ def test_a_table_of_tonight_says_nothing_of_last_night(predict, write_cube, obje
     code, out, err = predict(*kept, "--catalog", table([1, 4], 0.4))
     assert code == 0, out + err
     assert ebv() == [0.3, 0.4, 0.3, 0.3, 0.4, 0.3]
+    code, out, _ = photoz("verify", tmp_path / "c.parquet", "--model", tiny_model)
+    assert (code, "2 of 6 objects predicted again" in out) == (0, True), out
     # Asked for, they are given what the table says now, though it was this table before.
     assert predict(*nights, "--catalog", table([1, 4], 0.4))[0] == 0
     assert ebv() == [None, 0.4, None, None, 0.4, None]
@@ -396,6 +400,18 @@ def test_of_many_objects_in_one_file_some_are_not_asked_for_again(predict, objec
     assert repr(rows(tmp_path).to_pylist()) == repr(before)
     assert column(tmp_path, "object_id") == [1, 2, 3]
     assert not any(flags & Flag.DUPLICATE_ID for flags in column(tmp_path, "flags"))
+    # Another object of the file is another object.
+    assert predict(tmp_path / "in", "--catalog", table([4]), *run)[0] == 0
+    assert column(tmp_path, "object_id") == [1, 2, 3, 4]
+
+
+def test_another_object_of_a_file_that_held_one_is_another_object(predict, objects, tmp_path):
+    wcs_cutout(tmp_path / "in/all.fits")
+    for name, ra in ((7, 150.0), (8, 150.0 - 10 * 0.168 / 3600)):
+        table = objects({"object_id": [name], "file": ["all.fits"], "ra": [ra], "dec": [2.0]})
+        code, out, err = predict(tmp_path / "in", "--catalog", table, "--columns", "file=file")
+        assert code == 0, out + err
+    assert column(tmp_path, "object_id") == [7, 8]
 
 
 @pytest.mark.parametrize(
