@@ -86,6 +86,7 @@ class _Watch:
         self._tell = tell
         self._attempts = ATTEMPTS * len(cluster.worker_spec)
         self._had_workers: set[str] = set()
+        self._lost: set[str] = set()
         self._failed: list[str] = []
         self.given_up: str | None = None
 
@@ -104,13 +105,13 @@ class _Watch:
                 )
                 waiting = [Future(key, self._client) for key in self._client.futures]
                 await self._client.cancel(waiting, asynchronous=True)
-        # Dask forgets a job 15 s after the last of its workers went (deploy.lost-worker-timeout).
+        # Dask forgets a job of one process 15 s after its worker went (deploy.lost-worker-timeout).
         elif len(cluster.workers) < len(cluster.worker_spec):
             await self._submit()
 
     async def _find_failed(self) -> None:
         there = [str(worker.name) for worker in self._cluster.scheduler.workers.values()]
-        silent = {}
+        silent, lost = {}, {}
         for name, job in self._cluster.workers.items():
             # One process of a job has its name, several have that and a number.
             if any(worker == name or worker.startswith(f"{name}-") for worker in there):
@@ -119,6 +120,12 @@ class _Watch:
                 self._had_workers.add(job.job_id)
             elif job.job_id not in self._had_workers:
                 silent[job.job_id] = name
+            # Dask knows workers by the names of jobs, so it never forgets a job of several.
+            elif "group" in self._cluster.worker_spec[name]:
+                lost[job.job_id] = name
+        for job_id in self._lost & set(lost):  # already at the last look
+            await self._forget(lost[job_id])
+        self._lost = set(lost)
         if silent:
             for job_id in await asyncio.to_thread(ended, list(silent)):
                 await self._forget(silent[job_id])

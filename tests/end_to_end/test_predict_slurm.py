@@ -76,9 +76,9 @@ def _assert_no_job_left(queue):
 def predict_by_jobs(photoz, queue, cutouts, tiny_model, tmp_path, monkeypatch):
     """Predict to jobs.parquet by jobs that are looked after often."""
 
-    def run():
+    def run(cluster="slurm:interface=lo", *more):
         options = ("-o", tmp_path / "jobs.parquet", "--model", tiny_model)
-        options += ("--batch-size", 4, "--part-size", 1, "--cluster", "slurm:interface=lo")
+        options += ("--batch-size", 4, "--part-size", 1, "--cluster", cluster, *more)
         monkeypatch.setattr("photoz_mmae.survey_run.slurm_watch.LOOK_AGAIN", 0.3)
         with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.3s"}):
             return photoz("predict", cutouts, *options)
@@ -125,6 +125,26 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
     assert sorted(path.name for path in folder.iterdir()) == logs
     assert predict(cutouts)[0] == 0
     assert pq.read_table(output).equals(pq.read_table(tmp_path / "c.parquet"))
+
+
+def test_a_job_of_several_processes_that_ends(predict_by_jobs, predict, queue, cutouts, tmp_path):
+    journal = tmp_path / "jobs.run/journal.jsonl"
+
+    def end_the_first_job():
+        while not journal.exists() or not journal.read_text():
+            time.sleep(0.01)
+        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=end_the_first_job, daemon=True)
+    killer.start()
+    # The limit ends a run that waits for a job which nobody submits.
+    code, _, err = predict_by_jobs("slurm:cores=2,interface=lo", "--max-runtime", "3min")
+    killer.join(10)
+    assert (code, err) == (0, "")
+    assert sorted(file.stem for file in queue.glob("*.sh")) == ["100", "101"]
+    _assert_no_job_left(queue)
+    assert predict(cutouts)[0] == 0
+    assert pq.read_table(tmp_path / "jobs.parquet").equals(pq.read_table(tmp_path / "c.parquet"))
 
 
 def test_a_job_that_dask_forgets_while_the_queue_is_asked(
