@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from photoz_mmae.catalog.writer import sync_folder, temporary_path
+from photoz_mmae.catalog.writer import sync_folder
 from photoz_mmae.errors import OutputError
+from photoz_mmae.temporaries import temporary_path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

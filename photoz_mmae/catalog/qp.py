@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from photoz_mmae.catalog.schema import Z_LEVELS_KEY
-from photoz_mmae.catalog.writer import remove_temporaries, sync_folder, temporary_path
+from photoz_mmae.catalog.writer import sync_folder
 from photoz_mmae.errors import OutputError
 from photoz_mmae.redshift.piecewise import PiecewisePdf
+from photoz_mmae.temporaries import remove_temporaries, temporary_path
 
 CHUNK = 65536
 """Rows in memory at once."""

@@ -1,9 +1,6 @@
 """Files that are either whole or not there."""
 
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from photoz_mmae.errors import OutputError
+from photoz_mmae.temporaries import temporary_path
 
 ROW_GROUP = 32768
 """Rows in a row group of the catalogue."""
@@ -91,23 +89,6 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def temporary_path(path: Path) -> Path:
-    """Return a new unique name for what will become `path`; see `remove_temporaries`."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-
-
-def remove_temporaries(path: Path) -> None:
-    """Remove what a killed writer of `path` left behind."""
-    mine = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.tmp")
-    for leftover in path.parent.iterdir():
-        if not mine.fullmatch(leftover.name):
-            continue
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from photoz_mmae.cli.options import ANY_PATH, config_option, overwrite_option, r
 from photoz_mmae.errors import StoppedError, UsageError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import DescribeRun, SimulateRun
-from photoz_mmae.survey_run.stopping import stop_on_signals
+from photoz_mmae.survey_run.stopping import signals_held, stop_on_signals
 
 
 @click.command(short_help="A mock survey with known redshifts.")
@@ -136,6 +136,7 @@ def _simulate(run: SimulateRun) -> None:
     start = monotonic()
     console = Console(stderr=True)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    is_written = False
     try:
         with stop_on_signals(), ExitStack() as stack:
             sinks: list[TrainingFile | CutoutFolder] = []
@@ -154,8 +155,14 @@ def _simulate(run: SimulateRun) -> None:
                 for sink in sinks:
                     sink.add(chunk)
                 bar.advance(task, len(chunk))
+            # All files take their names, or none; then it is too late to stop.
+            with signals_held():
+                stack.close()
+                is_written = True
     except KeyboardInterrupt as error:
-        raise StoppedError("stopped; nothing was written, the same command starts anew") from error
+        if not is_written:
+            said = "stopped; nothing was written, the same command starts anew"
+            raise StoppedError(said) from error
     seconds = monotonic() - start
     click.echo(
         f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"

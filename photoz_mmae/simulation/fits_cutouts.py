@@ -1,10 +1,9 @@
 """The mock survey as FITS cutouts in the layout of a survey, and their truth beside them."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,17 +16,20 @@ from photoz_mmae.errors import OutputError
 from photoz_mmae.simulation.layouts import get_layout, stamps
 from photoz_mmae.simulation.observe import MockChunk
 from photoz_mmae.simulation.recipe import Recipe
+from photoz_mmae.temporaries import remove_temporaries, temporaries, temporary_path
 
 TRUTH = "truth.parquet"
 _KIND = (b"photoz_mmae.kind", b"mock cutouts")
 _TABLES = b"photoz_mmae.tables"
+_UNFINISHED = "simulate"  # as `temporaries` know it
 
 
 class CutoutFolder:
     """Writes chunks as FITS files into `path`, and `truth.parquet` beside them.
 
-    The files appear in `path` when all are written. Used as a context: leaving it after an
-    exception removes what was written.
+    The files appear in `path` when all are written; until then they are in a hidden folder there,
+    on one file system with what they become. Used as a context: leaving it after an exception
+    removes what was written. One writer at a time: each begins by removing what others left.
 
     Parameters
     ----------
@@ -51,15 +53,17 @@ class CutoutFolder:
     def __init__(self, path: Path, layout: str, recipe: Recipe, overwrite: bool) -> None:
         self._layout = get_layout(layout, recipe.survey)
         self._path = path
-        with self._reporting():
-            self._old = _files_to_replace(path, overwrite)
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._survey = recipe.survey
         self._count = 0
         self._open = ExitStack()
         with self._reporting():
-            self._temporary.mkdir(parents=True)
+            self._old = _files_to_replace(path, overwrite)
+            self._is_new = not path.exists()
+            self._temporary = temporary_path(path / _UNFINISHED)
             try:
+                path.mkdir(parents=True, exist_ok=True)
+                remove_temporaries(path / _UNFINISHED)
+                self._temporary.mkdir()
                 schema = _truth_schema(recipe, self._layout.table_names)
                 self._truth = pq.ParquetWriter(self._temporary / TRUTH, schema)
                 self._open.callback(self._truth.close)
@@ -68,7 +72,7 @@ class CutoutFolder:
                 if self._tables:
                     self._open.callback(self._tables.close)
             except BaseException:
-                shutil.rmtree(self._temporary, ignore_errors=True)
+                self._clear()
                 raise
 
     def add(self, chunk: MockChunk) -> None:
@@ -104,19 +108,26 @@ class CutoutFolder:
             if kind is None:
                 raise
         finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._clear()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._is_new:
+            with suppress(OSError):  # it holds the cutouts
+                self._path.rmdir()
 
     def _publish(self) -> None:
-        self._path.mkdir(exist_ok=True)
         there = {file.name for file in self._path.iterdir()} - {file.name for file in self._old}
         new = sorted(self._temporary.iterdir())
         taken = next((file.name for file in new if file.name in there), None)
         if taken:
             raise OutputError(f"{self._path / taken}: exists and was not written by simulate")
+        # At every moment the truth that is there names all others: --overwrite can replace them.
         for file in self._old:
-            file.unlink(missing_ok=True)
-        for file in new:
-            file.rename(self._path / file.name)
+            if file.name != TRUTH:
+                file.unlink(missing_ok=True)
+        for file in sorted(new, key=lambda file: file.name != TRUTH):
+            file.replace(self._path / file.name)
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -133,7 +144,7 @@ def _files_to_replace(path: Path, overwrite: bool) -> list[Path]:
         return []
     if not path.is_dir():
         raise OutputError(f"{path}: exists and is no folder; choose another name")
-    if not any(path.iterdir()):
+    if len(list(path.iterdir())) == len(temporaries(path / _UNFINISHED)):
         return []
     if not overwrite:
         raise OutputError(f"{path}: is not empty; choose another folder or give --overwrite")

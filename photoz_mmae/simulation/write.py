@@ -15,12 +15,14 @@ from photoz_mmae.simulation.observe import MockChunk
 from photoz_mmae.simulation.recipe import Recipe
 from photoz_mmae.simulation.render import STAMP
 from photoz_mmae.surveys import ZERO_POINT
+from photoz_mmae.temporaries import remove_temporaries, temporary_path
 
 
 class TrainingFile:
     """Writes chunks to `path`, which appears only when all `n` objects are in it.
 
-    Used as a context: leaving it after an exception removes what was written.
+    Used as a context: leaving it after an exception removes what was written. One writer at a
+    time: each begins by removing what others left.
 
     Parameters
     ----------
@@ -52,9 +54,10 @@ class TrainingFile:
         if is_there and not overwrite:
             raise OutputError(f"{path}: exists; choose another name or give --overwrite")
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = temporary_path(path)
         self._row = 0
         try:
+            remove_temporaries(path)
             self._file = h5py.File(self._temporary, "w")
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from photoz_mmae.catalog.writer import sync_folder, temporary_path
+from photoz_mmae.catalog.writer import sync_folder
 from photoz_mmae.cutouts.read import read_id
 from photoz_mmae.cutouts.source import Source
 from photoz_mmae.errors import InputError, OutputError
@@ -27,6 +27,7 @@ from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.survey_runs import PSF_ROLES, SurveyRun
 from photoz_mmae.tables import ID_COLUMN, TableFile
+from photoz_mmae.temporaries import temporary_path
 
 LONGEST_ID = 40
 """Bytes: of a longer id its checksum is kept."""

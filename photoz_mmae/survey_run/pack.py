@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from photoz_mmae import __version__
-from photoz_mmae.catalog.writer import sync_folder, temporary_path
+from photoz_mmae.catalog.writer import sync_folder
 from photoz_mmae.cutouts.batch import CutoutBatch, Wanted
 from photoz_mmae.cutouts.discover import Discovery, discover
 from photoz_mmae.cutouts.photometry import measure_batch
@@ -25,6 +25,7 @@ from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.survey_run.pack_folder import PackFolder, ShardRecord, count_flags
 from photoz_mmae.survey_run.plan import Part, read_sources, update_plan
 from photoz_mmae.survey_runs import PackRun
+from photoz_mmae.temporaries import temporary_path
 
 CHUNK = 512
 """Objects of 64 x 64 pixels in memory at once, 300 MB with all that is kept; fewer larger ones."""

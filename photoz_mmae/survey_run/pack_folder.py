@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoz_mmae.catalog.writer import sync_folder, temporary_path
+from photoz_mmae.catalog.writer import sync_folder
 from photoz_mmae.cutouts.containers import rows_in
 from photoz_mmae.cutouts.shard_write import has_right_checksums
 from photoz_mmae.errors import OutputError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.survey_run import records
+from photoz_mmae.temporaries import temporary_path
 
 _SHARD = re.compile(r"shard-\d{6,}\.fits", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\.shard-\d{6,}\.fits\.[0-9a-f]{32}\.tmp")

@@ -31,12 +31,12 @@ from typing import Any
 
 from photoz_mmae.catalog.atomic_folder import remove_folder
 from photoz_mmae.catalog.layouts import checksum, is_parquet, read_metadata, size, strange_entry
-from photoz_mmae.catalog.writer import remove_temporaries
 from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.survey_run import records
 from photoz_mmae.survey_run.run_record import RunRecord
+from photoz_mmae.temporaries import remove_temporaries
 
 SETTINGS_KEY = "photoz_mmae.settings"
 """Key of the catalogue's metadata that holds the same settings as `run.json`."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photoz_mmae.catalog.writer import atomic_parquet, remove_temporaries, row_groups
+from photoz_mmae.catalog.writer import atomic_parquet, row_groups
 from photoz_mmae.errors import OutputError
+from photoz_mmae.temporaries import remove_temporaries
 
 SCHEMA = pa.schema(
     [

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -69,8 +70,8 @@ def start(*arguments, before="", **keywords):
     )
 
 
-def run(*arguments, before=""):
-    process = start(*arguments, before=before)
+def run(*arguments, **keywords):
+    process = start(*arguments, **keywords)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
@@ -358,7 +359,7 @@ def start_and_wait_for_cutouts(folder, **keywords):
         **keywords,
     )
     deadline = time.monotonic() + 60
-    while not list(folder.glob(".c.*.tmp/*.fits")):
+    while not list(folder.glob("c/.simulate.*.tmp/*.fits")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -376,6 +377,86 @@ def test_stopping_leaves_nothing(tmp_path, number):
     assert "nothing was written" in err
     assert len(err.strip().splitlines()) == 1
     assert not any(tmp_path.iterdir())
+
+
+def names_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def cutouts_of(folder):
+    names = pq.read_table(folder / "truth.parquet")["files"].combine_chunks().flatten()
+    return set(names.to_pylist())
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    process = start_and_wait_for_cutouts(tmp_path)
+    process.kill()
+    process.communicate()
+    assert [name for name in names_in(tmp_path) if name.endswith(".tmp")]
+    code, _, err = run("-n", 2, "-o", tmp_path / "m.hdf5", "--cutouts", tmp_path / "c")
+    assert code == 0, err
+    assert names_in(tmp_path / "c") == {"truth.parquet", *cutouts_of(tmp_path / "c")}
+    assert {path.name for path in tmp_path.iterdir()} == {"c", "m.hdf5"}
+
+
+def test_cutouts_in_a_folder_of_another_file_system(tmp_path):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        (tmp_path / "c").symlink_to(other)
+        for more in ((), ("--overwrite",)):
+            code, _, err = run("-n", 2, "--cutouts", tmp_path / "c", *more)
+            assert code == 0, err
+            assert len(list((tmp_path / "c").iterdir())) == 3
+
+
+def test_cutouts_in_the_working_folder(tmp_path):
+    code, out, err = run("-n", 2, "--cutouts", ".", cwd=tmp_path)
+    assert code == 0, err
+    assert "--catalog truth.parquet" in out
+    assert len(names_in(tmp_path)) == 3
+
+
+SEND = """
+import os
+from pathlib import Path
+
+files = []
+
+def watched(change):
+    def send_and_change(self, *more, **keywords):
+        files.append(self)
+        if len(files) == {at}:
+            os.kill(os.getpid(), {number})
+        return change(self, *more, **keywords)
+    return send_and_change
+
+for name in ("unlink", "rename", "replace"):
+    setattr(Path, name, watched(getattr(Path, name)))
+"""
+"""Sends itself a signal before a file that is published or replaced."""
+
+
+@pytest.mark.parametrize("at", [2, 4, 5])  # three old cutouts go, then the new truth comes
+def test_a_run_that_is_killed_while_files_take_their_names_can_be_repaired(tmp_path, at):
+    cutouts = ("--cutouts", tmp_path / "c", "--overwrite")
+    assert run("-n", 3, *cutouts)[0] == 0
+    send = SEND.format(at=at, number=int(signal.SIGKILL))
+    assert run("-n", 3, "--seed", 1, *cutouts, before=send)[0] == -signal.SIGKILL
+    code, _, err = run("-n", 2, "--seed", 2, *cutouts)
+    assert code == 0, err
+    assert names_in(tmp_path / "c") == {"truth.parquet", *cutouts_of(tmp_path / "c")}
+
+
+def test_while_files_take_their_names_it_is_too_late_to_stop(tmp_path):
+    send = SEND.format(at=2, number=int(signal.SIGINT))
+    words = ("-n", 3, "-o", tmp_path / "m.hdf5", "--cutouts", tmp_path / "c")
+    code, out, err = run(*words, before=send)
+    assert (code, err) == (0, "")
+    assert "3 mock objects" in out
+    assert (tmp_path / "m.hdf5").is_file()
+    assert len(list((tmp_path / "c").iterdir())) == 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
