@@ -149,21 +149,31 @@ def _open(path: Path) -> IO[bytes]:
 
 def _read_csv(path: Path, id_column: str) -> Any:
     with _open(path) as file:
-        header = file.readline(65536)
-    tabs = b"\t" in header and b"," not in header
-    # Ids stay text, so that 0017 is not 17 and no digit is lost. Some archives write "# name".
-    as_text = {prefix + id_column: pa.string() for prefix in ("", "#", "# ")}
+        header = next(line for line in file if line.strip(b"\r\n"))
+    delimiter = "\t" if b"\t" in header and b"," not in header else ","
+    line = header.decode("utf-8-sig", "replace").strip("\r\n").partition("\r")[0]
+    names = [name.strip('"') for name in line.split(delimiter)]
+    # Ids stay text, so that 0017 is not 17 and no digit is lost. The name itself is for headers of
+    # several lines.
+    ids = [id_column, *(name for name in names if _bare(name) == id_column)]
     with _open(path) as file:
         table = pyarrow.csv.read_csv(
             file,
             # Its threads, alive when the program ends with an error, would abort it.
             read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ","),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=as_text, strings_can_be_null=True, quoted_strings_can_be_null=False
+                column_types=dict.fromkeys(ids, pa.string()),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
             ),
         )
-    return table.rename_columns([n.lstrip("# ").strip() for n in table.column_names])
+    return table.rename_columns([_bare(name) for name in table.column_names])
+
+
+def _bare(name: str) -> str:
+    """Return the name of a column; some archives write "# name", some people ", name"."""
+    return name.lstrip("# ").strip()
 
 
 def _read_fits(path: Path) -> Any:

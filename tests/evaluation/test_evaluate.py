@@ -176,8 +176,18 @@ def test_ids_of_19_digits_are_compared_exactly(tmp_path, evaluate_json):
         assert evaluate_json(catalog, "--truth", truth)["all"]["hsc_loss"] == 0
 
 
-def test_leading_zeros_make_another_id(tmp_path, evaluate_json):
-    (tmp_path / "catalog.csv").write_text("object_id,z_best\n0017,0.1\n17,0.5\n")
+@pytest.mark.parametrize(
+    "header",
+    [
+        "object_id,z_best",
+        "#  object_id , z_best",
+        '" object_id",z_best',
+        "\ufeff object_id,z_best",
+        "\r\n object_id, z_best\r",
+    ],
+)
+def test_leading_zeros_make_another_id(tmp_path, evaluate_json, header):
+    (tmp_path / "catalog.csv").write_text(f"{header}\n0017,0.1\n17,0.5\n")
     (tmp_path / "truth.csv").write_text("object_id,redshift\n17,0.5\n0017,0.1\n")
     result = evaluate_json(tmp_path / "catalog.csv", "--truth", tmp_path / "truth.csv")
     assert result["all"]["n"] == 2
