@@ -42,8 +42,11 @@ class Sample:
     Attributes
     ----------
     drawn : int
+    kept : int
+        Objects of these that can be predicted again.
     passed_over : int
-        Objects of these whose cutouts are gone, deadly, or others than were predicted.
+        Objects of these whose cutouts are gone, deadly, or others than were predicted; the rest
+        are of parts that were not looked at.
     """
 
     def __init__(self, folder: RunFolder, rows: int, size: int, seed: int) -> None:
@@ -53,6 +56,7 @@ class Sample:
         self._sources: dict[Path | None, list[Source]] = {}
         self._tables: dict[Path | None, list[pa.Table]] = {}
         self.drawn = len(self._rows)
+        self.kept = 0
         self.passed_over = 0
 
     def drawn_from(self, start: int, rows: int) -> NDArray[np.int64]:
@@ -95,6 +99,7 @@ class Sample:
             if is_there and (objects is None or objects.is_dir()):
                 self._sources.setdefault(objects, []).append(source)
                 kept.append(place)
+        self.kept += len(kept)
         self.passed_over += len(rows) - len(kept)
         if kept:
             self._tables.setdefault(objects, []).append(table.take(pa.array(kept)))
@@ -106,7 +111,7 @@ class Sample:
         product: Product,
         columns: Sequence[Column],
         resample: bool,
-    ) -> tuple[Faults, str, int]:
+    ) -> tuple[Faults, str]:
         """Predict again.
 
         Parameters
@@ -125,20 +130,18 @@ class Sample:
             Values that differ by more than `TOLERANCE`, relative to 1 or to the value.
         largest : str
             The largest difference, in words.
-        compared : int
 
         Raises
         ------
         ModelError, UsageError
             There is no such model or device.
         """
-        faults, largest, compared, where = Faults(), 0.0, 0, ""
+        faults, largest, where = Faults(), 0.0, ""
         engine = Engine(load_model(model), device, masks=product.masks)
         for folder, sources in self._sources.items():
             objects = ObjectTable.open(folder) if folder is not None else None
             again = predict_rows(engine, product, sources, "", columns, objects, resample)
             table = pa.concat_tables(self._tables[folder])
-            compared += len(table)
             for column in columns:
                 name = column.name
                 if name in _NOT_PREDICTED:
@@ -152,7 +155,7 @@ class Sample:
                         f"{product.naming.name(name)} of object {table['object_id'][row]} is "
                         f"{here}, predicted again {there}"
                     )
-        return faults, f"{largest:.2g}{where}", compared
+        return faults, f"{largest:.2g}{where}"
 
 
 def _is_unchanged(source: Source) -> bool:

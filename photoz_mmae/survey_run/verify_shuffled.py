@@ -79,8 +79,6 @@ class Shuffled:
             written = self._parts.written(part) if is_finished else None
             if written is None:
                 self.lost += part.rows
-                if sample is not None:
-                    sample.passed_over += len(sample.drawn_from(start, part.rows))
             else:
                 plan = self._parts.folder.plan
                 sources, base = read_sources(plan, part.offset, part.length)
@@ -90,7 +88,6 @@ class Shuffled:
                 if sample is not None:
                     rows = sample.drawn_from(start, part.rows)
                     here = rows[places[rows] >= 0]
-                    sample.passed_over += len(rows) - len(here)
                     numbers = here.tolist()
                     planned = [sources[row] for row in numbers]
                     record = self._parts.journal[part.number]

@@ -148,8 +148,8 @@ def judge_sample(
     why = why_none
     if sample is not None and model.sha256 != said["photoz_mmae.model_sha256"]:
         sample, why = None, "not the same model"
-    elif sample is not None and sample.drawn == sample.passed_over:
-        why = f"the cutouts of {count(sample.drawn, 'object')} drawn are not there as they were"
+    elif sample is not None and not sample.kept:
+        why = f"none of {count(sample.drawn, 'object')} can be predicted again{_left_out(sample)}"
         sample = None
     if sample is None:
         result.skip(("sample",), why)
@@ -158,18 +158,26 @@ def judge_sample(
     has_gpu = torch.cuda.is_available() and made_on.startswith("cuda")
     device = device or ("auto" if has_gpu else "cpu")
     settings = json.loads(said["photoz_mmae.settings"])
-    faults, largest, compared = sample.compare(
+    faults, largest = sample.compare(
         model_folder,
         device,
         product_of_settings(settings),
         columns,
         bool(settings.get("resample", False)),
     )
-    text = f"{compared} of {count(sample.drawn, 'object')} predicted again"
-    if sample.passed_over:
-        text += f" ({sample.passed_over} whose cutouts are gone or changed)"
+    text = f"{sample.kept} of {count(sample.drawn, 'object')} predicted again{_left_out(sample)}"
     text += f", largest difference {largest}"
     if not made_on.startswith(device.partition(":")[0]) and device != "auto":
         text += f"; made on {made_on}, compared on {device}"
     problems = [f"{text}, more than {TOLERANCE:g}: {faults}"] if faults.count else []
     result.judge("sample", problems, text)
+
+
+def _left_out(sample: Sample) -> str:
+    """Say why objects that were drawn are not predicted again; '' where all are."""
+    reasons = (
+        (sample.passed_over, "whose cutouts are gone or changed"),
+        (sample.drawn - sample.kept - sample.passed_over, "of parts with a fault"),
+    )
+    told = ", ".join(f"{number} {why}" for number, why in reasons if number)
+    return f" ({told})" if told else ""

@@ -327,6 +327,23 @@ def test_damage_to_the_run_folder(verify, catalogue):
     assert checks["ids"]["text"] == f"no run folder {folder}"
 
 
+def test_a_sample_of_parts_that_are_not_finished(verify, catalogue):
+    journal = catalogue.with_suffix(".run") / "journal.jsonl"
+    *finished, last = journal.read_text().splitlines(keepends=True)
+    lost = json.loads(last)["rows"]
+    journal.write_text("".join(finished))
+    failed, checks = verify(catalogue)
+    assert failed == {"parts"}
+    said = f"{N - lost} of {N} objects predicted again ({lost} of parts with a fault), largest"
+    assert said in checks["sample"]["text"]
+    journal.write_text("")
+    failed, checks = verify(catalogue)
+    assert failed == {"parts"}
+    assert checks["sample"]["verdict"] == "not checked"
+    said = f"none of {N} objects can be predicted again ({N} of parts with a fault)"
+    assert checks["sample"]["text"] == said
+
+
 def test_the_model(photoz, verify, catalogue, make_info, save_tiny, tmp_path):
     other = save_tiny(tmp_path / "other", make_info(name="tiny", survey="lsst-y10"))
     failed, checks = verify(catalogue, model=other)

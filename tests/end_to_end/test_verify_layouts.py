@@ -310,7 +310,7 @@ def test_hats_without_a_part_file(verify, copied, made):
     failed, texts = verify(catalogue, "--against", made / "in")
     assert failed == {"parts"}
     assert "but for 4 rows whose part files are lost" in texts["ids"]
-    assert f"10 of {N} objects predicted again (4 whose cutouts are gone or" in texts["sample"]
+    assert f"10 of {N} objects predicted again (4 of parts with a fault)" in texts["sample"]
     assert texts["against"] == "4 rows are of parts whose files are lost"
 
 
