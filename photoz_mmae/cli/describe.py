@@ -26,6 +26,7 @@ def describe_file(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from photoz_mmae.cutouts.ids import printable
     from photoz_mmae.evaluation.describe import describe as compute
     from photoz_mmae.evaluation.describe_table import in_words, print_description
     from photoz_mmae.evaluation.survey_file import SurveyFile
@@ -49,5 +50,5 @@ def describe_file(
         if run.report is not None:
             write_page(run.report, file, description)
     if run.report is not None:
-        click.echo(f"  {run.report}: page of plots")
+        click.echo(f"  {printable(str(run.report))}: page of plots")
     click.echo(in_words(description))

@@ -115,6 +115,7 @@ def _simulate(run: SimulateRun) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from photoz_mmae.cutouts.ids import printable
     from photoz_mmae.inference.engine import resolve_device
     from photoz_mmae.simulation.fits_cutouts import TRUTH, CutoutFolder
     from photoz_mmae.simulation.recipe import Recipe
@@ -168,7 +169,8 @@ def _simulate(run: SimulateRun) -> None:
         f"{run.n:,} mock objects (seed {run.seed}) in {seconds:.1f} s, {run.n / seconds:,.0f}/s"
     )
     if run.output is not None:
-        click.echo(f"  {run.output}: training file; next: photoz-mmae train {run.output} -o MODEL")
+        follow = f"; next: photoz-mmae train {run.output} -o MODEL"
+        click.echo(printable(f"  {run.output}: training file{follow}"))
     if run.cutouts is not None:
         # Files of the HSC service name no object; what was asked of it does.
         asked = f"--list {run.cutouts / RequestList.names[1]} " if run.layout == "hsc-das" else ""

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.evaluation import published
 from photoz_mmae.evaluation.describe import FEWEST, Description, Row
 from photoz_mmae.evaluation.survey_file import SurveyFile
@@ -83,7 +84,8 @@ def remarks(file: SurveyFile, description: Description) -> list[str]:
 
 def print_description(console: Console, file: SurveyFile, description: Description) -> None:
     """Print all of it but the last line (see `in_words`)."""
-    console.print(f"{file.path}: {what_it_is(file)}", markup=False, soft_wrap=True)
+    name = printable(str(file.path))
+    console.print(f"{name}: {what_it_is(file)}", markup=False, soft_wrap=True)
     if description.rows:
         table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
         for heading in HEADINGS:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from photoz_mmae import __version__
+from photoz_mmae.cutouts.ids import printable
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.evaluation.describe import FEWEST, Description
 from photoz_mmae.evaluation.describe_table import (
@@ -75,8 +76,9 @@ def make_page(file: SurveyFile, description: Description) -> str:
             {"title": plot.title, "caption": plot.caption, "image": png(plot.figure)}
             for plot in all_plots(file, description)
         ]
+    name = printable(file.path.name)
     facts = {
-        "file": file.path.name,
+        "file": name,
         "objects": f"{file.n:,}",
         "seed": "-" if file.seed is None else file.seed,
         "survey": file.survey,
@@ -97,7 +99,7 @@ def make_page(file: SurveyFile, description: Description) -> str:
     groups = itertools.groupby(description.rows, lambda row: row.name if row.band else "")
     return environment.get_template("page.html.jinja").render(
         heading=heading,
-        name=file.path.name,
+        name=name,
         notice=notice,
         facts=facts.items(),
         summary=in_words(description),

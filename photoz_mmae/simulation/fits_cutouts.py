@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from photoz_mmae import __version__
-from photoz_mmae.errors import OutputError
+from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.simulation.layouts import get_layout, stamps
 from photoz_mmae.simulation.observe import MockChunk
 from photoz_mmae.simulation.recipe import Recipe
@@ -45,13 +46,18 @@ class CutoutFolder:
     Raises
     ------
     UsageError
-        The recipe's survey does not serve its cutouts in this layout.
+        The recipe's survey does not serve its cutouts in this layout, or the name is not UTF-8.
     OutputError
         The folder holds something, or cannot be written.
     """
 
     def __init__(self, path: Path, layout: str, recipe: Recipe, overwrite: bool) -> None:
         self._layout = get_layout(layout, recipe.survey)
+        if not _is_text(path):
+            raise UsageError(
+                f"{printable(str(path))}: no UTF-8, and no program could open {TRUTH} there; "
+                "choose another name"
+            )
         self._path = path
         self._survey = recipe.survey
         self._count = 0
@@ -136,6 +142,14 @@ class CutoutFolder:
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutputError(f"{self._path}: cannot be written ({reason})") from error
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_to_replace(path: Path, overwrite: bool) -> list[Path]:

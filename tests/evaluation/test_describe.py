@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -356,6 +357,16 @@ def test_the_page_opens_in_a_browser_without_an_error(pages, tmp_path):
     )
     assert "<title>loaded 7</title>" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_names_that_are_no_utf8(targets, tmp_path, run):
+    mock, page = (tmp_path / os.fsdecode(name) for name in (b"mo\xff.hdf5", b"pa\xff.html"))
+    copy(targets, mock, rows=slice(40))
+    code, out, err = run("--describe", mock, "--report", page)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path}/mo\\xff.hdf5: ")
+    assert f"{tmp_path}/pa\\xff.html: page of plots" in out
+    assert "mo\\xff.hdf5" in page.read_text()
 
 
 def test_a_page_is_replaced_on_request_only(targets, tmp_path, run):

@@ -418,6 +418,18 @@ def test_cutouts_in_the_working_folder(tmp_path):
     assert len(names_in(tmp_path)) == 3
 
 
+def test_names_that_are_no_utf8(tmp_path):
+    file, folder = (tmp_path / os.fsdecode(name) for name in (b"mo\xff.hdf5", b"cu\xff"))
+    code, out, err = run("-n", 2, "-o", file)
+    assert (code, err) == (0, "")
+    assert f"{tmp_path}/mo\\xff.hdf5: training file" in out
+    assert file.is_file()
+    code, _, err = run("-n", 2, "--cutouts", folder)
+    assert code == 2
+    assert f"{tmp_path}/cu\\xff: no UTF-8, and no program could open truth.parquet there" in err
+    assert not folder.exists()
+
+
 SEND = """
 import os
 from pathlib import Path
