@@ -149,7 +149,8 @@ def _open(path: Path) -> IO[bytes]:
 
 def _read_csv(path: Path, id_column: str) -> Any:
     with _open(path) as file:
-        header = next(line for line in file if line.strip(b"\r\n"))
+        lines = iter(lambda: file.readline(65536), b"")
+        header = next((line for line in lines if line.strip(b"\r\n")), b"")
     delimiter = "\t" if b"\t" in header and b"," not in header else ","
     line = header.decode("utf-8-sig", "replace").strip("\r\n").partition("\r")[0]
     names = [name.strip('"') for name in line.split(delimiter)]

@@ -43,6 +43,15 @@ def canonical_integer(text: str) -> int | None:
     return value if -(2**63) <= value < 2**63 else None
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a path's bytes are UTF-8: others are lone surrogates in it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     r"""Escape what cannot be shown or stored as UTF-8: undecodable bytes as \xNN, newline as \n."""
     if text.isascii() and text.isprintable():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from photoz_mmae import __version__
-from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.ids import is_utf8, printable
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.simulation.layouts import get_layout, stamps
 from photoz_mmae.simulation.observe import MockChunk
@@ -53,7 +53,7 @@ class CutoutFolder:
 
     def __init__(self, path: Path, layout: str, recipe: Recipe, overwrite: bool) -> None:
         self._layout = get_layout(layout, recipe.survey)
-        if not _is_text(path):
+        if not is_utf8(str(path)):
             raise UsageError(
                 f"{printable(str(path))}: no UTF-8, and no program could open {TRUTH} there; "
                 "choose another name"
@@ -142,14 +142,6 @@ class CutoutFolder:
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutputError(f"{self._path}: cannot be written ({reason})") from error
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _files_to_replace(path: Path, overwrite: bool) -> list[Path]:

@@ -31,7 +31,7 @@ from typing import Any
 
 from photoz_mmae.catalog.atomic_folder import remove_folder
 from photoz_mmae.catalog.layouts import checksum, is_parquet, read_metadata, size, strange_entry
-from photoz_mmae.cutouts.ids import printable
+from photoz_mmae.cutouts.ids import is_utf8, printable
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.lock import HOLDER_FILE, LOCK_FILE, run_lock
 from photoz_mmae.survey_run import records
@@ -85,7 +85,7 @@ class RunFolder:
             The folder that it is to be in is missing, not writable or cannot be reached; something
             else has the output's name; its run folder is that of another output.
         """
-        if not _is_text(self.output):
+        if not is_utf8(str(self.output)):
             raise UsageError(
                 f"{printable(str(self.output))}: no UTF-8, which no program could open as Parquet; "
                 "choose another name"
@@ -292,14 +292,6 @@ class RunFolder:
         # The record, by which the folder is known as ours, is replaced.
         for file in (self.journal, self.plan, self.problems, self.outputs):
             file.unlink(missing_ok=True)
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
