@@ -166,7 +166,9 @@ def _compare(
             if searched is None:
                 searched = _searched(planned, paths, known)
             is_there = any(_exists(file, before.kind) for file in paths[row])
-            if is_there and paths[row][0] not in searched:
+            # One that could not be read looked like a cutout.
+            is_shard = before.kind == "cutout" and _holds(paths[row][0], "shard", known)
+            if is_there and paths[row][0] not in searched and not is_shard:
                 unasked.append(row)
             else:
                 gone.append(row)
@@ -193,6 +195,11 @@ def _compare(
         rewritten |= planned[row] is not before
         changed |= is_other
     return rewritten, changed, tuple(gone), tuple(unasked)
+
+
+def _holds(file: str, kind: Kind, known: Known) -> bool:
+    """Whether a file was found as one of many objects."""
+    return known.find([file + identity(kind, 0, None)]) != [None]
 
 
 def _searched(planned: Sequence[Source], paths: Sequence[Sequence[str]], known: Known) -> set[str]:

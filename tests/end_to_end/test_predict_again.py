@@ -251,6 +251,26 @@ def test_the_same_cutouts_from_another_folder(again, predict, some, tmp_path, mo
     assert "nothing new" in predict(".")[1]
 
 
+def test_a_shard_that_could_not_be_read_once(predict, photoz, some, tmp_path):
+    shards = tmp_path / "shards"
+    assert photoz("pack", some, "-o", shards, "--size", "3")[0] == 0
+    assert predict(shards)[0] == 0
+    before = _rows(tmp_path)
+    shard = shards / "shard-000001.fits"
+    content, stat = shard.read_bytes(), shard.stat()
+    shard.write_bytes(content[:1000])
+    assert predict(shards)[0] == 3
+    assert [row["z_best"] for row in _rows(tmp_path)[:6]] == [row["z_best"] for row in before]
+    shard.write_bytes(content)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    code, out, _ = predict(shards)
+    assert (code, "gone      1 cutout" in out) == (0, True), out
+    rows = _rows(tmp_path)
+    assert [row["z_best"] for row in rows[:6]] == [row["z_best"] for row in before]
+    assert [bool(row["flags"] & Flag.SOURCE_GONE) for row in rows] == [False] * 6 + [True]
+    assert "nothing new" in predict(shards)[1]
+
+
 def test_a_release_that_moved_and_left_a_link(predict, some, tmp_path, monkeypatch):
     release = tmp_path / "data"
     release.mkdir()
