@@ -112,14 +112,17 @@ def compare_models(config: Path | None, **options: Any) -> None:
     stopped.
     """
     run = load_run(CompareModelsRun, config, options)
+    begun: list[bool] = []
     try:
         with stop_on_signals(), ExitStack() as stack:
-            _compare(run, stack)
+            _compare(run, stack, begun)
     except (KeyboardInterrupt, StoppedError) as stop:
-        raise StoppedError(f"stopped; {what_goes_on(run.overwrite)} goes on from here") from stop
+        again = what_goes_on(run.overwrite and bool(begun))
+        raise StoppedError(f"stopped; {again} goes on from here") from stop
 
 
-def _compare(run: CompareModelsRun, stack: ExitStack) -> None:
+def _compare(run: CompareModelsRun, stack: ExitStack, begun: list[bool]) -> None:
+    """Compare; notes in `begun` when what `--overwrite` removes is removed."""
     from photoz_mmae.peers.comparison import compare
     from photoz_mmae.peers.report import write_report
     from photoz_mmae.training.trainer import Watcher
@@ -147,7 +150,7 @@ def _compare(run: CompareModelsRun, stack: ExitStack) -> None:
         run,
         Watcher(
             on_note,
-            on_start=lambda *_: None,
+            on_start=lambda *_: begun.append(True),
             on_step=lambda *_: None,
             on_epoch=on_epoch,
             should_stop=lambda: noted.arrived,

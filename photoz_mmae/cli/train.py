@@ -147,17 +147,20 @@ def train(config: Path | None, **options: Any) -> None:
     weights.safetensors, model.json, CARD.md and metrics.jsonl.
     """
     run = load_run(TrainRun, config, options)
+    begun: list[bool] = []
     try:
         with stop_on_signals(), ExitStack() as stack:
-            model = _train(run, stack)
+            model = _train(run, stack, begun)
     except (KeyboardInterrupt, StoppedError) as stop:
-        raise StoppedError(f"stopped; {what_goes_on(run.overwrite)} goes on from here") from stop
+        again = what_goes_on(run.overwrite and bool(begun))
+        raise StoppedError(f"stopped; {again} goes on from here") from stop
     except MemoryError as error:
         raise UsageError("not enough memory; a smaller --batch-size needs less") from error
     _report(run, model)
 
 
-def _train(run: TrainRun, stack: ExitStack) -> "TrainedModel | None":
+def _train(run: TrainRun, stack: ExitStack, begun: list[bool]) -> "TrainedModel | None":
+    """Train; notes in `begun` when what `--overwrite` removes is removed."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -192,6 +195,7 @@ def _train(run: TrainRun, stack: ExitStack) -> "TrainedModel | None":
     def on_start(objects: int, total_epochs: int, done: int, steps: int) -> None:
         nonlocal epochs
         epochs = total_epochs
+        begun.append(True)
         bar.update(task, total=objects)
         # From here on a signal stops between two steps, with a checkpoint.
         stack.enter_context(noted)

@@ -28,7 +28,12 @@ BLUE_TO_RED = "ugrizy"
 _SUFFIX = re.compile(r"\.fits(\.gz|\.fz)?$", re.IGNORECASE)
 _DIGITS = re.compile("[0-9]+")
 _SURVEYS = "hsc|lsst|lsstcam|comcam|lsstcomcam|decam|des|sdss|ps1|cfht|megacam|kids|sim"
+# Y of the near infrared is another band; and what is said of a band is no image of it.
+_OTHERS = (
+    "nir|nisp|vista|vircam|viking|wfcam|ukidss|chi2|depth|galdepth|psfsize|wt|resid|nobs|exptime"
+)
 _IN_HEADER = re.compile(
+    rf"(?!(?:{_OTHERS})[-_ ])"
     r"(?:[a-z]{2,10}[0-9]?[-_ ])?([ugrizy])(?:[0-9]|[._][0-9]+|prime)?"
     r"(?:[-_ ]?(?:band|sci|image|img|flux|coadd|decam .*))?",
     re.IGNORECASE,

@@ -25,7 +25,9 @@ from photoz_mmae.cutouts.lsst import butler_band, filter_band
 from photoz_mmae.cutouts.wcs import Wcs, read_wcs
 from photoz_mmae.errors import InputError
 
-_WCS_KEYS = re.compile(rb"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|LONPOLE|(A|B)_\d+_\d+")
+_WCS_KEYS = re.compile(
+    rb"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)([12]_[12]|\d{6})|LONPOLE|(A|B)_\d+_\d+"
+)
 _TRACT_PATCH = re.compile(r"(?<![^-_/.])(\d+)[-_/](?=(\d+(?:,\d+)?)(?![^-_/.]))")
 
 

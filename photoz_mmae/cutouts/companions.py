@@ -124,7 +124,7 @@ def _kind(header: Header, mask: Header | None) -> Kind | None:
     """Return what an image beside the sky's is, or None; `mask` is the one right in front of it."""
     if not header.shape:
         return None
-    names = f"{header.text('EXTNAME')} {header.text('EXTTYPE')}".upper()
+    names = header.kind_words.upper()
     if word := _WORD.search(names):
         return _KINDS[word[1]]
     if mask_planes(header):

@@ -45,14 +45,27 @@ def find_bands(
             return places
     if not cubes and not flat:
         raise Unusable(Flag.WRONG_SIZE, f"an image with axes {images[0].shape}")
-    places = {}
+    of_band: dict[str, Header] = {}
     for header in flat:
         band = _header_band(header, primary, len(flat) == 1, said)
         if band is None and len(flat) == len(bands) == 1:
             band = bands[0]
-        if band is not None:
-            places.setdefault(band, Place(header.index))
-    return places
+        if band is None:
+            continue
+        first = of_band.setdefault(band, header)
+        if band in bands and _lies(first) != _lies(header):
+            raise Unusable(
+                Flag.READ_ERROR,
+                f"two images of band {band}, HDU {first.index} and {header.index}, that do not lie "
+                "alike: which one holds the target is not told",
+            )
+    return {band: Place(header.index) for band, header in of_band.items()}
+
+
+def _lies(header: Header) -> tuple[object, ...]:
+    """Say where an image lies on the sky."""
+    keys = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
+    return header.plain_shape, *(header.number(key) for key in keys)
 
 
 def _cube_planes(header: Header, primary: Header, bands: Sequence[str]) -> dict[str, Place]:

@@ -161,8 +161,13 @@ class Header:
     @property
     def is_science(self) -> bool:
         """An image of the sky: not a variance, a mask, a weight, a PSF."""
-        names = f"{self.text('EXTNAME')} {self.text('EXTTYPE')}"
-        return bool(self.shape) and _ANCILLARY.search(names) is None
+        is_ancillary = self.text("PRODCATG").upper().startswith("ANCILLARY")  # of ESO
+        return bool(self.shape) and not is_ancillary and _ANCILLARY.search(self.kind_words) is None
+
+    @property
+    def kind_words(self) -> str:
+        """What the header says of what the image is."""
+        return f"{self.text('EXTNAME')} {self.text('EXTTYPE')} {self.text('IMAGETYP')}"
 
 
 def _text(value: bytes) -> str:

@@ -31,8 +31,9 @@ ALIKE = 8
 """Layouts kept of files of one length."""
 
 _PLACING = re.compile(
-    rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|(PV|A_|B_|AP_|BP_).*"
-    rb"|RA_TARG|DEC_TARG|RA|DEC|PIXSCALE|BUNIT|SATURATE|%s" % "|".join(ZERO_POINT_KEYS).encode()
+    rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC)(\d_\d|\d{6})|LONPOLE|LATPOLE|(PV|A_|B_|AP_|BP_).*"
+    rb"|RA_TARG|DEC_TARG|RA|DEC|PIXSCALE|BUNIT|BSOFTEN|PHOTSYS|SATURATE|%s"
+    % "|".join(ZERO_POINT_KEYS).encode()
 )
 
 Stack = tuple[int, tuple[int, ...], tuple[int, ...], np.dtype[Any]]

@@ -3,15 +3,17 @@
 A file's flux is value * 10^(-0.4 zero_point) in units of 3631 Jy (AB). It is taken, in this
 order, from the image's header and then the primary one:
 
+- FLUXMAG0, the flux of magnitude zero (HSC, and LSST's pipelines before 2019, whose MAGZERO is of
+  counts per second);
 - MAGZERO (Legacy Surveys, DES, Euclid);
-- FLUXMAG0, the flux of magnitude zero (HSC, and LSST's pipelines before 2019);
-- MAGZPT, PHOTZP (CFHT's MegaPipe), ZP, ZEROPT;
+- PHOTZP (CFHT's MegaPipe, ESO's products), MAGZPT, ZP, ZEROPT;
 - BUNIT, a unit of flux density per pixel: Jy (zero point 8.9) and maggy (0), with a prefix or a
   number, as in nJy, 'uJy', 'nanomaggies', '1e-9 Jy', '10**-6 Jy', '3.631 uJy/pixel'.
 
 A keyword of zero, or one that is no zero point of a survey (5 to 50), counts as not filled in.
 Of LSST exposures without any of these the archive tells it (`photoz_mmae.cutouts.lsst`).
-A BUNIT of magnitudes or of surface brightness is refused: such pixels are no fluxes. Counts and
+A BUNIT of magnitudes or of surface brightness, and pixels scaled as asinh magnitudes (BSOFTEN, as
+Pan-STARRS' skycells are), are refused: such pixels are no fluxes; so is PHOTSYS VEGA. Counts and
 electrons say nothing; without anything that does, pixels are taken to be at zero point 27.
 """
 
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from photoz_mmae.cutouts.headers import Damaged, Header
 from photoz_mmae.surveys import ZERO_POINT
 
-ZERO_POINT_KEYS = ("MAGZERO", "FLUXMAG0", "MAGZPT", "PHOTZP", "ZP", "ZEROPT")
+ZERO_POINT_KEYS = ("FLUXMAG0", "MAGZERO", "PHOTZP", "MAGZPT", "ZP", "ZEROPT")
 _PREFIXES = {"": 0, "n": -9, "nano": -9, "u": -6, "µ": -6, "μ": -6, "micro": -6}
 _PREFIXES |= {"m": -3, "milli": -3}
 _FLUX = re.compile(
@@ -45,29 +47,30 @@ def zero_point(header: Header, primary: Header) -> float | None:
     Raises
     ------
     Damaged
-        Its unit is no flux.
+        Its unit is no flux, or its magnitudes are not AB.
     """
-    for source in (header,) if header is primary else (header, primary):
-        for key in (*ZERO_POINT_KEYS, "BUNIT"):
-            value = _stated(source, key)
-            if value is not None:
-                return value
-    return None
+    return next((value for value, _ in stated_zero_points(header, primary)), None)
 
 
 def stated_zero_points(header: Header, primary: Header) -> Iterator[tuple[float, str]]:
     """Yield each zero point that is stated, and the keyword; the first is the one that counts."""
     for source in (header,) if header is primary else (header, primary):
-        for key in (*ZERO_POINT_KEYS, "BUNIT"):
+        if source.number("BSOFTEN") is not None:
+            raise Damaged("BSOFTEN: its pixels are asinh magnitudes, no fluxes")
+        if source.text("PHOTSYS").upper() == "VEGA":
+            raise Damaged("PHOTSYS VEGA: its zero points are not AB")
+        # Whatever else is stated, a unit that is no flux is none.
+        unit = source.text("BUNIT")
+        by_unit = unit_zero_point(unit) if unit else None
+        for key in ZERO_POINT_KEYS:
             value = _stated(source, key)
             if value is not None:
-                yield value, f"BUNIT {source.text(key)}" if key == "BUNIT" else key
+                yield value, key
+        if by_unit is not None:
+            yield by_unit, f"BUNIT {unit}"
 
 
 def _stated(header: Header, key: str) -> float | None:
-    if key == "BUNIT":
-        unit = header.text(key)
-        return unit_zero_point(unit) if unit else None
     value = header.number(key)
     if value is not None and key == "FLUXMAG0":
         value = 2.5 * math.log10(value) if value > 0 else None

@@ -221,7 +221,12 @@ def _is_simple(header: Header, axes: tuple[int, int]) -> bool:
     # Aliases of LONPOLE and LATPOLE, as lsst/images writes them; the latter means nothing to TAN.
     aliases = [f"PV{axes[0]}_{n}" for n in (3, 4)]
     poles = {header.number("LONPOLE"), header.number(aliases[0])}
-    special = [key for key in header.cards if key[:2] in (b"PV", b"A_", b"B_")]
+    # PC001001 is what PC1_1 was called once, as Pan-STARRS still does.
+    special = [
+        key
+        for key in header.cards
+        if key[:2] in (b"PV", b"A_", b"B_") or key[:3] in (b"PC0", b"CD0")
+    ]
     distorted = any(key.decode("ascii", "replace") not in aliases for key in special)
     return units and not rotated and not distorted and poles <= {None, 180.0}
 

@@ -82,6 +82,9 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
         file.load_ebv()
     checksum = file.sha256() if run.models else ""
     _check_others(run, {one.name: _settings(run, one, checksum) for one in contestants})
+    if run.overwrite:
+        for seed, one in itertools.product(run.seeds, contestants):
+            _remove(run, one.name, seed)
     for seed, name in itertools.product(run.seeds, run.models):
         torch.manual_seed(seed)
         contestant = make_contestant(name, frame)
@@ -298,6 +301,11 @@ def open_data(
         order_seed=seed,
     )
     found = data.composition
+    if not found.test:
+        raise InputError(
+            f"{file.path}: no object for the test ({found.split}); --split published divides the "
+            "rows at random"
+        )
     for name, asked, given in (
         ("training", run.training_size, found.training - found.unlabelled),
         ("unlabelled", unlabelled, found.unlabelled),
@@ -333,7 +341,7 @@ def _settings(run: CompareModelsRun, contestant: Contestant, checksum: str) -> d
 
 def _is_there(run: CompareModelsRun, name: str, seed: int, settings: dict[str, Any]) -> bool:
     path = outcome_file(run.output, name, seed)
-    if run.overwrite or not path.exists():
+    if not path.exists():
         return False
     outcome = load_outcome(path)
     differences = differing(outcome.settings, settings)
@@ -348,10 +356,23 @@ def _most_seconds(run: CompareModelsRun) -> float:
     return math.inf if run.hours is None else 3600 * run.hours
 
 
+def _remove(run: CompareModelsRun, name: str, seed: int) -> None:
+    """Remove what there is of a model and seed, so that what is stopped now can be gone on with."""
+    path = outcome_file(run.output, name, seed)
+    try:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".parquet").unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+    shutil.rmtree(_work_folder(run, name, seed), ignore_errors=True)
+
+
+def _work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:
+    return run.output / UNFINISHED / f"{name}-seed{seed}"
+
+
 def _make_work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:
-    folder = run.output / UNFINISHED / f"{name}-seed{seed}"
-    if run.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = _work_folder(run, name, seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -27,14 +27,14 @@ _MISSING_BANDS = {
 }
 
 
-def model_card(info: ModelInfo, preset: Preset, run: TrainRun) -> str:
-    """Text of CARD.md."""
+def model_card(info: ModelInfo, preset: Preset, run: TrainRun, is_told_seeing: bool) -> str:
+    """Text of CARD.md; `is_told_seeing`: the training data have it, and the network takes it."""
     record = info.training
     size, bands = info.image_size, "".join(info.bands)
     field = f'{bands} images of {size} x {size} px of {info.pixel_scale}", alone'
     z_range = f"0 to {math.expm1(info.z_edges[-1]):g}" if info.z_edges else "not bounded"
-    seeing = "told per band where known (`predict --catalog`)" if info.seeing else "not told"
-    shown = "image and seeing" if info.seeing else "image only"
+    seeing = "told per band where known (`predict --catalog`)" if is_told_seeing else "not told"
+    shown = "image and seeing" if is_told_seeing else "image only"
     output = "p(z), reconstructed spectrum" if info.wave else "a point redshift"
     if info.classes:
         output += f", probabilities of {', '.join(info.classes)}"

@@ -66,10 +66,12 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     for line in data.composition.lines():
         watcher.on_note(line)
     dust = make_dust(preset.dust, data.survey)
+    tells_seeing = False
     if isinstance(network, MMAE):
         sample = prepared(data.sample(STRETCH_OBJECTS), dust)
         network.fit(sample.image, sample.psf_fwhm, sample.measured)
-        if network.settings.seeing and sample.psf_fwhm.isnan().all():
+        tells_seeing = network.settings.seeing and not bool(sample.psf_fwhm.isnan().all())
+        if network.settings.seeing and not tells_seeing:
             watcher.on_note(
                 f"{data.name} tells no seeing (HSC_metadata/<b>_psf_fwhm): the model will not take "
                 "it, either"
@@ -96,7 +98,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
         tested = training.score("test") if data.composition.test else scored
         part: HeldOut = "test" if data.composition.test else "validation"
         results = result_table(tested, data.classes(part))
-        for name, shown in _other_cases(preset, source.bands).items():
+        for name, shown in _other_cases(preset, source.bands, tells_seeing).items():
             other = training.score(part, shown=shown)
             results.append(result(name, other.z_phot, other.z_true))
         composition, progress = data.composition, training.progress
@@ -125,17 +127,19 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
             settings=json.loads(json.dumps(settings)),
         )
         model = TrainedModel(network, _describe(run, preset, dust, data, origin))
-        model = save_model(run.output, model, lambda info: model_card(info, preset, run))
+        model = save_model(
+            run.output, model, lambda info: model_card(info, preset, run, tells_seeing)
+        )
         (run.output / CHECKPOINT_FILE).unlink(missing_ok=True)
         return model
 
 
-def _other_cases(preset: Preset, bands: tuple[str, ...]) -> dict[str, Shown]:
+def _other_cases(preset: Preset, bands: tuple[str, ...], tells_seeing: bool) -> dict[str, Shown]:
     """List what else than whole images the network was trained to predict from."""
     if not isinstance(preset.network, MMAENetwork):
         return {}
     cases = {}
-    if preset.network.seeing:
+    if tells_seeing:
         cases["seeing unknown"] = Shown(seeing=False)
     if preset.missing_bands == "trained":
         cases |= {f"without {band}": Shown(without=index) for index, band in enumerate(bands)}

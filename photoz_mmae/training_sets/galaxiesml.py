@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.bands import bands_in
+from photoz_mmae.cutouts.fill_row import SCALE_TOLERANCE
 from photoz_mmae.cutouts.hdf5 import POSITIONS
 from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
-from photoz_mmae.surveys import get_survey
+from photoz_mmae.surveys import ZERO_POINT, get_survey
 from photoz_mmae.training_sets.ebv import read_ebv
 from photoz_mmae.training_sets.training_set import (
     KINDS,
@@ -110,6 +112,7 @@ class SpectraFile:
             self.survey = get_survey(str(self._file.attrs.get("survey", "hsc-wide")))
         except UsageError as error:
             raise InputError(f"{path}: {error}") from error
+        self._check_attributes()
         self.ebv: NDArray[np.float32] | None = None
         widths = [self._read_psf_fwhm(band) for band in self.survey.bands]
         self.psf_fwhm = np.stack(widths, axis=1)
@@ -125,6 +128,27 @@ class SpectraFile:
 
     def __len__(self) -> int:
         return len(self.redshift)
+
+    def _check_attributes(self) -> None:
+        """Raise InputError where the file's attributes say other than its survey."""
+        said = self._file.attrs.get("bands", "")
+        bands = bands_in(said.decode() if isinstance(said, bytes) else str(said))
+        if bands and tuple(bands) != self.survey.bands:
+            raise self._contradiction("bands", "".join(bands), "".join(self.survey.bands))
+        scale = self.survey.pixel_scale
+        for name, expected, tolerance in (
+            ("pixel_scale", scale, SCALE_TOLERANCE * scale),
+            ("zero_point", ZERO_POINT, 1e-3),
+        ):
+            there = self._file.attrs.get(name, expected)
+            if not np.all(np.abs(np.asarray(there, np.float64) - expected) <= tolerance):
+                raise self._contradiction(name, there, expected)
+
+    def _contradiction(self, name: str, there: Any, expected: Any) -> InputError:
+        return InputError(
+            f"{self.path}: attribute {name!r} is {there}, but {expected} for training on the "
+            f"survey {self.survey.name}; convert the images"
+        )
 
     def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:
         """Read the wavelengths of the pooled pixels, which have to be DESI's."""

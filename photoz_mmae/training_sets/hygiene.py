@@ -66,6 +66,11 @@ def find_usable(file: SpectraFile, n: int, every_band: bool) -> Usable:
     for name in ("object_id", "targetid"):
         ids = file.column(name)
         if ids is not None:
+            if ids.dtype.kind == "f" and (np.abs(ids) >= 2**53).any():
+                raise InputError(
+                    f"{file.path}: {name!r} holds floats so large that they have lost digits; "
+                    "store integers or text"
+                )
             rows = np.flatnonzero(keep)
             keep[rows] = first_of_each(ids[rows], worth[rows])
     if not (keep & good).any():
@@ -80,11 +85,13 @@ def find_usable(file: SpectraFile, n: int, every_band: bool) -> Usable:
 def first_of_each(ids: NDArray[Any], worth: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Choose one of those that share an id, the first of those worth most, (N,) -> (N,).
 
-    Objects without an id (empty, 0 or -1) are no repeats of each other.
+    Objects without an id (empty, 0, -1 or NaN) are no repeats of each other.
     """
     ids = ids.astype("S") if ids.dtype.kind in "OSU" else ids
     order = np.lexsort((np.arange(len(ids)), -worth))
     chosen = np.isin(ids, _NO_ID[0] if ids.dtype.kind == "S" else _NO_ID[1])
+    if ids.dtype.kind == "f":  # what pandas makes of integers where one is missing
+        chosen |= ~np.isfinite(ids)
     _, first = np.unique(ids[order], return_index=True)
     chosen[order[first]] = True
     return chosen

@@ -209,3 +209,16 @@ def test_the_axes_of_a_cube_with_bands_fastest() -> None:
     assert plane is not None
     assert our(head) is None
     assert our(head, x_axis=2) == plane
+
+
+def test_an_old_name_of_the_matrix_is_obeyed() -> None:
+    """As in skycells of Pan-STARRS: east is to the left by PC001001 alone."""
+    head = tan_header(150, 2, 0.0, "pc")
+    for new, old in (("PC1_1", "PC001001"), ("PC2_2", "PC002002")):
+        head[old] = head.pop(new)
+    del head["PC1_2"], head["PC2_1"]
+    wcs = our(head)
+    assert wcs is not None
+    expected = our(tan_header(150, 2, 0.0, "pc"))
+    assert expected is not None
+    assert wcs.to_sky(10, 20) == pytest.approx(expected.to_sky(10, 20))

@@ -384,3 +384,28 @@ def test_exposures_of_bands_with_equal_headers_have_their_own_zero_points(tmp_pa
     batch = read(source(*paths), ("g", "r", "i"))
     for n in range(3):
         np.testing.assert_allclose(batch.images[0, n], galaxy()[n] / 10**n, rtol=1e-4, atol=1e-7)
+
+
+def test_two_images_of_a_band_that_do_not_lie_alike(tmp_path: Path) -> None:
+    """As pieces of two bricks; alike they are one, and inverse variances are none."""
+
+    def units(shift: float) -> list[fits.ImageHDU]:
+        return [
+            fits.ImageHDU(image, header(BAND=band, IMAGETYP=kind, CRPIX1=12.5 + shift * second))
+            for second in (0, 1)
+            for band, image in zip("gri", galaxy(), strict=False)
+            for kind in ("image", "invvar")
+        ]
+
+    batch = read(write(tmp_path / "1.fits", {}, *units(0.0)), ("g", "r", "i"))
+    assert (batch.reason, batch.bands_used.tolist()) == ([""], [0b111])
+    batch = read(write(tmp_path / "2.fits", {}, *units(9.0)), ("g", "r", "i"))
+    assert batch.flags[0] & Flag.READ_ERROR
+    assert "two images of band g, HDU 1 and 7, that do not lie alike" in batch.reason[0]
+
+
+def test_a_weight_map_is_no_object(tmp_path: Path) -> None:
+    primary = {"PRODCATG": "ANCILLARY.WEIGHTMAP"}
+    fits.PrimaryHDU(galaxy()[0], fits.Header(primary)).writeto(tmp_path / "1_g_wei.fits")
+    batch = read(source(tmp_path / "1_g_wei.fits"), ("g",))
+    assert "no image in the file" in batch.reason[0]

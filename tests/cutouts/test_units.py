@@ -89,3 +89,30 @@ def test_flux_factor() -> None:
 def test_saturation() -> None:
     assert saturation(header_of(SATURATE=0.0), header_of(SATURATE=6e4)) == 6e4
     assert saturation(NOTHING, NOTHING) is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "reason"),
+    [
+        ({"BSOFTEN": 4.3, "BOFFSET": 0.1, "MAGZERO": 27.0}, "asinh magnitudes"),
+        ({"PHOTSYS": "VEGA", "PHOTZP": 27.0}, "not AB"),
+        ({"BUNIT": "mag", "MAGZERO": 27.0}, "no fluxes"),
+    ],
+)
+def test_what_is_no_flux_is_none_whatever_zero_point_is_stated(cards, reason):
+    header = header_of(**cards)
+    with pytest.raises(Damaged, match=reason):
+        zero_point(header, header)
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({"MAGZERO": 23.0, "FLUXMAG0": 10**10.8}, 27.0),  # the former is of counts per second
+        ({"MAGZPT": 24.5, "PHOTZP": 30.0}, 30.0),
+        ({"ZP": 25.0, "BUNIT": "nJy"}, 25.0),
+    ],
+)
+def test_which_of_two_zero_points_counts(cards, expected):
+    header = header_of(**cards)
+    assert zero_point(header, header) == pytest.approx(expected)

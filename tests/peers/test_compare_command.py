@@ -3,9 +3,10 @@
 import json
 import signal
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from blobs import run
+from blobs import blobs, run, write
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.peers.comparison import compare
@@ -184,6 +185,37 @@ def test_stopped_by_a_signal(training_file, tmp_path, capsys, monkeypatch):
     assert "(epochs was 3, is 2)" in capsys.readouterr().err
     assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 0
     assert_same_outcome(tmp_path / "whole", tmp_path / "once")
+
+
+def test_overwrite_that_is_stopped_can_be_gone_on_with(
+    training_file, tmp_path, capsys, monkeypatch
+):
+    assert run(*words(training_file, tmp_path, "--epochs", 3, "--seeds", "0,1")) == 0
+    append = trainer.append_metrics
+
+    def stop(folder, record):
+        append(folder, record)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(trainer, "append_metrics", stop)
+    again = words(training_file, tmp_path, "--epochs", 2, "--seeds", "0,1")
+    assert run(*again, "--overwrite") == 75
+    assert "the same command without --overwrite goes on from here" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*-seed*"))
+    monkeypatch.undo()
+    assert run(*again) == 0
+    for seed in (0, 1):
+        outcome = json.loads((tmp_path / f"colours-seed{seed}.json").read_text())
+        assert (outcome["settings"]["epochs"], len(outcome["curve"])) == (2, 2)
+
+
+def test_a_file_that_leaves_nothing_for_the_test_is_said_at_once(tmp_path, capsys):
+    values = blobs(60)
+    values["ra"], values["dec"] = np.where(np.arange(60) < 30, 150.2, 151.6), np.full(60, 2.3)
+    path = write(tmp_path / "two.hdf5", values)
+    assert run(*words(path, tmp_path / "r", "--epochs", 1)) == 4
+    assert "no object for the test" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(training_file, tmp_path, capsys):

@@ -19,6 +19,10 @@ def replace(name, change):
     return damage
 
 
+def attribute(name, value):
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
 def one_block(file):
     file["ra"][:], file["dec"][:] = 150.3, 2.2
 
@@ -35,6 +39,10 @@ def no_position(file):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (attribute("zero_point", 31.4), "'zero_point' is 31.4, but 27.0 for training"),
+        (attribute("pixel_scale", 0.262), "'pixel_scale' is 0.262, but 0.168 for training"),
+        (attribute("bands", "yzirg"), "'bands' is yzirg, but grizy for training"),
+        (replace("object_id", lambda ids: ids + 4e16), "'object_id' holds floats so"),
         (delete("spectrum/ivar"), "dataset 'spectrum/ivar' is missing"),
         (delete("image"), "dataset 'image' is missing"),
         (delete("DESI_fibermap/DESI_redshift"), "'DESI_fibermap/DESI_redshift' is missing"),

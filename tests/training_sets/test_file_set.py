@@ -173,6 +173,12 @@ def test_one_of_each_id_stays(objects):
             assert np.flatnonzero(kept & (ids == name)).tolist() == [mine[worth[mine].argmax()]]
 
 
+def test_objects_without_an_id_in_floats_are_no_repeats():
+    ids = np.array([3.0, np.nan, 3.0, np.nan, -1.0, 5.0])
+    chosen = first_of_each(ids, np.array([0, 1, 1, 1, 1, 1]))
+    assert chosen.tolist() == [False, True, True, True, True, True]
+
+
 def test_neighbours_are_never_on_two_sides(tmp_path):
     """Two columns of objects along a border between blocks, seconds apart."""
     dec = np.repeat(np.linspace(-3, 3, N // 2), 2)
