@@ -201,10 +201,11 @@ def test_train_from_a_file_that_does_not(data, tmp_path, monkeypatch):
     notes = []
     call(path, tmp_path / "m", notes=notes, epochs=1, limit=60)
     assert any("tells no seeing" in note for note in notes)
-    results = {
-        result.objects: result for result in load_model(tmp_path / "m").info.training.results
-    }
-    assert results["seeing unknown"].sigma_nmad == results["all"].sigma_nmad
+    model = load_model(tmp_path / "m")
+    assert (model.network.flux_token.seeing.std == 0).all()
+    # Nothing is said of it twice.
+    assert "seeing unknown" not in {result.objects for result in model.info.training.results}
+    assert "| seeing | not told |" in (tmp_path / "m/CARD.md").read_text()
 
 
 @torch.no_grad()
