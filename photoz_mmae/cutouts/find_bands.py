@@ -53,7 +53,9 @@ def find_bands(
         if band is None:
             continue
         first = of_band.setdefault(band, header)
-        if band in bands and _lies(first) != _lies(header):
+        # Asked only where there are two: what is asked of headers is not the same in other files,
+        # which would then be looked into anew.
+        if first is not header and band in bands and _lies(first) != _lies(header):
             raise Unusable(
                 Flag.READ_ERROR,
                 f"two images of band {band}, HDU {first.index} and {header.index}, that do not lie "
