@@ -100,7 +100,8 @@ def fill_row(
     own = Canvas.of(batch, row)
     canvas = own if ratio == 1 else Canvas.empty(len(bands), canvas_size(size, ratio))
     arcsec = scale or wanted.pixel_scale
-    if any(_differs_in_scale(plane, leader, arcsec) for plane in planes):
+    alike = [plane is leader or _says_the_same(plane, leader) for plane in planes]
+    if not all(alike) and _differ_in_scale(planes, alike, arcsec):
         flags |= _OTHER_PIXEL_SCALE
 
     complete = True
@@ -110,7 +111,7 @@ def fill_row(
         for k in set(range(len(bands))) - there_is:
             canvas.images[k], canvas.missing[k] = 0, True
     alive = True
-    for some, data, there, factor in _pieces(cutout, target, leader, wcs):
+    for some, data, there, factor in _pieces(cutout, alike, target, leader, wcs):
         first, last = some[0].first, some[0].first + len(data)
         if batch.raw is not None:
             batch.raw.factor[row, first:last] = factor
@@ -195,7 +196,7 @@ def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
 
 
 def _pieces(
-    cutout: Cutout, target: Target, leader: Planes, wcs: Wcs | None
+    cutout: Cutout, alike: Sequence[bool], target: Target, leader: Planes, wcs: Wcs | None
 ) -> Iterator[tuple[Sequence[Planes], NDArray[Any], Target, float]]:
     """Yield what can be put in place at once: planes, images (K, H, W), target, flux factor.
 
@@ -206,10 +207,8 @@ def _pieces(
         yield cutout.planes, leader.data, *own
         return
     placing = [
-        own
-        if planes is leader or _says_the_same(planes, leader)
-        else (same_target(planes, target, leader, wcs), _factor(planes))
-        for planes in cutout.planes
+        own if same else (same_target(planes, target, leader, wcs), _factor(planes))
+        for planes, same in zip(cutout.planes, alike, strict=True)
     ]
     if cutout.stack is not None and all(each == own for each in placing):
         yield cutout.planes, cutout.stack, *own
@@ -223,17 +222,19 @@ def _says_the_same(planes: Planes, leader: Planes) -> bool:
     return (
         planes.cards != ()
         and planes.cards == leader.cards
-        and planes.size == leader.size
+        and planes.data.shape[1:] == leader.data.shape[1:]
         and planes.archive == leader.archive
     )
 
 
-def _differs_in_scale(planes: Planes, leader: Planes, arcsec: float) -> bool:
-    """Whether the pixels of a band have another size than the leader's, `arcsec`."""
-    if planes is leader or _says_the_same(planes, leader):
-        return False
-    scale = file_pixel_scale(planes, planes.wcs())
-    return scale is not None and abs(scale / arcsec - 1) > SCALE_TOLERANCE
+def _differ_in_scale(planes: Sequence[Planes], alike: Sequence[bool], arcsec: float) -> bool:
+    """Whether a band that is not like the leader has pixels of another size than its `arcsec`."""
+    scales = [
+        file_pixel_scale(plane, plane.wcs())
+        for plane, same in zip(planes, alike, strict=True)
+        if not same
+    ]
+    return any(scale and abs(scale / arcsec - 1) > SCALE_TOLERANCE for scale in scales)
 
 
 def _factor(planes: Planes) -> float:

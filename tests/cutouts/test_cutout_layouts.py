@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts import fits as fits_reader
 from photoz_mmae.cutouts.batch import CutoutBatch
 from photoz_mmae.cutouts.discover import discover
 from photoz_mmae.cutouts.source import Source
@@ -246,3 +247,25 @@ def test_a_folder_names_an_object_whose_files_are_bands_alone(tmp_path: Path) ->
     for k, band in enumerate(BANDS):
         fits.PrimaryHDU(galaxy()[k], header()).writeto(tmp_path / "obj7" / f"{band}.fits")
     assert read_measured(discover([str(tmp_path)]).sources, BANDS, 24, SCALE).object_id == ["obj7"]
+
+
+def test_files_of_one_layout_are_learnt_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their places on the sky: to learn a layout takes longer than to read ten files."""
+    learnt: list[int] = []
+    learn = fits_reader._learn
+
+    def noted(*words: Any) -> Any:
+        learnt.append(1)
+        return learn(*words)
+
+    monkeypatch.setattr(fits_reader, "_learn", noted)
+    sources = []
+    for n in range(6):
+        planes = dict(zip(hsc_names(), galaxy(seed=n), strict=True))
+        head = header(CRVAL1=120.123456 + n, CRPIX1=12.5 + n)
+        sources.append(write_mef(tmp_path / f"{n}.fits", planes, head))
+    batch = read_measured(sources, BANDS, 24)
+    assert (batch.bands_used == 0b11111).all()
+    assert len(learnt) == 1
