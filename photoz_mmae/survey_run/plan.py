@@ -177,14 +177,12 @@ def _compare(
         source = known.source(index)
         if source.is_absent and not before.is_absent:
             is_there = any(_exists(file, source.kind) for file in paths[row])
-            # Its answer, or its coadds, are still there: elsewhere, and not given this time.
-            if is_there and not (source.kind == "coadd" and _is_below(paths[row], known, index)):
-                (unasked if source.kind in ("absent", "coadd") else gone).append(row)
+            moved_off = is_there and source.kind == "coadd" and _is_below(paths[row], known, index)
+            if not moved_off:
+                # Its answer, or its coadds, may be elsewhere, and not given this time.
+                is_elsewhere = is_there and source.kind in ("absent", "coadd")
+                (unasked if is_elsewhere else gone).append(row)
                 continue
-            if not is_there:
-                gone.append(row)
-                continue
-            # It moved off coadds that were given.
         # Paths stay as they were first given, unless the files are others now.
         now = known.absolute(index)
         same = now == paths[row] or now == list(map(known.real, paths[row]))

@@ -176,7 +176,7 @@ def judge_sample(
 def _left_out(sample: Sample) -> str:
     """Say why objects that were drawn are not predicted again; '' where all are."""
     reasons = (
-        (sample.passed_over, "whose cutouts are gone or changed"),
+        (sample.passed_over, "whose cutouts are gone, changed or not given last"),
         (sample.drawn - sample.kept - sample.passed_over, "of parts with a fault"),
     )
     told = ", ".join(f"{number} {why}" for number, why in reasons if number)
