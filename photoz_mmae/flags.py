@@ -33,6 +33,7 @@ class Flag(IntFlag):
     DUPLICATE_SKY = 1 << 21
     SOURCE_GONE = 1 << 22
     FEWER_BANDS = 1 << 23
+    NO_ZERO_POINT = 1 << 24
 
 
 NO_REDSHIFT = Flag.READ_ERROR | Flag.MISSING_BAND | Flag.WRONG_SIZE | Flag.NO_FINITE_PIXELS
@@ -79,6 +80,7 @@ DESCRIPTIONS: dict[Flag, str] = {
     Flag.DUPLICATE_SKY: 'a cutout of another object_id lies within 0.5"',
     Flag.SOURCE_GONE: "the cutout was there in an earlier run and is not any more",
     Flag.FEWER_BANDS: "a band is missing; the model was trained to do without",
+    Flag.NO_ZERO_POINT: "the files state no zero point; pixels are taken to be at 27",
 }
 
 

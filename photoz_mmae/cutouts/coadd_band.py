@@ -27,6 +27,8 @@ class CoaddBand:
         As in `photoz_mmae.cutouts.companions.Companions`.
     factor : float
         Brings pixels to flux at zero point 27.
+    has_zero_point : bool
+        Whether anybody tells it; if not, the factor is 1.
     saturation : float
         Flux there from which on pixels are saturated; infinite where nobody says it.
     read_at : callable
@@ -39,6 +41,7 @@ class CoaddBand:
     bits: MaskBits
     power: int
     factor: float
+    has_zero_point: bool
     saturation: float
     read_at: ReadAt
 
@@ -71,10 +74,13 @@ class CoaddBand:
         archive = None
         if zero_point(header, primary) is None and primary.number("PHOTOCALIB_ID") is not None:
             archive = photo_calib_zero_point(headers, read_at)
-        factor = flux_factor(header, primary, archive)
+        told = flux_factor(header, primary, archive)
+        factor = 1.0 if told is None else told
         level = saturation(header, primary)
         limit = np.inf if level is None else level * factor
-        return cls(header, mask, variance, bits, beside.power, factor, limit, read_at)
+        return cls(
+            *(header, mask, variance, bits, beside.power, factor, told is not None, limit, read_at)
+        )
 
     def rows(self, header: Header, first: int, last: int) -> NDArray[Any]:
         """Read rows from the first to the last (exclusive) of image, mask or variance."""

@@ -139,6 +139,8 @@ def _fill_band(
         if abs(wcs.pixel_scale / wanted.pixel_scale - 1) > SCALE_TOLERANCE:
             batch.flags[rows] |= Flag.OTHER_PIXEL_SCALE
             batch.scale[rows] = wcs.pixel_scale
+    if not band.has_zero_point:
+        batch.flags[rows] |= Flag.NO_ZERO_POINT
     radius = CAUTION_RADIUS / wcs.pixel_scale
     height, width = band.header.plain_shape
     most = max(wanted.size, min(STRIP, MAX_BYTES // (8 * width)))

@@ -19,14 +19,15 @@ missing is zero (PADDED). OFF_CENTRE: the target is more than 1.5 pixels from th
 Pixel scale. An image whose scale differs from the model's by more than 2 per cent is taken as it is
 (OTHER_PIXEL_SCALE), or on request resampled with its target in the very middle (RESAMPLED).
 
-Units. Pixels are brought to AB zero point 27 (`photoz_mmae.cutouts.units`).
+Units. Pixels are brought to AB zero point 27 (`photoz_mmae.cutouts.units`); those of a file that
+states no zero point are taken to be there (NO_ZERO_POINT).
 
 Masks and variances (`photoz_mmae.cutouts.companions`). What they say was not measured is missing.
 MASKED_PIXELS: the mask says so of a pixel of the image, or wants caution within 1" of the target.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ _DEAD = "no pixel is finite, or all finite ones are equal"
 # Arithmetic with members of an enumeration takes microseconds.
 _OFF_CENTRE, _OTHER_PIXEL_SCALE = int(Flag.OFF_CENTRE), int(Flag.OTHER_PIXEL_SCALE)
 _MASKED_PIXELS, _RESAMPLED = int(Flag.MASKED_PIXELS), int(Flag.RESAMPLED)
-_FEWER_BANDS = int(Flag.FEWER_BANDS)
+_FEWER_BANDS, _NO_ZERO_POINT = int(Flag.FEWER_BANDS), int(Flag.NO_ZERO_POINT)
 _PADDED, _NONFINITE_PIXELS = int(Flag.PADDED), int(Flag.NONFINITE_PIXELS)
 
 
@@ -100,9 +101,6 @@ def fill_row(
     own = Canvas.of(batch, row)
     canvas = own if ratio == 1 else Canvas.empty(len(bands), canvas_size(size, ratio))
     arcsec = scale or wanted.pixel_scale
-    alike = [plane is leader or _says_the_same(plane, leader) for plane in planes]
-    if not all(alike) and _differ_in_scale(planes, alike, arcsec):
-        flags |= _OTHER_PIXEL_SCALE
 
     complete = True
     count = sum([len(plane.data) for plane in planes])
@@ -111,8 +109,13 @@ def fill_row(
         for k in set(range(len(bands))) - there_is:
             canvas.images[k], canvas.missing[k] = 0, True
     alive = True
-    for some, data, there, factor in _pieces(cutout, alike, target, leader, wcs):
+    for some, data, there, its_scale, factor in _pieces(cutout, leader, target, wcs, scale):
         first, last = some[0].first, some[0].first + len(data)
+        if its_scale and abs(its_scale / arcsec - 1) > SCALE_TOLERANCE:
+            flags |= _OTHER_PIXEL_SCALE
+        if factor is None:
+            flags |= _NO_ZERO_POINT
+            factor = 1.0
         if batch.raw is not None:
             batch.raw.factor[row, first:last] = factor
             batch.raw.single[row, first:last] = data.dtype.char == "f"
@@ -195,49 +198,55 @@ def _leader(planes: Sequence[Planes], bands: Sequence[str]) -> Planes:
     return planes[0]
 
 
-def _pieces(
-    cutout: Cutout, alike: Sequence[bool], target: Target, leader: Planes, wcs: Wcs | None
-) -> Iterator[tuple[Sequence[Planes], NDArray[Any], Target, float]]:
-    """Yield what can be put in place at once: planes, images (K, H, W), target, flux factor.
+class _Piece(NamedTuple):
+    """What can be put in place at once: of one band, or of all where they lie alike.
 
-    That is all bands together where they lie alike in the file and on the sky.
+    Attributes
+    ----------
+    planes : sequence of Planes
+    data : ndarray (K, H, W)
+    target : Target
+    scale : float or None
+        arcsec per pixel, where the file tells it.
+    factor : float or None
+        Brings them to zero point 27; None where nobody tells it.
     """
-    own = (target, _factor(leader))
-    if len(cutout.planes) == 1:
-        yield cutout.planes, leader.data, *own
-        return
-    placing = [
-        own if same else (same_target(planes, target, leader, wcs), _factor(planes))
-        for planes, same in zip(cutout.planes, alike, strict=True)
+
+    planes: Sequence[Planes]
+    data: NDArray[Any]
+    target: Target
+    scale: float | None
+    factor: float | None
+
+
+def _pieces(
+    cutout: Cutout, leader: Planes, target: Target, wcs: Wcs | None, scale: float | None
+) -> Iterator[_Piece]:
+    """Yield the images of an object; target, WCS and pixel scale are those of the leader."""
+    planes, factor = cutout.planes, _factor(leader)
+    # All that the headers say of place, flux and saturation, without reading it.
+    said, shape, archive = leader.cards, leader.data.shape[1:], leader.archive
+    alike = [
+        each is leader
+        or (each.cards == said != () and each.data.shape[1:] == shape and each.archive == archive)
+        for each in planes
     ]
-    if cutout.stack is not None and all(each == own for each in placing):
-        yield cutout.planes, cutout.stack, *own
-        return
-    for planes, (there, factor) in zip(cutout.planes, placing, strict=True):
-        yield [planes], planes.data, there, factor
+    if len(planes) == 1:
+        yield _Piece(planes, leader.data, target, scale, factor)
+    elif cutout.stack is not None and all(alike):
+        yield _Piece(planes, cutout.stack, target, scale, factor)
+    else:
+        for each, same in zip(planes, alike, strict=True):
+            if same:
+                yield _Piece([each], each.data, target, scale, factor)
+            else:
+                own = each.wcs()
+                there = same_target(each, own, target, leader, wcs)
+                its_scale = file_pixel_scale(each, own)
+                yield _Piece([each], each.data, there, its_scale, _factor(each))
 
 
-def _says_the_same(planes: Planes, leader: Planes) -> bool:
-    """Whether all that decides about place and flux is the leader's, without reading it."""
-    return (
-        planes.cards != ()
-        and planes.cards == leader.cards
-        and planes.data.shape[1:] == leader.data.shape[1:]
-        and planes.archive == leader.archive
-    )
-
-
-def _differ_in_scale(planes: Sequence[Planes], alike: Sequence[bool], arcsec: float) -> bool:
-    """Whether a band that is not like the leader has pixels of another size than its `arcsec`."""
-    scales = [
-        file_pixel_scale(plane, plane.wcs())
-        for plane, same in zip(planes, alike, strict=True)
-        if not same
-    ]
-    return any(scale and abs(scale / arcsec - 1) > SCALE_TOLERANCE for scale in scales)
-
-
-def _factor(planes: Planes) -> float:
+def _factor(planes: Planes) -> float | None:
     return flux_factor(planes.header, planes.primary, planes.archive)
 
 

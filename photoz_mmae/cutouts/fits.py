@@ -144,7 +144,7 @@ def read_cutout(
     if len(source.files) > 1:
         names = source.bands or _bands_by_name(source.files)
     # What is wrong with a band that the model does not take costs nobody a redshift.
-    has_wanted = not set(bands).isdisjoint(names)
+    has_wanted = len(names) > 1 and not set(bands).isdisjoint(names)
     for path, content, name_band in zip(source.files, contents, names, strict=True):
         if has_wanted and name_band not in bands:
             continue

@@ -30,7 +30,7 @@ from photoz_mmae.cutouts.stamps import Cut, make_cut, put_stamps
 from photoz_mmae.flags import Flag
 
 _LOST = int(Flag.READ_ERROR | Flag.WRONG_SIZE)
-_KEPT = _LOST | int(Flag.OFF_CENTRE | Flag.MASKED_PIXELS)
+_KEPT = _LOST | int(Flag.OFF_CENTRE | Flag.MASKED_PIXELS | Flag.NO_ZERO_POINT)
 
 
 def fill_from_shards(

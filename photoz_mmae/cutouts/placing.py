@@ -60,12 +60,13 @@ def find_target(plane: Planes, wcs: Wcs | None, sky: tuple[float, float] | None 
     return Target(x, y, wcs.to_sky(x, y) if wcs else None)
 
 
-def same_target(plane: Planes, target: Target, leader: Planes, leader_wcs: Wcs | None) -> Target:
+def same_target(
+    plane: Planes, wcs: Wcs | None, target: Target, leader: Planes, leader_wcs: Wcs | None
+) -> Target:
     """Return where a target that was found in the image `leader` is in another band's image."""
     if plane.header is leader.header:
         return target
     if target.sky:
-        wcs = plane.wcs()
         if wcs and not (wcs == leader_wcs and plane.size == leader.size):
             return Target(*wcs.to_pixel(*target.sky), target.sky)
         if wcs:

@@ -14,7 +14,8 @@ A keyword of zero, or one that is no zero point of a survey (5 to 50), counts as
 Of LSST exposures without any of these the archive tells it (`photoz_mmae.cutouts.lsst`).
 A BUNIT of magnitudes or of surface brightness, and pixels scaled as asinh magnitudes (BSOFTEN, as
 Pan-STARRS' skycells are), are refused: such pixels are no fluxes; so is PHOTSYS VEGA. Counts and
-electrons say nothing; without anything that does, pixels are taken to be at zero point 27.
+electrons say nothing; without anything that does, pixels are taken to be at zero point 27, and the
+object is flagged NO_ZERO_POINT.
 """
 
 import math
@@ -25,6 +26,7 @@ from photoz_mmae.cutouts.headers import Damaged, Header
 from photoz_mmae.surveys import ZERO_POINT
 
 ZERO_POINT_KEYS = ("FLUXMAG0", "MAGZERO", "PHOTZP", "MAGZPT", "ZP", "ZEROPT")
+_STATING = [(key.encode(), key) for key in ZERO_POINT_KEYS]
 _PREFIXES = {"": 0, "n": -9, "nano": -9, "u": -6, "µ": -6, "μ": -6, "micro": -6}
 _PREFIXES |= {"m": -3, "milli": -3}
 _FLUX = re.compile(
@@ -56,16 +58,16 @@ def stated_zero_points(header: Header, primary: Header) -> Iterator[tuple[float,
     """Yield each zero point that is stated, and the keyword; the first is the one that counts."""
     for source in (header,) if header is primary else (header, primary):
         # Most headers have none of these: to look for a card is faster than to ask for its value.
-        if b"BSOFTEN" in source.cards:
+        cards = source.cards
+        if b"BSOFTEN" in cards:
             raise Damaged("BSOFTEN: its pixels are asinh magnitudes, no fluxes")
-        if b"PHOTSYS" in source.cards and source.text("PHOTSYS").upper() == "VEGA":
+        if b"PHOTSYS" in cards and source.text("PHOTSYS").upper() == "VEGA":
             raise Damaged("PHOTSYS VEGA: its zero points are not AB")
         # Whatever else is stated, a unit that is no flux is none.
-        unit = source.text("BUNIT") if b"BUNIT" in source.cards else ""
+        unit = source.text("BUNIT") if b"BUNIT" in cards else ""
         by_unit = unit_zero_point(unit) if unit else None
-        for key in ZERO_POINT_KEYS:
-            value = _stated(source, key) if key.encode() in source.cards else None
-            if value is not None:
+        for name, key in _STATING:
+            if name in cards and (value := _stated(source, key)) is not None:
                 yield value, key
         if by_unit is not None:
             yield by_unit, f"BUNIT {unit}"
@@ -113,8 +115,8 @@ def _logarithm(number: str | None) -> float:
         raise Damaged(f"BUNIT {number!r} is no number") from error
 
 
-def flux_factor(header: Header, primary: Header, archive: float | None = None) -> float:
-    """Return what brings an image's pixels to AB zero point 27.
+def flux_factor(header: Header, primary: Header, archive: float | None = None) -> float | None:
+    """Return what brings an image's pixels to AB zero point 27, or None where nobody tells.
 
     Parameters
     ----------
@@ -131,9 +133,9 @@ def flux_factor(header: Header, primary: Header, archive: float | None = None) -
     value = zero_point(header, primary)
     if value is None:
         value = archive
-    return (
-        1.0 if value is None or value == ZERO_POINT else float(10 ** (0.4 * (ZERO_POINT - value)))
-    )
+    if value is None:
+        return None
+    return 1.0 if value == ZERO_POINT else float(10 ** (0.4 * (ZERO_POINT - value)))
 
 
 def saturation(header: Header, primary: Header) -> float | None:

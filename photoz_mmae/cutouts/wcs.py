@@ -150,7 +150,8 @@ _TAN_KEYS = {axis: _TanKeys.of(axis, axis + 1) for axis in (1, 2)}
 
 def read_position(header: Header, ra_key: str, dec_key: str) -> tuple[float, float] | None:
     """Return (ra, dec) in deg from two keywords; None unless both hold a position."""
-    ra, dec = header.number(ra_key), header.number(dec_key)
+    ra = header.number(ra_key)
+    dec = None if ra is None else header.number(dec_key)
     if ra is None or dec is None or not -360 <= ra <= 360 or not -90 <= dec <= 90:
         return None
     return ra % 360.0, dec

@@ -16,6 +16,7 @@ from photoz_mmae.cutouts.headers import Header, open_regular, reader, walk_heade
 from photoz_mmae.cutouts.photometry import measure_batch
 from photoz_mmae.cutouts.read import read_batch
 from photoz_mmae.cutouts.source import Source
+from photoz_mmae.cutouts.units import ZERO_POINT_KEYS
 
 BANDS = ("g", "r", "i", "z", "y")
 SCALE = 0.168
@@ -39,15 +40,18 @@ def galaxy(
 
 
 def header(shape: tuple[int, int] = (24, 24), first_axis: int = 1, **cards: Any) -> fits.Header:
-    """A TAN WCS with the array's centre at (150, 2) deg, and more cards."""
+    """A TAN WCS with the centre at (150, 2) deg, and more cards; MAGZERO 27 unless they say."""
     made = fits.Header()
     one, two = first_axis, first_axis + 1
     made[f"CTYPE{one}"], made[f"CTYPE{two}"] = "RA---TAN", "DEC--TAN"
     made[f"CRPIX{one}"], made[f"CRPIX{two}"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
     made[f"CRVAL{one}"], made[f"CRVAL{two}"] = 150.0, 2.0
     made[f"CD{one}_{one}"], made[f"CD{two}_{two}"] = -SCALE / 3600, SCALE / 3600
+    if not {*ZERO_POINT_KEYS, "BUNIT"} & set(cards):
+        made["MAGZERO"] = 27.0
     for key, value in cards.items():
-        made[key] = value
+        if value is not None:
+            made[key] = value
     return made
 
 

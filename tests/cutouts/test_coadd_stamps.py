@@ -219,3 +219,16 @@ def test_a_coadd_wider_than_a_strip_of_many_rows_may_be(tmp_path):
     assert set(batch.reason) == {""}
     middle = batch.images[:, 0, SIZE // 2 - 1, 0] * 10 ** (0.4 * (25 - 27))
     np.testing.assert_allclose(middle, np.round(y), atol=1)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_coadd_that_states_no_zero_point(tmp_path, stated):
+    head = head_of()
+    if not stated:
+        del head["FLUXMAG0"]
+    units(layers(0)[0], None, None, head, "image").writeto(tmp_path / "field_g.fits")
+    ra, dec = np.array([wcs_of_patch().to_sky(100.0, 300.0)]).T
+    objects = CoaddObjects(find_coadds(str(tmp_path), "g"), pa.array(["1"]), ra, dec)
+    batch = read_batch(list(objects), Wanted(("g",), SIZE, SCALE))
+    assert bool(batch.flags[0] & Flag.NO_ZERO_POINT) is not stated
+    assert np.std(batch.images) == pytest.approx(10**0.8 if stated else 1, rel=0.1)

@@ -136,7 +136,7 @@ def test_without_a_wcs_the_centre_is_the_target_and_has_no_position(tmp_path: Pa
     batch = read(write_cube(tmp_path / "1.fits", galaxy()))
     assert np.isnan(batch.ra[0])
     assert np.isnan(batch.dec[0])
-    assert batch.flags[0] == 0
+    assert batch.flags[0] == Flag.NO_ZERO_POINT
     named = fits.Header({"RA_TARG": 10.0, "DEC_TARG": -3.0})
     batch = read(write_cube(tmp_path / "2.fits", galaxy(), named))
     assert (batch.ra[0], batch.dec[0]) == (10.0, -3.0)
@@ -176,19 +176,42 @@ def test_another_pixel_scale_is_flagged(tmp_path: Path, cards: dict[str, Any], o
         ({"ZP": 22.5}, {}, 22.5),
         ({"BUNIT": "nJy"}, {}, 31.4),
         ({"BUNIT": "nanomaggy"}, {}, 22.5),
-        ({"BUNIT": "count"}, {}, 27.0),
-        ({"MAGZERO": 0.0}, {}, 27.0),
+        ({"BUNIT": "count"}, {}, None),
+        ({"MAGZERO": 0.0}, {}, None),
         ({"MAGZERO": "27"}, {"ZP": 26.0}, 26.0),
     ],
 )
 def test_pixels_come_to_zero_point_27(
-    tmp_path: Path, cards: dict[str, Any], primary: dict[str, Any], zero_point: float
+    tmp_path: Path, cards: dict[str, Any], primary: dict[str, Any], zero_point: float | None
 ) -> None:
     planes = galaxy()
     data = dict(zip(hsc_names(), planes, strict=True))
-    one = write_mef(tmp_path / "1.fits", data, header(**cards), fits.Header(primary))
-    expected = planes * 10 ** (0.4 * (27 - zero_point))
-    np.testing.assert_allclose(read(one).images[0], expected, rtol=1e-5)
+    head = header(**({"MAGZERO": None} | cards))
+    one = write_mef(tmp_path / "1.fits", data, head, fits.Header(primary))
+    expected = planes if zero_point is None else planes * 10 ** (0.4 * (27 - zero_point))
+    batch = read(one)
+    np.testing.assert_allclose(batch.images[0], expected, rtol=1e-5)
+    assert bool(batch.flags[0] & Flag.NO_ZERO_POINT) is (zero_point is None)
+
+
+def test_one_band_without_a_zero_point_is_flagged(tmp_path: Path) -> None:
+    units: list[Any] = [fits.PrimaryHDU()]
+    for image, name in zip(galaxy(), hsc_names(), strict=True):
+        head = header(MAGZERO=None) if name == "HSC-Y" else header()
+        units.append(fits.ImageHDU(image, head, name=name))
+    fits.HDUList(units).writeto(tmp_path / "1.fits")
+    assert read(source(tmp_path / "1.fits")).flags[0] == Flag.NO_ZERO_POINT
+
+
+def test_each_band_has_its_own_saturation_level(tmp_path: Path) -> None:
+    units: list[Any] = [fits.PrimaryHDU()]
+    planes = galaxy()
+    for image, name in zip(planes, hsc_names(), strict=True):
+        head = header(SATURATE=float(image.max()) * (1.1 if name == "HSC-G" else 0.9))
+        units.append(fits.ImageHDU(image, head, name=name))
+    fits.HDUList(units).writeto(tmp_path / "1.fits")
+    batch = read(source(tmp_path / "1.fits"))
+    assert batch.saturated[0].any(axis=(1, 2)).tolist() == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e13, -1e13])

@@ -116,6 +116,7 @@ def test_the_same_batch(zoo, packed):
     assert before.reason == after.reason
     assert after.object_id[0] == "a b\\c"
     assert after.object_id[13] == "13é"
+    assert np.flatnonzero(after.flags & Flag.NO_ZERO_POINT).tolist() == [13]
     assert after.flags[11] == Flag.READ_ERROR
     assert after.flags[12] == Flag.WRONG_SIZE
     assert after.source[7] == f"{packed / 'shard-000001.fits'}#1"

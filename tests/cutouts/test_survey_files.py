@@ -3,12 +3,14 @@
 Each is written here by astropy as those archives' public code lays it out; the pixels are mock.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from cutout_files import BANDS, SCALE, galaxy, header, read_measured, source
+from cutout_files import BANDS, SCALE, galaxy, read_measured, source
+from cutout_files import header as header_with_zero_point
 from numpy.typing import NDArray
 
 from photoz_mmae.cutouts.batch import CutoutBatch
@@ -16,6 +18,7 @@ from photoz_mmae.cutouts.source import Source
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 
 SIZE = 24
+header = partial(header_with_zero_point, MAGZERO=None)
 PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8}
 NJY = 10 ** (0.4 * 4.4)
 """nJy per unit of flux at zero point 27."""
