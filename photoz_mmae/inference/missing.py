@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.cutouts.opposite import fill_from_opposite
+
 HIDDEN_FROM = 0.5
 """Share of a patch's pixels that were not measured from which on the patch is hidden."""
 
@@ -35,11 +37,9 @@ def complete(
 ) -> Completed:
     """Fill pixels that were not measured from the other side of the object, and hide the rest.
 
-    Zeros would be read as measurements of dark sky. A galaxy looks much the same turned by 180
-    degrees, so a missing pixel takes the value opposite to it about the stamp's centre, where
-    the target is; patches that were missing to a half, or hold a pixel that was measured on
-    neither side, are hidden, and apertures leave such pixels out. `benchmarks/missing_pixels.py`
-    compares this with other ways.
+    Patches that were missing to a half, or hold a pixel that was measured on neither side, are
+    hidden, and apertures leave such pixels out. `benchmarks/missing_pixels.py` compares this with
+    other ways.
 
     Parameters
     ----------
@@ -58,20 +58,18 @@ def complete(
     rows = [] if missing is None else [row for row in range(n) if missing[row].any()]
     if missing is None or not rows:
         return Completed(images, hidden, unmeasured, present)
-    lost = missing[rows].reshape(len(rows), bands, size * size)
-    present[rows] = ~lost.all(axis=2)
+    lost = missing[rows]
+    present[rows] = ~lost.all(axis=(2, 3))
     # A band that is not there at all takes no patch away from the others.
-    lost &= present[rows][:, :, None]
-    neither = lost & lost[:, :, ::-1]  # turned by 180 degrees, the last pixel is the first
-    unmeasured[rows] = neither.any(axis=1).reshape(len(rows), size, size)
-    filled = images[rows].ravel()
-    at = np.flatnonzero(lost ^ neither)
-    filled[at] = filled[at + (size * size - 1) - 2 * (at % (size * size))]
+    lost &= present[rows][:, :, None, None]
+    filled = images[rows]
+    neither = fill_from_opposite(filled, lost)
+    unmeasured[rows] = neither.any(axis=1)
     images = images.copy()
-    images[rows] = filled.reshape(len(rows), *images.shape[1:])
+    images[rows] = filled
 
     def in_patches(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Count over all bands: (R, B, S * S) -> (R, T)."""
+        """Count over all bands: (R, B, S, S) -> (R, T)."""
         together = pixels.sum(axis=1, dtype=np.uint8).reshape(-1, side, patch, side, patch)
         count: NDArray[np.int32] = together.sum(axis=(2, 4), dtype=np.int32)
         return count.reshape(len(rows), -1)

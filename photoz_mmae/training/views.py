@@ -17,7 +17,8 @@ class Shares:
     ----------
     image, spectrum, redshift, kind, unknown : Tensor, (N,)
         Each adds up to 1 over the batch, over those that have a spectrum, a redshift or a known
-        class, `unknown` over those with neither redshift nor class; all 0 where there is none.
+        class; all 0 where there is none. `unknown`, of those with neither redshift nor class, adds
+        up to their part of the batch: a single one must not count as much as all the others.
     """
 
     image: Tensor
@@ -96,7 +97,7 @@ def shares_of(batch: TrainingBatch) -> Shares:
         spectrum=normalised(batch.weight * batch.has_spectrum),
         redshift=normalised(batch.weight * batch.has_redshift),
         kind=normalised(batch.weight * (batch.kind != UNKNOWN_KIND)),
-        unknown=normalised(batch.weight * unknown),
+        unknown=normalised(batch.weight) * unknown,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from photoz_mmae.cutouts.bands import bands_in
 from photoz_mmae.cutouts.fill_row import SCALE_TOLERANCE
 from photoz_mmae.cutouts.hdf5 import POSITIONS
+from photoz_mmae.cutouts.opposite import fill_from_opposite
 from photoz_mmae.errors import InputError, UsageError
 from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
@@ -309,6 +310,7 @@ def make_batch(
     Parameters
     ----------
     image : array, (N, B, S, S)
+        Pixels that are no numbers take the value opposite to them, as in prediction, or else 0.
     flux, ivar : array, (N, 7783 or 259)
     redshift : array, (N,)
         NaN where there is none.
@@ -321,8 +323,11 @@ def make_batch(
         As in TrainingBatch.
     normalisation : {"paper", "relative"}
     """
-    image = _finite(image)
-    measured = _measured(image)
+    measured = _measured(_finite(image))
+    lost = ~np.isfinite(image)
+    if lost.any():
+        image = np.ascontiguousarray(_finite(image))
+        fill_from_opposite(image, lost)
     if not measured.all():
         image = np.where(measured[:, :, None, None], image, 0.0)
     flux, ivar, present = _normalise(

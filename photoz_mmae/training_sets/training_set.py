@@ -28,7 +28,8 @@ class TrainingBatch:
     Attributes
     ----------
     image : Tensor, (N, B, S, S)
-        Flux at zero point 27; pixels that are not finite are 0, as in prediction.
+        Flux at zero point 27. In place of a pixel that was not measured is the one opposite to it,
+        as in prediction, or else 0.
     measured : Tensor of bool, (N, B)
         Bands that the image has; the others are 0.
     flux, ivar : Tensor, (N, 259)

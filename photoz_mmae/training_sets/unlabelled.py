@@ -186,6 +186,7 @@ class Unlabelled:
                 f"({batch.reason[bad[0]] or 'changed'})"
             )
         n = len(numbers)
+        batch.images[batch.missing] = np.nan
         nothing = np.zeros((n, POOLED_PIXELS))
         return make_batch(
             batch.images[np.argsort(order)],

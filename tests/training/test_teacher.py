@@ -75,6 +75,14 @@ def test_the_teacher_sees_the_whole_image(objective, batch):
         torch.testing.assert_close(view.taught[rows], mass[rows])
 
 
+def test_one_of_unknown_redshift_counts_as_one_object(objective, batch):
+    """Not as much as all others together, as it would in a mean over those alone."""
+    one = replace(batch, has_redshift=torch.arange(N) > 0, kind=batch.kind.clamp(min=0))
+    one.kind[0] = UNKNOWN_KIND
+    shares = torch.cat([view.shares.unknown for view in views(objective, one)])
+    assert shares.sum() == pytest.approx(1 / N)
+
+
 def test_no_gradient_reaches_the_teacher_and_the_loss_is_a_mean(objective, batch):
     objective.teacher = network(1)
     losses = backward(objective, views(objective, batch), 1)
@@ -83,7 +91,7 @@ def test_no_gradient_reaches_the_teacher_and_the_loss_is_a_mean(objective, batch
     entropy = 0.0
     for view in views(objective, batch):
         mass = view.taught[view.taught.sum(dim=1) > 0]
-        entropy -= (mass * mass.clamp(min=1e-30).log()).sum().item() / 20
+        entropy -= (mass * mass.clamp(min=1e-30).log()).sum().item() / N
     assert losses["taught"] > entropy
     assert losses["taught"] == pytest.approx(entropy, rel=0.5)
     pieces = backward(objective, views(objective, batch), 3)

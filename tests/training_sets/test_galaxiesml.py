@@ -73,13 +73,20 @@ def test_objects_without_redshift_are_told_apart(tmp_path):
 def test_dead_spectrum_and_dead_pixels(tmp_path):
     ivar = np.full((N, 259), 100.0)
     ivar[2] = 0
-    image = np.ones((N, 5, 64, 64), np.float32)
-    image[1, 0, 3, 3] = np.nan
+    image = np.random.default_rng(0).normal(size=(N, 5, 64, 64)).astype(np.float32)
+    image[1, 0, 3, 4] = np.nan
+    image[1, 1, [5, 58], [6, 57]] = np.inf, np.nan  # opposite to each other
+    image[2, 1] = np.nan
     write(tmp_path / "t.hdf5", 259, image=image, **{"spectrum/ivar": ivar})
     batch = SpectraFile(tmp_path / "t.hdf5").read(np.arange(N), "relative")
     assert batch.has_spectrum.tolist() == [True, True, False, True, True, True, True]
     assert (batch.flux[2] == 0).all()
-    assert batch.image[1, 0, 3, 3] == 0
+    assert batch.image[1, 0, 3, 4] == image[1, 0, 60, 59]
+    assert (batch.image[1, 1, [5, 58], [6, 57]] == 0).all()
+    assert batch.measured.all(dim=1).tolist() == [True, True, False, True, True, True, True]
+    assert not batch.image[2, 1].any()
+    whole = np.isfinite(image)
+    np.testing.assert_array_equal(batch.image.numpy()[whole], image[whole])
 
 
 def test_unknown_number_of_pixels_and_unequal_lengths_are_refused(tmp_path):

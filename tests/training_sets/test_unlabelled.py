@@ -89,6 +89,15 @@ def test_an_epoch_holds_every_object_once(file, tmp_path):
     assert f"({MORE} unlabelled)" in composition.lines()[1]
 
 
+def test_pixels_that_were_not_measured_are_those_opposite(file, tmp_path):
+    image = images(1000 + np.arange(MORE))
+    image[:, 1, 3, 60] = np.nan
+    data = mixed(file, write_cutouts(tmp_path / "c.hdf5", image=image))
+    for batch in data.epoch(1, 1, 0):
+        if (number := numbers_of([batch])[0]) >= 1000:
+            assert batch.image[0, 1, 3, 60] == image[number - 1000, 1, 60, 3]
+
+
 def test_cutouts_that_lack_bands_are_there_for_a_network_that_does_without(file, tmp_path):
     image, ids = images(1000 + np.arange(MORE)), 1000 + np.arange(MORE)
     image[0, 2] = 1.0
