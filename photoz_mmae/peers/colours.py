@@ -2,8 +2,8 @@
 
 Of no publication: a strong baseline in the manner of those that take fluxes (such as B-MLP of Zhou
 et al. 2022, arXiv:2206.13696), with the binned p(z), losses and weight average of our own networks.
-What an image network gains over it is the gain from images. Its settings were chosen on 8,000 mock
-objects.
+What a network that learns from images and redshifts alone gains over it is the gain from images.
+Its settings were chosen on 8,000 mock objects.
 """
 
 import math
