@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--unlabelled-catalog",
     type=ANY_PATH,
     metavar="TABLE",
-    help="Their E(B-V): a table with object_id and ebv.",
+    help="Their E(B-V) and seeing: a table with object_id, ebv, psf_fwhm_<b>.",
 )
 @run_option(TrainRun, "--simulate-seed", type=int, help="Of the mock survey.")
 @run_option(

@@ -18,7 +18,9 @@ from photoz_mmae.errors import InputError
 from photoz_mmae.flags import DESCRIPTIONS, NO_REDSHIFT, Flag
 from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.model.frame import Frame
+from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.survey_runs import PSF_ROLES
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
@@ -65,7 +67,7 @@ class Unlabelled:
     frame : Frame
         What their images are to be.
     catalog : Path, optional
-        Table with `object_id` and `ebv`.
+        Table with `object_id`, and `ebv` or `psf_fwhm_<b>` or both.
     every_band : bool
         Whether an object that lacks a band is of no use.
 
@@ -88,12 +90,19 @@ class Unlabelled:
             frame.bands, frame.image_size, frame.pixel_scale, every_band=every_band
         )
         self._catalog = catalog
-        self._ids: Any = None
+        self._ebv = np.full(len(self), np.nan, np.float32)
+        self._psf_fwhm = np.full((len(self), len(frame.bands)), np.nan, np.float32)
         if catalog is not None:
             table = TableFile(catalog)
             self._ids = table.ids
-            self._known_ebv = usable_ebv(table.numbers("ebv"))
-        self._ebv = np.full(len(self), np.nan, np.float32)
+            self._told_fwhm = {
+                number: usable_fwhm(table.numbers(PSF_ROLES[band]))
+                for number, band in enumerate(frame.bands)
+                if PSF_ROLES[band] in table.names
+            }
+            self._told_ebv = None
+            if "ebv" in table.names or not self._told_fwhm:
+                self._told_ebv = usable_ebv(table.numbers("ebv"))
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -195,7 +204,7 @@ class Unlabelled:
             np.full(n, np.nan),
             np.ones(n),
             self._ebv[numbers],
-            np.full(batch.images.shape[:2], np.nan, np.float32),
+            self._psf_fwhm[numbers],
             np.full(n, UNKNOWN_KIND),
             normalisation,
         )
@@ -230,7 +239,11 @@ class Unlabelled:
                     f"{self._catalog}: column 'object_id' has the id of none of the unlabelled "
                     f"objects (cutouts: {ids[0]!r}, ...)"
                 )
-            self._ebv[there] = self._known_ebv[found.drop_null().to_numpy()]
+            rows = found.drop_null().to_numpy()
+            if self._told_ebv is not None:
+                self._ebv[there] = self._told_ebv[rows]
+            for number, fwhm in self._told_fwhm.items():
+                self._psf_fwhm[there, number] = fwhm[rows]
         return bands, np.array(ids), positions
 
     def _is_whole(self, batch: CutoutBatch) -> NDArray[np.bool_]:

@@ -227,6 +227,24 @@ def test_reddening_is_from_the_table(file, tmp_path):
         mixed(file, path, table)
 
 
+def test_the_table_tells_the_seeing(file, tmp_path):
+    table = tmp_path / "t.csv"
+    told = [0.5 + number / 100 for number in range(MORE - 1)]
+    lines = [f"{1000 + number},{fwhm},-1" for number, fwhm in enumerate(told)]
+    table.write_text("\n".join(["object_id,psf_fwhm_i,psf_fwhm_y", *reversed(lines)]))
+    data = mixed(file, write_cutouts(tmp_path / "c.hdf5"), table)
+    found = {}
+    for batch in data.epoch(1, 1, 0):
+        (number,) = numbers_of([batch])
+        known = batch.psf_fwhm[0].isfinite().nonzero().flatten().tolist()
+        if number < 1000 or number == 1000 + MORE - 1:
+            assert not known
+        else:
+            assert known == [2]
+            found[number - 1000] = float(batch.psf_fwhm[0, 2])
+    assert found == pytest.approx(dict(enumerate(told)), rel=1e-6)
+
+
 def test_nothing_usable_is_said(file, tmp_path):
     four = write_cutouts(tmp_path / "four.hdf5", image=images(np.arange(MORE))[:, :4])
     with pytest.raises(InputError, match="none of 30 unlabelled objects has a usable image"):
