@@ -34,6 +34,9 @@ POOLED_PIXELS = 259
 STAR_REDSHIFT = 0.002
 """Stars approach and recede: a redshift down to minus this counts as 0."""
 
+HIGHEST_REDSHIFT = 15.0
+"""No galaxy is known beyond; 99, 999 and 9999 stand for none."""
+
 
 class SpectraFile:
     """A GalaxiesML-Spectra file, open for reading.
@@ -45,7 +48,8 @@ class SpectraFile:
     Attributes
     ----------
     redshift : array, (N,)
-        NaN where there is none: not finite, below -0.002 (up to 0 it is 0), or ZWARN is not 0.
+        NaN where there is none: not finite, below -0.002 (up to 0 it is 0), above 15, or ZWARN is
+        not 0.
     wave : array, (259,)
         Observed wavelengths in Angstrom.
     description : str
@@ -87,7 +91,7 @@ class SpectraFile:
                 f"{path}: datasets of different lengths: image {n}, spectrum/flux "
                 f"{self._flux.shape}, spectrum/ivar {self._ivar.shape}, redshift {len(redshift)}"
             )
-        good = np.isfinite(redshift) & (redshift >= -STAR_REDSHIFT)
+        good = (redshift >= -STAR_REDSHIFT) & (redshift <= HIGHEST_REDSHIFT)
         redshift = np.maximum(redshift, 0.0)
         warnings = self.column("DESI_fibermap/ZWARN")
         if warnings is not None:
