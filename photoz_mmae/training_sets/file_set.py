@@ -115,7 +115,9 @@ class FileSet:
         chosen = sum(len(rows) for rows in [*self._rows.values(), self._unlabelled])
         dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
-        notes = self._match(match_to, known, dropped) if match_to else []
+        notes = usable.notes
+        if match_to:
+            notes += self._match(match_to, known, dropped)
         training = self._rows[split.TRAINING]
         if known[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
             raise InputError(

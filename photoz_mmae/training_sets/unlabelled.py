@@ -22,7 +22,7 @@ from photoz_mmae.provenance import file_sha256, fingerprint
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
-from photoz_mmae.training_sets.hygiene import first_of_each
+from photoz_mmae.training_sets.hygiene import first_of_each, without_id
 from photoz_mmae.training_sets.training_set import (
     UNKNOWN_KIND,
     Normalisation,
@@ -34,8 +34,6 @@ _UNUSABLE = int(NO_REDSHIFT | Flag.OTHER_PIXEL_SCALE | Flag.PADDED)
 """Nothing to learn from, or another sky than the network is to rebuild."""
 
 _ROWS = 256  # looked at at a time: 21 MB of images
-
-_NO_ID = ("", "0", "-1")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,8 @@ class Unlabelled:
         rows = np.flatnonzero(usable)
         keep[rows] = first_of_each(_as_bytes(ids[rows]), bands[rows])
         if labelled is not None:
-            keep &= ~np.isin(ids, np.setdiff1d(_texts(labelled), _NO_ID))
+            known = _texts(labelled)
+            keep &= ~np.isin(ids, known[~without_id(_as_bytes(known))])
         dropped["unlabelled and repeated"] = int(usable.sum() - keep.sum())
         notes = []
         if held_out is None:

@@ -179,6 +179,29 @@ def test_objects_without_an_id_in_floats_are_no_repeats():
     assert chosen.tolist() == [False, True, True, True, True, True]
 
 
+@pytest.mark.parametrize("kind", ["i8", "f8", "S20", object])
+def test_a_negative_number_is_no_id(kind):
+    ids = np.array([-99, 7, -99, 7, -9223372036854775808]).astype("S20").astype(kind)
+    assert first_of_each(ids, np.ones(5, int)).tolist() == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("fill", ["999999", "N/A"])
+def test_a_targetid_of_many_objects_is_none(tmp_path, fill):
+    targets = np.arange(1, N + 1).astype("S20")
+    targets[10:30] = fill
+    targets[[40, 41]] = b"twice"
+    ids = np.arange(1, N + 1)
+    ids[[12, 13]] = 7_000
+    data = open_set(write(tmp_path / "t.hdf5", targetid=targets, object_id=ids))
+    used = {row for part in parts_of(data) for row in part}
+    assert used == set(range(N)) - {13, 41}
+    note = f"targetid {fill}, of 19 objects of different object_id, is taken for no id"
+    assert note in data.composition.notes
+    # Without object_id nobody says that they are different objects.
+    data = open_set(write(tmp_path / "u.hdf5", targetid=targets, object_id=None))
+    assert data.composition.dropped["repeated"] == 20
+
+
 def test_neighbours_are_never_on_two_sides(tmp_path):
     """Two columns of objects along a border between blocks, seconds apart."""
     dec = np.repeat(np.linspace(-3, 3, N // 2), 2)

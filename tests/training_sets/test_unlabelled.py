@@ -160,6 +160,14 @@ def test_bad_repeated_and_held_out_objects_are_left_out(file, tmp_path):
         assert batch.image.isfinite().all()
 
 
+def test_a_negative_number_is_no_id(tmp_path):
+    ids = 1000 + np.arange(MORE)
+    ids[:9] = -99
+    cutouts = Unlabelled(write_cutouts(tmp_path / "c.hdf5", object_id=ids), FRAME)
+    chosen = cutouts.choose(np.array([5, -99]), None, 1.0, needs_ebv=False)
+    assert chosen.dropped["unlabelled and repeated"] == 0
+
+
 def test_folder_shards_and_hdf5_give_the_same(file, tmp_path):
     image = images(1000 + np.arange(MORE))
     folder = tmp_path / "fits"
