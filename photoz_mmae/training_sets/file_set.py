@@ -115,7 +115,7 @@ class FileSet:
         chosen = sum(len(rows) for rows in [*self._rows.values(), self._unlabelled])
         dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
-        notes = usable.notes
+        notes = [file.taken_for, *usable.notes]
         if match_to:
             notes += self._match(match_to, known, dropped)
         training = self._rows[split.TRAINING]

@@ -20,7 +20,7 @@ from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
-from photoz_mmae.surveys import ZERO_POINT, get_survey
+from photoz_mmae.surveys import SURVEYS, ZERO_POINT, get_survey
 from photoz_mmae.training_sets.ebv import read_ebv
 from photoz_mmae.training_sets.training_set import (
     KINDS,
@@ -151,7 +151,8 @@ class SpectraFile:
     def _contradiction(self, name: str, there: Any, expected: Any) -> InputError:
         return InputError(
             f"{self.path}: attribute {name!r} is {there}, but {expected} for training on the "
-            f"survey {self.survey.name}; convert the images"
+            f"survey {self.survey.name}; convert the images, or if they are of another survey name "
+            f"it in the attribute 'survey' ({', '.join(SURVEYS)})"
         )
 
     def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:
@@ -171,6 +172,16 @@ class SpectraFile:
     def load_ebv(self) -> None:
         """Read E(B-V) of all objects; raises InputError where the file has none."""
         self.ebv = read_ebv(self._file, len(self), self.survey)
+
+    @property
+    def taken_for(self) -> str:
+        """What the images are taken to be, in one line."""
+        survey = self.survey
+        unsaid = "" if "survey" in self._file.attrs else " (the file names no survey)"
+        return (
+            f"images are taken to be of {survey.name}{unsaid}: {''.join(survey.bands)}, "
+            f"{survey.pixel_scale:g} arcsec per pixel, zero point {ZERO_POINT:g}"
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

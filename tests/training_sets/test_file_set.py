@@ -269,9 +269,20 @@ def test_matching_weighs_training_objects_with_redshift_only(tmp_path):
     assert np.mean(weights[True]) == pytest.approx(1)
     assert min(weights[True]) > 0
     assert np.std(weights[True]) > 0.2
-    assert "matched to" in data.composition.notes[0]
+    assert "matched to" in data.composition.notes[1]
     for batch in data.held_out("validation", 5):
         assert (batch.weight == 1).all()
+
+
+def test_what_the_images_are_taken_for_is_said(tmp_path):
+    path = write(tmp_path / "t.hdf5")
+    for unsaid in (" (the file names no survey)", ""):
+        assert open_set(path).composition.notes[0] == (
+            f"images are taken to be of hsc-wide{unsaid}: grizy, 0.168 arcsec per pixel, "
+            "zero point 27"
+        )
+        with h5py.File(path, "a") as file:
+            file.attrs["survey"] = "hsc-wide"
 
 
 def test_matching_needs_magnitudes(tmp_path):
