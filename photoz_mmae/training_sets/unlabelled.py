@@ -19,6 +19,7 @@ from photoz_mmae.flags import DESCRIPTIONS, NO_REDSHIFT, Flag
 from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.model.frame import Frame
 from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
@@ -130,7 +131,7 @@ class Unlabelled:
         InputError
             None is left, or the table has none of them.
         """
-        bands, ids, positions = self._look()
+        bands, flags, ids, positions = self._look()
         usable = bands > 0
         dropped = {"unlabelled with a bad image": int((~usable).sum())}
         keep = usable.copy()
@@ -165,6 +166,12 @@ class Unlabelled:
         if needs_ebv and unknown:
             total = counted(len(numbers), "unlabelled object")
             notes.append(f"{unknown:,} of {total} have no usable E(B-V)")
+        unstated = int((flags[numbers] & Flag.NO_ZERO_POINT != 0).sum())
+        if unstated:
+            notes.append(
+                f"{counted(unstated, 'unlabelled object')} without zero point: pixels are taken to "
+                f"be at {ZERO_POINT:g}"
+            )
         return Chosen(numbers, dropped, notes)
 
     def read(self, numbers: NDArray[np.int64], normalisation: Normalisation) -> TrainingBatch:
@@ -198,10 +205,13 @@ class Unlabelled:
             normalisation,
         )
 
-    def _look(self) -> tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
-        """Bands of each, 0 of one that is no good (N,), ids (N,), positions (N, 2), E(B-V)."""
+    def _look(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
+        """Bands of each, 0 of one that is no good (N,), flags, ids (N,), positions (N, 2)."""
         n = len(self)
-        bands, positions = np.zeros(n, dtype=np.int64), np.full((n, 2), np.nan)
+        bands, flags = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        positions = np.full((n, 2), np.nan)
         ids: list[str] = []
         reason = ""
         batch = None
@@ -209,6 +219,7 @@ class Unlabelled:
             rows = np.arange(start, min(start + _ROWS, n))
             batch = self._read(rows, batch)
             ids += batch.object_id
+            flags[rows] = batch.flags
             positions[rows] = np.stack([batch.ra, batch.dec], axis=1)
             good = (batch.flags & _UNUSABLE == 0) & self._is_whole(batch)
             bands[rows] = good * self._bands(batch).sum(axis=1)
@@ -229,7 +240,7 @@ class Unlabelled:
                     f"objects (cutouts: {ids[0]!r}, ...)"
                 )
             self._ebv[there] = self._known_ebv[found.drop_null().to_numpy()]
-        return bands, np.array(ids), positions
+        return bands, flags, np.array(ids), positions
 
     def _is_whole(self, batch: CutoutBatch) -> NDArray[np.bool_]:
         """Whether every pixel of the target is measured, in every band that is there, (N,)."""

@@ -226,6 +226,21 @@ def test_reddening_is_from_the_table(file, tmp_path):
         mixed(file, path, table)
 
 
+def test_cutouts_without_zero_point_are_counted(file, tmp_path):
+    image = images(1000 + np.arange(4))
+    image[3] = np.nan  # not kept, so not counted
+    for number, planes in enumerate(image):
+        head = fits.Header({"CDELT1": -0.168 / 3600, "CDELT2": 0.168 / 3600})
+        if number == 0:
+            head["MAGZERO"] = 27.0
+        fits.PrimaryHDU(planes, head).writeto(tmp_path / f"c{number}.fits")
+    note = "2 unlabelled objects without zero point: pixels are taken to be at 27"
+    assert note in mixed(file, tmp_path).composition.notes
+    for number in (1, 2):
+        (tmp_path / f"c{number}.fits").unlink()
+    assert not any("zero point:" in note for note in mixed(file, tmp_path).composition.notes)
+
+
 def test_nothing_usable_is_said(file, tmp_path):
     four = write_cutouts(tmp_path / "four.hdf5", image=images(np.arange(MORE))[:, :4])
     with pytest.raises(InputError, match="none of 30 unlabelled objects has a usable image"):
