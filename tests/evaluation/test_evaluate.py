@@ -522,6 +522,22 @@ def test_a_column_of_ids_or_magnitudes_is_no_redshift(tmp_path, run):
     assert (code, "'mag_i' holds no redshifts (median 20.8)" in err) == (4, True)
 
 
+@pytest.mark.parametrize("kind", ["fits", "ecsv"])
+def test_times_and_coordinates_beside_the_redshifts(tmp_path, kind, evaluate_json):
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+    from astropy.table import QTable
+    from astropy.time import Time
+
+    table = QTable({"object_id": [1, 2], "z_best": [0.5, 0.6], "redshift": [0.5, 0.6]})
+    table["time"] = Time([59000.0, 59001.0], format="mjd")
+    table["place"] = SkyCoord([1.0, 2.0], [3.0, 4.0], unit="deg")
+    table["z_best"] = table["z_best"] * units.dimensionless_unscaled
+    table.write(tmp_path / f"t.{kind}")
+    result = evaluate_json(tmp_path / f"t.{kind}", "--truth", tmp_path / f"t.{kind}")
+    assert result["all"]["n"] == 2
+
+
 def test_missing_redshifts_name_the_option(tmp_path, run):
     table = write(tmp_path / "t.csv", {"z_best": [0.5], "zspec": [0.5]})
     code, _, err = run(table, "--truth", table)
