@@ -162,6 +162,18 @@ def test_a_sample_has_every_band_however_rare(tmp_path):
         open_set(write(tmp_path / "u.hdf5", image=image), every_band=False)
 
 
+def test_a_sample_has_the_seeing_however_late_it_is_told(tmp_path):
+    fwhm = np.full(N, 0.7)
+    fwhm[: N - 30] = np.nan
+    path = write(tmp_path / "t.hdf5", **{"HSC_metadata/i_psf_fwhm": fwhm})
+    data = open_set(path)
+    told = sum(bool(batch.psf_fwhm[0, 2].isfinite()) for batch in data.epoch(1, 1, 0))
+    sample = data.sample(20)
+    assert sample.psf_fwhm[:, 2].isfinite().sum() == told > 10
+    assert len(sample) == 20 + told
+    assert sample.psf_fwhm[:, [0, 1, 3, 4]].isnan().all()
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=30))
 def test_one_of_each_id_stays(objects):
     ids, worth = np.array([o[0] for o in objects]), np.array([o[1] for o in objects])
