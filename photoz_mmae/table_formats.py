@@ -96,7 +96,7 @@ def read_whole(
     -------
     table : pyarrow.Table
     unread : list of str
-        Columns of more than one dimension: no redshifts and no ids.
+        Columns of more than one dimension, times and coordinates: no redshifts and no ids.
     about : dict of str to About
 
     Raises
@@ -106,12 +106,22 @@ def read_whole(
     """
     if kind == "CSV":
         return _read_csv(path, id_column), [], {}
+    from astropy.table import Column
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # several tables in the file, odd units: not our matter
         table = _READ[kind](path)
-        flat = [name for name in table.colnames if table[name].ndim == 1]
+        flat = [
+            name
+            for name in table.colnames
+            if isinstance(table[name], Column) and table[name].ndim == 1
+        ]
         columns = pa.table({name: _from_astropy(table[name]) for name in flat})
-        about = {name: _about(table, number, name) for number, name in enumerate(table.colnames, 1)}
+        about = {
+            name: _about(table, number, name)
+            for number, name in enumerate(table.colnames, 1)
+            if name in flat
+        }
     return columns, [name for name in table.colnames if name not in flat], about
 
 

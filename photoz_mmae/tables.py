@@ -49,7 +49,8 @@ class TableFile:
     ----------
     names : list of str
     unread : list of str
-        Columns of more than one dimension of a FITS or VOTable table.
+        Columns of a FITS, VOTable or ECSV table that are of more than one dimension, or times or
+        coordinates.
     metadata : dict of str to str
         Key-value metadata of a Parquet file; empty for the others.
 

@@ -16,6 +16,7 @@ from photoz_mmae.flags import CLEAN_CUT
 from photoz_mmae.redshift.pdf import LEVELS
 
 SCHEMA_VERSION = 1
+SCHEMA_VERSION_KEY = "photoz_mmae.schema_version"
 
 Z_LEVELS_KEY = "photoz_mmae.z_quantile_levels"
 Z_EDGES_KEY = "photoz_mmae.z_pdf_edges"

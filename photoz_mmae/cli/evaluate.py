@@ -33,8 +33,9 @@ def evaluate(config: Path | None, as_json: bool, **options: Any) -> None:
     """Compare CATALOG with true redshifts: scatter, bias, outliers, and p(z) where it has one.
 
     CATALOG and TABLE are CSV, Parquet, FITS, VOTable or ECSV, or folders that `predict` wrote,
-    joined by object_id (objectId of --naming lsst); by row number when both are one. Metrics are
-    given over all objects and per bin of true redshift (`bins` in a --config file).
+    joined by object_id (objectId of --naming lsst); by row number when both are one. Rows whose
+    class or SPECTYPE in TABLE is STAR are left out. Metrics are given over all objects and per bin
+    of true redshift (`bins` in a --config file).
     """
     run = load_run(EvaluateRun, config, options)
 

@@ -142,8 +142,9 @@ if TYPE_CHECKING:
 def train(config: Path | None, **options: Any) -> None:
     """Train a model on DATA, a GalaxiesML-Spectra file or a simulated one, or on --simulate N.
 
-    Bands, image size and pixel scale of the model are those of the data. The same command goes on
-    with a training that was stopped. The folder ends with
+    The model's image size is that of the data; its bands and pixel scale are those of the survey
+    that DATA names (hsc-wide, lsst-y1, lsst-y10 or lsst-dp1; hsc-wide where it names none). The
+    same command goes on with a training that was stopped. The folder ends with
     weights.safetensors, model.json, CARD.md and metrics.jsonl.
     """
     run = load_run(TrainRun, config, options)

@@ -34,6 +34,12 @@ ROW_NUMBER = "row number"
 HIGHEST_MEDIAN = 15.0
 """No sample of galaxies has a higher median redshift; magnitudes and ids do."""
 
+_CLASSES = ("class", "spectype")
+"""Columns of the truth, in any case, that say STAR of a star."""
+
+_STAR_REDSHIFT = 0.002
+"""Stars move no faster."""
+
 _ROWS = 8192  # p(z) of as many objects in memory at once
 
 
@@ -48,9 +54,9 @@ class Evaluation:
     bins : list of dict
         The same per bin of true redshift, after `z_min` (inclusive) and `z_max` (exclusive).
     rows : dict of str to int
-        What became of the rows. `catalog` = `compared` + `without_truth` + `without_z_spec`
-        + `without_z_phot`; a row is counted at the first of these that holds. `truth`,
-        `truth_without_catalog`, `truth_duplicates`, `catalog_duplicates`.
+        What became of the rows. `catalog` = `compared` + `without_truth` + `stars` +
+        `without_z_spec` + `without_z_phot`; a row is counted at the first of these that holds.
+        `truth`, `truth_without_catalog`, `truth_duplicates`, `catalog_duplicates`.
     joined_by : str
         The column of ids in the catalogue, or `row number`.
     z_phot : str
@@ -58,7 +64,7 @@ class Evaluation:
     pdf : str or None
         The column that p(z) was taken from.
     notes : list of str
-        What the catalogue has and could not be used.
+        What the catalogue has and could not be used; how many compared objects may be stars.
     """
 
     all: dict[str, float]
@@ -110,7 +116,8 @@ def evaluate(run: EvaluateRun) -> Evaluation:
     """Compare a catalogue with true redshifts.
 
     Rows are joined by id (compared as text, so the integer 17 equals "17"), or by row number when
-    both are one file or folder. Of several truth rows with one id the first counts. Columns of ids,
+    both are one file or folder. Of several truth rows with one id the first counts. Stars, where a
+    column `class` or `SPECTYPE` of the truth tells them, are not compared. Columns of ids,
     points and intervals are those of the naming (`catalog.naming`) that the catalogue has; ids of
     the truth may have that name, or are in `object_id`.
 
@@ -141,14 +148,17 @@ def evaluate(run: EvaluateRun) -> Evaluation:
         match, unpaired = _match(catalog, truth)
     z_true = np.where(match >= 0, z_spec[match], np.nan)
     in_truth = match >= 0
-    has_z_spec = in_truth & np.isfinite(z_true) & (z_true > -1)
+    stars = _stars(truth)
+    is_star = in_truth & (False if stars is None else stars[match])
+    has_z_spec = in_truth & ~is_star & np.isfinite(z_true) & (z_true > -1)
     used = has_z_spec & np.isfinite(z_phot)
     rows = {
         "catalog": len(catalog),
         "truth": len(truth),
         "compared": int(used.sum()),
         "without_truth": int((~in_truth).sum()),
-        "without_z_spec": int((in_truth & ~has_z_spec).sum()),
+        "stars": int(is_star.sum()),
+        "without_z_spec": int((in_truth & ~is_star & ~has_z_spec).sum()),
         "without_z_phot": int((has_z_spec & ~used).sum()),
         **unpaired,
     }
@@ -163,6 +173,12 @@ def evaluate(run: EvaluateRun) -> Evaluation:
                 f"{path}: column {column!r} holds no redshifts (median {np.median(values):g})"
             )
     pdf, terms, notes = _pdf_terms(catalog, np.where(used, z_true, np.nan))
+    slow = int((np.abs(z_true[used]) < _STAR_REDSHIFT).sum())
+    if stars is None and slow:
+        notes.append(
+            f"{slow} compared with |{run.z_spec}| < {_STAR_REDSHIFT:g} may be stars: the truth has "
+            "no column class or SPECTYPE to tell"
+        )
     compared = _Compared(
         z_phot[used],
         z_true[used],
@@ -189,6 +205,15 @@ def _intervals(naming: Naming) -> dict[str, tuple[str, str]]:
         for what, (low, high) in _INTERVALS.items()
         if low in names and high in names
     }
+
+
+def _stars(truth: TableFile) -> NDArray[np.bool_] | None:
+    """Which rows of the truth are of stars, (M,); None where no column tells."""
+    for name in truth.names:
+        if name.lower() in _CLASSES:
+            text = pc.utf8_trim_whitespace(pc.cast(truth.column(name), pa.large_string()))
+            return np.asarray(pc.fill_null(pc.equal(pc.utf8_upper(text), "STAR"), False))
+    return None
 
 
 def _match(catalog: TableFile, truth: TableFile) -> tuple[NDArray[np.int64], dict[str, int]]:
@@ -225,8 +250,8 @@ def _nothing_left(
         )
     return (
         f"nothing to compare: of {rows['catalog']} rows of {run.catalog}, {rows['without_truth']} "
-        f"are not in {run.truth}, {rows['without_z_spec']} have no {run.z_spec}, "
-        f"{rows['without_z_phot']} no {point}"
+        f"are not in {run.truth}, {rows['stars']} are stars, {rows['without_z_spec']} have no "
+        f"{run.z_spec}, {rows['without_z_phot']} no {point}"
     )
 
 

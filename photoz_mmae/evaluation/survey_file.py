@@ -171,10 +171,13 @@ class SurveyFile:
         names = ("spectrum/wave", "spectrum/flux", "spectrum/ivar")
         if any(name not in self for name in names):
             return None
-        wave, flux, ivar = (
-            np.stack([self._read(name, row) for row in rows]).astype(np.float64) for name in names
+        # One for all objects, or one each.
+        wave = self._read(names[0], slice(None) if self._file[names[0]].ndim == 1 else rows[0])
+        flux, ivar = (
+            np.stack([self._read(name, row) for row in rows]).astype(np.float64)
+            for name in names[1:]
         )
-        return wave[0], flux, ivar
+        return wave.astype(np.float64), flux, ivar
 
     def _read(self, name: str, rows: int | slice) -> NDArray[Any]:
         try:

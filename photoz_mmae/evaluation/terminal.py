@@ -31,6 +31,7 @@ _LINES = {
 }
 _ROWS = {
     "without_truth": "catalogue rows not in the truth",
+    "stars": "catalogue rows that are stars in the truth (not compared)",
     "without_z_spec": "catalogue rows whose truth has no redshift",
     "without_z_phot": "catalogue rows without {z_phot}",
     "truth_without_catalog": "truth rows not in the catalogue",

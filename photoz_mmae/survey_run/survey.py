@@ -8,7 +8,7 @@ from typing import Any
 
 from photoz_mmae import __version__
 from photoz_mmae.catalog.hats import UNPLACED_KEY
-from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
+from photoz_mmae.catalog.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY, Column
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 from photoz_mmae.inference.engine import count_gpus, resolve_device
@@ -275,7 +275,7 @@ class _Survey:
     def _merge(self, parts: Sequence[Part], records: Sequence[PartRecord], state: str) -> None:
         model, folder = self.model, self.folder
         metadata = {
-            "photoz_mmae.schema_version": str(SCHEMA_VERSION),
+            SCHEMA_VERSION_KEY: str(SCHEMA_VERSION),
             "photoz_mmae.package_version": __version__,
             "photoz_mmae.model_name": model.name,
             "photoz_mmae.model_sha256": model.sha256,

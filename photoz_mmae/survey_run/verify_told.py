@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from photoz_mmae.catalog.opened import OpenedCatalogue
-from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
+from photoz_mmae.catalog.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY, Column
 from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.flags import Flag
 from photoz_mmae.model.info import ModelInfo
@@ -36,7 +36,7 @@ def settings_of(catalogue: OpenedCatalogue) -> dict[str, Any]:
         It notes none that this version knows.
     """
     path, said = catalogue.path, catalogue.said
-    version = said.get("photoz_mmae.schema_version", "")
+    version = said.get(SCHEMA_VERSION_KEY, "")
     if version.isdigit() and int(version) > SCHEMA_VERSION:
         raise InputError(
             f"{path}: written by a newer version (schema {version}, this one knows "

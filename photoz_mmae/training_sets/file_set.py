@@ -26,7 +26,7 @@ Sizes = tuple[int | None, int | None, int | None]
 """Of training, validation and test; None: all there are."""
 
 SAMPLE_PER_BAND = 64
-"""Objects of a sample, at least, that have each band, where so many have."""
+"""Objects of a sample, at least, that have each band, and its seeing, where so many have."""
 
 _PUBLISHED = "--split published divides the rows at random"
 
@@ -115,7 +115,9 @@ class FileSet:
         chosen = sum(len(rows) for rows in [*self._rows.values(), self._unlabelled])
         dropped["not drawn"] = int(keep.sum()) - chosen
         self._weights = np.ones(n)
-        notes = self._match(match_to, known, dropped) if match_to else []
+        notes = [file.taken_for, *usable.notes]
+        if match_to:
+            notes += self._match(match_to, known, dropped)
         training = self._rows[split.TRAINING]
         if known[training].sum() < 2 or not len(self._rows[split.VALIDATION]):
             raise InputError(
@@ -154,11 +156,12 @@ class FileSet:
         )
 
     def sample(self, n: int) -> TrainingBatch:
-        """Read the first training objects, and more for a band that few of them have."""
+        """Read the first training objects, and more for a band that few have, or its seeing."""
         rows, training = [self._rows[split.TRAINING][:n]], self._rows[split.TRAINING]
-        for with_band in self._measured.T:
-            if with_band[rows[0]].sum() < min(SAMPLE_PER_BAND, n):
-                rows.append(training[with_band[training]][:SAMPLE_PER_BAND])
+        told = self._measured & np.isfinite(self._file.psf_fwhm[: len(self._measured)])
+        for known in np.hstack([self._measured, told]).T:
+            if known[rows[0]].sum() < min(SAMPLE_PER_BAND, n):
+                rows.append(training[known[training]][:SAMPLE_PER_BAND])
         return self._file.read(np.unique(np.concatenate(rows)), self._normalisation)
 
     def epoch(self, epoch: int, batch_size: int, first_step: int) -> Iterator[TrainingBatch]:

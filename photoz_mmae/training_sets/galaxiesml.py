@@ -21,7 +21,7 @@ from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
-from photoz_mmae.surveys import ZERO_POINT, get_survey
+from photoz_mmae.surveys import SURVEYS, ZERO_POINT, get_survey
 from photoz_mmae.training_sets.ebv import read_ebv
 from photoz_mmae.training_sets.training_set import (
     KINDS,
@@ -35,6 +35,9 @@ POOLED_PIXELS = 259
 STAR_REDSHIFT = 0.002
 """Stars approach and recede: a redshift down to minus this counts as 0."""
 
+HIGHEST_REDSHIFT = 15.0
+"""No galaxy is known beyond; 99, 999 and 9999 stand for none."""
+
 
 class SpectraFile:
     """A GalaxiesML-Spectra file, open for reading.
@@ -46,7 +49,8 @@ class SpectraFile:
     Attributes
     ----------
     redshift : array, (N,)
-        NaN where there is none: not finite, below -0.002 (up to 0 it is 0), or ZWARN is not 0.
+        NaN where there is none: not finite, below -0.002 (up to 0 it is 0), above 15, or ZWARN is
+        not 0.
     wave : array, (259,)
         Observed wavelengths in Angstrom.
     description : str
@@ -88,7 +92,7 @@ class SpectraFile:
                 f"{path}: datasets of different lengths: image {n}, spectrum/flux "
                 f"{self._flux.shape}, spectrum/ivar {self._ivar.shape}, redshift {len(redshift)}"
             )
-        good = np.isfinite(redshift) & (redshift >= -STAR_REDSHIFT)
+        good = (redshift >= -STAR_REDSHIFT) & (redshift <= HIGHEST_REDSHIFT)
         redshift = np.maximum(redshift, 0.0)
         warnings = self.column("DESI_fibermap/ZWARN")
         if warnings is not None:
@@ -148,7 +152,8 @@ class SpectraFile:
     def _contradiction(self, name: str, there: Any, expected: Any) -> InputError:
         return InputError(
             f"{self.path}: attribute {name!r} is {there}, but {expected} for training on the "
-            f"survey {self.survey.name}; convert the images"
+            f"survey {self.survey.name}; convert the images, or if they are of another survey name "
+            f"it in the attribute 'survey' ({', '.join(SURVEYS)})"
         )
 
     def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:
@@ -168,6 +173,16 @@ class SpectraFile:
     def load_ebv(self) -> None:
         """Read E(B-V) of all objects; raises InputError where the file has none."""
         self.ebv = read_ebv(self._file, len(self), self.survey)
+
+    @property
+    def taken_for(self) -> str:
+        """What the images are taken to be, in one line."""
+        survey = self.survey
+        unsaid = "" if "survey" in self._file.attrs else " (the file names no survey)"
+        return (
+            f"images are taken to be of {survey.name}{unsaid}: {''.join(survey.bands)}, "
+            f"{survey.pixel_scale:g} arcsec per pixel, zero point {ZERO_POINT:g}"
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from photoz_mmae.catalog.schema import SCHEMA_VERSION_KEY
+from photoz_mmae.cutouts.photometry import APERTURE_DIAMETER
 from photoz_mmae.errors import InputError
 from photoz_mmae.tables import TableFile
 
@@ -21,6 +23,9 @@ MAX_WEIGHT = 10.0
 
 TARGET_ROWS = 200_000
 """Of a larger target sample so many are drawn."""
+
+_BRIGHTEST, _FAINTEST = 5.0, 40.0
+"""AB; what is outside (99, -999) stands for no magnitude."""
 
 _AB_NJY = 31.4
 
@@ -49,14 +54,20 @@ class Matched:
 def target_magnitudes(path: Path, bands: tuple[str, ...]) -> dict[str, Array]:
     """Read AB magnitudes (M,) of the bands that a table has.
 
-    Columns are `mag_<b>`, `<b>_cmodel_mag` or `flux_<b>` in nJy, the first that is there.
+    Columns are `mag_<b>`, `<b>_cmodel_mag` or `flux_<b>` in nJy, the first that is there; of all
+    of an object's light, as the training file's are.
 
     Raises
     ------
     InputError
-        The table cannot be read, or has fewer than two of the bands.
+        The table cannot be read, has fewer than two of the bands, or is a catalogue of `predict`.
     """
     table = TableFile(path)
+    if SCHEMA_VERSION_KEY in table.metadata:
+        raise InputError(
+            f"{path}: the fluxes of a catalogue by `predict` are of apertures of "
+            f'{APERTURE_DIAMETER:g}"; give --match-to a table of total magnitudes or fluxes'
+        )
     found: dict[str, Array] = {}
     for band in bands:
         for name in (f"mag_{band}", f"{band}_cmodel_mag", f"flux_{band}"):
@@ -78,7 +89,7 @@ def match(source: Array, target: Array) -> Matched:
     Parameters
     ----------
     source : array, (N, B)
-        Magnitudes of the training objects.
+        Magnitudes of the training objects; one outside 5 to 40 is missing.
     target : array, (M, B)
         Magnitudes of the target sample in the same bands, in order of wavelength.
 
@@ -89,8 +100,8 @@ def match(source: Array, target: Array) -> Matched:
     """
     from scipy.spatial import KDTree
 
-    usable = np.isfinite(source).all(axis=1)
-    target = target[np.isfinite(target).all(axis=1)]
+    usable = _measured(source).all(axis=1)
+    target = target[_measured(target).all(axis=1)]
     if usable.sum() < 2 or len(target) < 2:
         raise InputError(
             f"--match-to: {int(usable.sum())} training and {len(target)} target objects have all "
@@ -114,6 +125,10 @@ def match(source: Array, target: Array) -> Matched:
     outside = own.query(wanted, [neighbours])[0][:, 0] > reach
     effective = weights.sum() ** 2 / np.square(weights).sum()
     return Matched(weights, float(effective), float(outside.mean()))
+
+
+def _measured(magnitudes: Array) -> NDArray[np.bool_]:
+    return (magnitudes >= _BRIGHTEST) & (magnitudes <= _FAINTEST)
 
 
 def _features(magnitudes: Array) -> Array:

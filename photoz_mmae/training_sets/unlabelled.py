@@ -21,10 +21,11 @@ from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256, fingerprint
 from photoz_mmae.survey_runs import PSF_ROLES
+from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
 from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
-from photoz_mmae.training_sets.hygiene import first_of_each
+from photoz_mmae.training_sets.hygiene import first_of_each, without_id
 from photoz_mmae.training_sets.training_set import (
     UNKNOWN_KIND,
     Normalisation,
@@ -36,8 +37,6 @@ _UNUSABLE = int(NO_REDSHIFT | Flag.OTHER_PIXEL_SCALE | Flag.PADDED)
 """Nothing to learn from, or another sky than the network is to rebuild."""
 
 _ROWS = 256  # looked at at a time: 21 MB of images
-
-_NO_ID = ("", "0", "-1")
 
 
 @dataclass(frozen=True)
@@ -141,14 +140,15 @@ class Unlabelled:
         InputError
             None is left, or the table has none of them.
         """
-        bands, ids, positions = self._look()
+        bands, flags, ids, positions = self._look()
         usable = bands > 0
         dropped = {"unlabelled with a bad image": int((~usable).sum())}
         keep = usable.copy()
         rows = np.flatnonzero(usable)
         keep[rows] = first_of_each(_as_bytes(ids[rows]), bands[rows])
         if labelled is not None:
-            keep &= ~np.isin(ids, np.setdiff1d(_texts(labelled), _NO_ID))
+            known = _texts(labelled)
+            keep &= ~np.isin(ids, known[~without_id(_as_bytes(known))])
         dropped["unlabelled and repeated"] = int(usable.sum() - keep.sum())
         notes = []
         if held_out is None:
@@ -175,6 +175,12 @@ class Unlabelled:
         if needs_ebv and unknown:
             total = counted(len(numbers), "unlabelled object")
             notes.append(f"{unknown:,} of {total} have no usable E(B-V)")
+        unstated = int((flags[numbers] & Flag.NO_ZERO_POINT != 0).sum())
+        if unstated:
+            notes.append(
+                f"{counted(unstated, 'unlabelled object')} without zero point: pixels are taken to "
+                f"be at {ZERO_POINT:g}"
+            )
         return Chosen(numbers, dropped, notes)
 
     def read(self, numbers: NDArray[np.int64], normalisation: Normalisation) -> TrainingBatch:
@@ -209,10 +215,13 @@ class Unlabelled:
             normalisation,
         )
 
-    def _look(self) -> tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
-        """Bands of each, 0 of one that is no good (N,), ids (N,), positions (N, 2), E(B-V)."""
+    def _look(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
+        """Bands of each, 0 of one that is no good (N,), flags, ids (N,), positions (N, 2)."""
         n = len(self)
-        bands, positions = np.zeros(n, dtype=np.int64), np.full((n, 2), np.nan)
+        bands, flags = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        positions = np.full((n, 2), np.nan)
         ids: list[str] = []
         reason = ""
         batch = None
@@ -220,6 +229,7 @@ class Unlabelled:
             rows = np.arange(start, min(start + _ROWS, n))
             batch = self._read(rows, batch)
             ids += batch.object_id
+            flags[rows] = batch.flags
             positions[rows] = np.stack([batch.ra, batch.dec], axis=1)
             good = (batch.flags & _UNUSABLE == 0) & self._is_whole(batch)
             bands[rows] = good * self._bands(batch).sum(axis=1)
@@ -244,7 +254,7 @@ class Unlabelled:
                 self._ebv[there] = self._told_ebv[rows]
             for number, fwhm in self._told_fwhm.items():
                 self._psf_fwhm[there, number] = fwhm[rows]
-        return bands, np.array(ids), positions
+        return bands, flags, np.array(ids), positions
 
     def _is_whole(self, batch: CutoutBatch) -> NDArray[np.bool_]:
         """Whether every pixel of the target is measured, in every band that is there, (N,)."""

@@ -382,6 +382,18 @@ def test_a_page_is_replaced_on_request_only(targets, tmp_path, run):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "small.hdf5"]
 
 
+def test_one_wavelength_grid_for_all_objects(targets, tmp_path, run):
+    rows = slice(40)
+    each = copy(targets, tmp_path / "each.hdf5", rows=rows)
+    one = copy(targets, tmp_path / "one.hdf5", rows=rows, **{"spectrum/wave": lambda wave: wave[0]})
+    with SurveyFile(each) as a, SurveyFile(one) as b:
+        for expected, found in zip(
+            *(file.spectra(np.array([3, 7])) for file in (a, b)), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+    assert run("--describe", one, "--report", tmp_path / "page.html")[0] == 0
+
+
 def test_a_page_that_cannot_be_written_is_said_before_the_work(targets, tmp_path, run):
     before = targets.read_bytes()
     for report, code in (

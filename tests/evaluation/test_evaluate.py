@@ -271,6 +271,7 @@ def test_what_is_left_out_is_counted_and_said(tmp_path, kind, evaluate_json, run
         "truth": 6,
         "compared": 3,
         "without_truth": 1,
+        "stars": 0,
         "without_z_spec": 1,
         "without_z_phot": 1,
         "truth_without_catalog": 1,
@@ -288,6 +289,42 @@ def test_what_is_left_out_is_counted_and_said(tmp_path, kind, evaluate_json, run
         "catalogue rows that repeat an object_id (each is compared): 1",
     ):
         assert f"  {line}\n" in out
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "fits"])
+@pytest.mark.parametrize("name", ["class", "SPECTYPE"])
+def test_stars_are_not_compared(tmp_path, kind, name, evaluate_json, run):
+    catalog = {"object_id": [1, 2, 3, 4, 5], "z_best": [0.5, 0.6, 0.7, 0.8, 0.9]}
+    truth = {
+        "object_id": [5, 4, 3, 2],
+        "redshift": [0.0, 0.001, 0.7, np.nan],
+        name: ["Star", "GALAXY", "QSO", "STAR"],
+    }
+    paths = [write(tmp_path / f"{n}.{kind}", t) for n, t in (("c", catalog), ("t", truth))]
+    result = evaluate_json(paths[0], "--truth", paths[1])
+    rows = result["rows"]
+    assert (rows["compared"], rows["stars"], rows["without_z_spec"]) == (2, 2, 0)
+    assert result["notes"] == []
+    _, out, _ = run(paths[0], "--truth", paths[1])
+    assert "rows that are stars in the truth (not compared): 2" in out
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.5], [True, False], [None, "GALAXY"]])
+def test_a_class_of_another_kind_tells_no_stars(tmp_path, values, evaluate_json):
+    columns = {"z_best": [0.5, 0.6], "redshift": [0.5, 0.6], "class": values}
+    table = write(tmp_path / "t.parquet", columns)
+    assert evaluate_json(table, "--truth", table)["rows"]["stars"] == 0
+
+
+def test_what_may_be_stars_is_said(tmp_path, evaluate_json):
+    columns = {"z_best": [0.5, 0.6, 0.7], "redshift": [-0.001, 0.0, 0.002]}
+    table = write(tmp_path / "t.csv", columns)
+    result = evaluate_json(table, "--truth", table)
+    assert (result["rows"]["stars"], result["rows"]["compared"]) == (0, 3)
+    assert result["notes"] == [
+        "2 compared with |redshift| < 0.002 may be stars: the truth has no column class or "
+        "SPECTYPE to tell"
+    ]
 
 
 def test_null_ids_pair_with_nothing(tmp_path, evaluate_json):
@@ -483,6 +520,22 @@ def test_a_column_of_ids_or_magnitudes_is_no_redshift(tmp_path, run):
     table = write(tmp_path / "t.csv", {"z_best": [0.5, 0.6], "mag_i": [21.5, 20.1]})
     code, _, err = run(table, "--truth", table, "--z-spec", "mag_i")
     assert (code, "'mag_i' holds no redshifts (median 20.8)" in err) == (4, True)
+
+
+@pytest.mark.parametrize("kind", ["fits", "ecsv"])
+def test_times_and_coordinates_beside_the_redshifts(tmp_path, kind, evaluate_json):
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+    from astropy.table import QTable
+    from astropy.time import Time
+
+    table = QTable({"object_id": [1, 2], "z_best": [0.5, 0.6], "redshift": [0.5, 0.6]})
+    table["time"] = Time([59000.0, 59001.0], format="mjd")
+    table["place"] = SkyCoord([1.0, 2.0], [3.0, 4.0], unit="deg")
+    table["z_best"] = table["z_best"] * units.dimensionless_unscaled
+    table.write(tmp_path / f"t.{kind}")
+    result = evaluate_json(tmp_path / f"t.{kind}", "--truth", tmp_path / f"t.{kind}")
+    assert result["all"]["n"] == 2
 
 
 def test_missing_redshifts_name_the_option(tmp_path, run):

@@ -40,6 +40,10 @@ def no_position(file):
     ("damage", "message"),
     [
         (attribute("zero_point", 31.4), "'zero_point' is 31.4, but 27.0 for training"),
+        (
+            attribute("pixel_scale", 0.2),
+            "name it in the attribute 'survey' (hsc-wide, lsst-y1, lsst-y10, lsst-dp1)",
+        ),
         (attribute("pixel_scale", 0.262), "'pixel_scale' is 0.262, but 0.168 for training"),
         (attribute("bands", "yzirg"), "'bands' is yzirg, but grizy for training"),
         (replace("object_id", lambda ids: ids + 4e16), "'object_id' holds floats so"),

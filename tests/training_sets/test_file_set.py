@@ -162,6 +162,18 @@ def test_a_sample_has_every_band_however_rare(tmp_path):
         open_set(write(tmp_path / "u.hdf5", image=image), every_band=False)
 
 
+def test_a_sample_has_the_seeing_however_late_it_is_told(tmp_path):
+    fwhm = np.full(N, 0.7)
+    fwhm[: N - 30] = np.nan
+    path = write(tmp_path / "t.hdf5", **{"HSC_metadata/i_psf_fwhm": fwhm})
+    data = open_set(path)
+    told = sum(bool(batch.psf_fwhm[0, 2].isfinite()) for batch in data.epoch(1, 1, 0))
+    sample = data.sample(20)
+    assert sample.psf_fwhm[:, 2].isfinite().sum() == told > 10
+    assert len(sample) == 20 + told
+    assert sample.psf_fwhm[:, [0, 1, 3, 4]].isnan().all()
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=30))
 def test_one_of_each_id_stays(objects):
     ids, worth = np.array([o[0] for o in objects]), np.array([o[1] for o in objects])
@@ -177,6 +189,29 @@ def test_objects_without_an_id_in_floats_are_no_repeats():
     ids = np.array([3.0, np.nan, 3.0, np.nan, -1.0, 5.0])
     chosen = first_of_each(ids, np.array([0, 1, 1, 1, 1, 1]))
     assert chosen.tolist() == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["i8", "f8", "S20", object])
+def test_a_negative_number_is_no_id(kind):
+    ids = np.array([-99, 7, -99, 7, -9223372036854775808]).astype("S20").astype(kind)
+    assert first_of_each(ids, np.ones(5, int)).tolist() == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("fill", ["999999", "N/A"])
+def test_a_targetid_of_many_objects_is_none(tmp_path, fill):
+    targets = np.arange(1, N + 1).astype("S20")
+    targets[10:30] = fill
+    targets[[40, 41]] = b"twice"
+    ids = np.arange(1, N + 1)
+    ids[[12, 13]] = 7_000
+    data = open_set(write(tmp_path / "t.hdf5", targetid=targets, object_id=ids))
+    used = {row for part in parts_of(data) for row in part}
+    assert used == set(range(N)) - {13, 41}
+    note = f"targetid {fill}, of 19 objects of different object_id, is taken for no id"
+    assert note in data.composition.notes
+    # Without object_id nobody says that they are different objects.
+    data = open_set(write(tmp_path / "u.hdf5", targetid=targets, object_id=None))
+    assert data.composition.dropped["repeated"] == 20
 
 
 def test_neighbours_are_never_on_two_sides(tmp_path):
@@ -246,9 +281,20 @@ def test_matching_weighs_training_objects_with_redshift_only(tmp_path):
     assert np.mean(weights[True]) == pytest.approx(1)
     assert min(weights[True]) > 0
     assert np.std(weights[True]) > 0.2
-    assert "matched to" in data.composition.notes[0]
+    assert "matched to" in data.composition.notes[1]
     for batch in data.held_out("validation", 5):
         assert (batch.weight == 1).all()
+
+
+def test_what_the_images_are_taken_for_is_said(tmp_path):
+    path = write(tmp_path / "t.hdf5")
+    for unsaid in (" (the file names no survey)", ""):
+        assert open_set(path).composition.notes[0] == (
+            f"images are taken to be of hsc-wide{unsaid}: grizy, 0.168 arcsec per pixel, "
+            "zero point 27"
+        )
+        with h5py.File(path, "a") as file:
+            file.attrs["survey"] = "hsc-wide"
 
 
 def test_matching_needs_magnitudes(tmp_path):

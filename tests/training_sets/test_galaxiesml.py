@@ -96,3 +96,11 @@ def test_unknown_number_of_pixels_and_unequal_lengths_are_refused(tmp_path):
     write(tmp_path / "u.hdf5", 259, **{"DESI_fibermap/DESI_redshift": np.ones(N - 1)})
     with pytest.raises(InputError, match="different lengths"):
         SpectraFile(tmp_path / "u.hdf5")
+
+
+def test_a_redshift_of_99_is_none(tmp_path):
+    redshift = np.array([0.1, 99.0, 999.0, 9999.0, 15.1, 6.5, 0.7])
+    write(tmp_path / "t.hdf5", 259, **{"DESI_fibermap/DESI_redshift": redshift})
+    batch = SpectraFile(tmp_path / "t.hdf5").read(np.arange(N), "relative")
+    assert np.flatnonzero(batch.has_redshift).tolist() == [0, 5, 6]
+    assert batch.redshift.max() == 6.5

@@ -68,7 +68,7 @@ def test_target_beyond_the_training_sample_is_said():
 def test_nothing_in_common():
     rng = np.random.default_rng(3)
     with pytest.raises(InputError, match="no target object has colours and magnitude"):
-        match(sample(rng, 300), sample(rng, 300, low=40, high=42))
+        match(sample(rng, 300), sample(rng, 300, low=34, high=36))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "fits"])
@@ -83,6 +83,30 @@ def test_magnitudes_from_a_table(tmp_path, kind):
     assert found["g"].tolist() == [20, 21]
     assert found["y"][0] == pytest.approx(26.4)
     assert np.isnan(found["y"][1])
+
+
+@pytest.mark.parametrize("fill", [99.0, -99.0, -999.0, 4.9])
+def test_what_stands_for_no_magnitude_is_missing(fill):
+    rng = np.random.default_rng(4)
+    source, target = sample(rng, 300), sample(rng, 200)
+    expected = match(source[30:], target[20:])
+    source[:30, 0], target[:20, 2] = fill, fill
+    matched = match(source, target)
+    assert not matched.weights[:30].any()
+    np.testing.assert_array_equal(matched.weights[30:], expected.weights)
+    assert matched.outside == expected.outside
+
+
+def test_fluxes_of_predict_are_refused(tmp_path):
+    """They are of apertures; the training file's magnitudes are total ones."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"flux_g": [1.0, 2.0], "flux_i": [1.0, 2.0]})
+    metadata = {"photoz_mmae.schema_version": "1"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match='by `predict` are of apertures of 2"; give --match-to'):
+        target_magnitudes(tmp_path / "t.parquet", ("g", "r", "i"))
 
 
 def test_table_without_magnitudes(tmp_path):

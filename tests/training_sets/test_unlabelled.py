@@ -169,6 +169,14 @@ def test_bad_repeated_and_held_out_objects_are_left_out(file, tmp_path):
         assert batch.image.isfinite().all()
 
 
+def test_a_negative_number_is_no_id(tmp_path):
+    ids = 1000 + np.arange(MORE)
+    ids[:9] = -99
+    cutouts = Unlabelled(write_cutouts(tmp_path / "c.hdf5", object_id=ids), FRAME)
+    chosen = cutouts.choose(np.array([5, -99]), None, 1.0, needs_ebv=False)
+    assert chosen.dropped["unlabelled and repeated"] == 0
+
+
 def test_folder_shards_and_hdf5_give_the_same(file, tmp_path):
     image = images(1000 + np.arange(MORE))
     folder = tmp_path / "fits"
@@ -243,6 +251,21 @@ def test_the_table_tells_the_seeing(file, tmp_path):
             assert known == [2]
             found[number - 1000] = float(batch.psf_fwhm[0, 2])
     assert found == pytest.approx(dict(enumerate(told)), rel=1e-6)
+
+
+def test_cutouts_without_zero_point_are_counted(file, tmp_path):
+    image = images(1000 + np.arange(4))
+    image[3] = np.nan  # not kept, so not counted
+    for number, planes in enumerate(image):
+        head = fits.Header({"CDELT1": -0.168 / 3600, "CDELT2": 0.168 / 3600})
+        if number == 0:
+            head["MAGZERO"] = 27.0
+        fits.PrimaryHDU(planes, head).writeto(tmp_path / f"c{number}.fits")
+    note = "2 unlabelled objects without zero point: pixels are taken to be at 27"
+    assert note in mixed(file, tmp_path).composition.notes
+    for number in (1, 2):
+        (tmp_path / f"c{number}.fits").unlink()
+    assert not any("zero point:" in note for note in mixed(file, tmp_path).composition.notes)
 
 
 def test_nothing_usable_is_said(file, tmp_path):
