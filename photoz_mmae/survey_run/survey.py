@@ -165,7 +165,7 @@ class _Survey:
         del file, found
 
         elsewhere = run.scheduler or run.cluster
-        local = None if elsewhere else local_workers(run.workers, self.gpus)
+        local = None if elsewhere else local_workers(run.workers, self.gpus, self.device)
         size = part_size(run.part_size, len(objects.sources), local)
         parts = update_plan(folder.plan, objects.sources, size, run.checksum)
         first = objects.sources[0]
