@@ -316,9 +316,17 @@ def count_gpus() -> int:
 
 
 def resolve_device(device: str) -> str:
-    """Turn `auto` into a device that is there, and check one that is named."""
+    """Turn `auto` into a device that is there, and check one that is named.
+
+    From then on convolutions on GPUs are in float32 where they are said to be.
+
+    Raises
+    ------
+    UsageError
+        It is none, or is not there.
+    """
     if device == "auto":
-        return "cuda:0" if count_gpus() else "cpu"
+        device = "cuda" if count_gpus() else "cpu"
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:K")
@@ -327,6 +335,8 @@ def resolve_device(device: str) -> str:
     count = count_gpus()
     if int(index or 0) >= count:
         raise UsageError(f"device {device!r} is not there: torch sees {count} GPU(s); use cpu")
+    # By default they have the 10 bits of TF32; matrix products do not.
+    torch.backends.cudnn.allow_tf32 = False
     return f"cuda:{index or 0}"
 
 

@@ -103,6 +103,15 @@ def test_auto_finds_a_device():
     assert resolve_device("auto") == expected
 
 
+def test_float32_on_a_gpu_is_no_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    resolve_device("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    assert resolve_device("auto") == "cuda:0"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 @pytest.mark.parametrize("batch_size", [4, "auto"])
 def test_a_gpu_says_the_same(ours, images, batch_size):
