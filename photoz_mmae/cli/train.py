@@ -129,7 +129,8 @@ if TYPE_CHECKING:
     TrainRun,
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Of matrix products; auto: bfloat16 on a GPU, float32 on the CPU.",
+    help="Of matrix products; auto: bfloat16 on a GPU that computes in it (NVIDIA's from Ampere "
+    "on), else float32.",
 )
 @click.option(
     "--tensorboard/--no-tensorboard",

@@ -5,11 +5,14 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import torch
 from blobs import arguments, blobs, run, write
 
 from photoz_mmae.lock import LOCK_FILE, run_lock
 from photoz_mmae.model.info import load_info
 from photoz_mmae.model.weights import load_model
+from photoz_mmae.runs import TrainRun
+from photoz_mmae.training.settings import precision_of
 
 
 @pytest.mark.parametrize("preset", ["base", "small", "paper"])
@@ -35,6 +38,28 @@ def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
     assert model.info.weights_sha256 in card
     given = f"--preset {preset} --limit {limit} --seed 0 --epochs 1 --batch-size 16"
     assert f"photoz-mmae train {training_file} -o {folder} {given}" in card
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "hip", "precision"),
+    [
+        ("cpu", None, None, torch.float32),
+        ("cuda:0", (9, 0), None, torch.bfloat16),
+        ("cuda:0", (8, 6), None, torch.bfloat16),
+        ("cuda:1", (7, 5), None, torch.float32),  # emulates bfloat16
+        ("cuda:0", (7, 5), "6.4", torch.bfloat16),  # of another maker, another count
+    ],
+)
+def test_reduced_precision_where_the_gpu_has_it(monkeypatch, device, capability, hip, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    for asked, found in (
+        ("auto", precision),
+        ("bfloat16", torch.bfloat16),
+        ("float32", torch.float32),
+    ):
+        wanted = TrainRun(data="x.hdf5", output="m", precision=asked)
+        assert precision_of(wanted, device) == found
 
 
 def test_it_learns(training_file, tmp_path):
