@@ -23,6 +23,12 @@ CUDA_BATCH = 2048
 LACKING_BATCH = 8
 """Objects that lack patches come in batches of their own, so many times smaller: they are few."""
 
+_OUT_OF_MEMORY = (
+    *("DefaultCPUAllocator", "could not create a primitive"),  # of oneDNN
+    *("error: out of memory", "_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED"),  # of CUDA's libraries
+)
+"""What a RuntimeError says of it where torch has no class of its own."""
+
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Answer = TypeVar("Answer")
@@ -206,7 +212,7 @@ class Engine:
                     for batch in self._batches(whole, ebv, psf_fwhm, rows, size)
                 ]
             except (MemoryError, RuntimeError) as error:
-                if self.batch_size == 1 or not _is_out_of_memory(error):
+                if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
             else:
                 return answers, np.argsort(order)
@@ -303,10 +309,10 @@ class Engine:
         )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch has no class of its own for it.
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch or Python says that memory, of the host or a GPU, ran out."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
 
 

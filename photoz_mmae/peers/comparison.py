@@ -35,6 +35,7 @@ from photoz_mmae.training.checkpoint import differing
 from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.folder import read_metrics
 from photoz_mmae.training.loop import STRETCH_OBJECTS
+from photoz_mmae.training.step import memory_suffices
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
@@ -61,6 +62,7 @@ UNFINISHED = "unfinished"
 BATCH = 256
 
 
+@memory_suffices("free some, or give another --device")
 def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """Make every outcome that `run` asks for and that is not there yet.
 

@@ -27,6 +27,7 @@ from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training.scores import Shown, result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
+from photoz_mmae.training.step import memory_suffices
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
 from photoz_mmae.training_sets.mixing import without_star_redshifts
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
@@ -35,6 +36,7 @@ STRETCH_OBJECTS = 2048
 """Training objects that the stretch is measured on."""
 
 
+@memory_suffices("--accumulate N or a smaller --batch-size needs less, or give another --device")
 def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     """Train as `run` says and write the model folder; None where the model is there already.
 

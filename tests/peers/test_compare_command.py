@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from blobs import blobs, run, write
 
 from photoz_mmae.errors import StoppedError
@@ -185,6 +186,15 @@ def test_stopped_by_a_signal(training_file, tmp_path, capsys, monkeypatch):
     assert "(epochs was 3, is 2)" in capsys.readouterr().err
     assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 0
     assert_same_outcome(tmp_path / "whole", tmp_path / "once")
+
+
+def test_no_memory_for_the_network_is_one_line(training_file, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    assert run(*words(training_file, tmp_path)) == 2
+    assert "not enough memory; free some" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_overwrite_that_is_stopped_can_be_gone_on_with(

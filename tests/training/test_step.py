@@ -7,6 +7,7 @@ import pytest
 import torch
 from blobs import arguments, call, run
 from safetensors.numpy import load_file
+from torch import nn
 
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork, load_preset
@@ -150,6 +151,7 @@ class OutOfMemory:
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_out_of_memory_halves_the_pieces_and_says_so_once(
@@ -175,6 +177,34 @@ def test_no_memory_at_all_is_one_line(training_file, tmp_path, monkeypatch, caps
     OutOfMemory(monkeypatch, 0, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     assert run(*arguments(training_file, tmp_path / "m", epochs=1)) == 2
     assert "not enough memory for one object at a time" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+    ],
+)
+@pytest.mark.parametrize("place", [(nn.Module, "to"), (torch.optim.AdamW, "step")])
+def test_no_memory_beside_the_batches_is_one_line(
+    training_file, tmp_path, monkeypatch, capsys, place, error
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(*place, full)
+    assert run(*arguments(training_file, tmp_path / "m", epochs=1)) == 2
+    assert "not enough memory; --accumulate N or" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_error_is_not_taken_for_it(training_file, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        call(training_file, tmp_path / "m", epochs=1)
 
 
 def test_accumulate_through_the_command_line(training_file, tmp_path, monkeypatch):
