@@ -346,6 +346,17 @@ def resolve_device(device: str) -> str:
     return f"cuda:{index or 0}"
 
 
+def check_device_usable(device: str) -> None:
+    """Raise UsageError where a device that is there cannot be used: full, or another's alone."""
+    try:
+        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        why = str(error).partition("\n")[0]
+        raise UsageError(
+            f"device {device!r} cannot be used ({why}); free it, or give another --device"
+        ) from error
+
+
 def _padded(values: NDArray[Any], size: int, filling: float) -> Tensor:
     """(n, ...) -> (size, ...), the rest filled."""
     padded = np.full((size, *values.shape[1:]), filling, values.dtype)

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from photoz_mmae.errors import InputError, OutputError, UsageError
-from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.inference.engine import check_device_usable, resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.peers.contestant import Batches, Contestant
@@ -74,6 +74,8 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """
     _check_folder(run.output)
     device = resolve_device(run.device)
+    if run.models:
+        check_device_usable(device)  # before anything is removed
     file = SpectraFile(run.data)
     frame = file.frame
     # An unknown name, or wrong images, are said at once.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from photoz_mmae import __version__
-from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.inference.engine import check_device_usable, resolve_device
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
@@ -48,6 +48,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     """
     preset = preset_of(run)
     device = resolve_device(run.device)
+    check_device_usable(device)  # before anything is removed
     precision = precision_of(run, device)
     if run.tensorboard:
         require_tensorboard()

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from blobs import blobs, run, write
+from blobs import blobs, run, taken_gpu, write
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.peers.comparison import compare
@@ -195,6 +195,18 @@ def test_no_memory_for_the_network_is_one_line(training_file, tmp_path, capsys, 
     monkeypatch.setattr(torch.nn.Module, "to", full)
     assert run(*words(training_file, tmp_path)) == 2
     assert "not enough memory; free some" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_gpu_that_cannot_be_used_costs_no_outcome(training_file, tmp_path, monkeypatch, capsys):
+    again = words(training_file, tmp_path, "--epochs", 2)
+    assert run(*again) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("colours-*")}
+    taken_gpu(monkeypatch)
+    assert run(*again, "--overwrite", "--device", "cuda") == 2
+    assert "device 'cuda:0' cannot be used" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("colours-*")} == before
+    # The report needs none.
+    assert run("compare-models", training_file, "-o", tmp_path, "--device", "cuda") == 0
 
 
 def test_overwrite_that_is_stopped_can_be_gone_on_with(

@@ -6,7 +6,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
-from blobs import arguments, blobs, run, write
+from blobs import arguments, blobs, run, taken_gpu, write
 
 from photoz_mmae.lock import LOCK_FILE, run_lock
 from photoz_mmae.model.info import load_info
@@ -68,6 +68,19 @@ def test_it_learns(training_file, tmp_path):
     assert [record["epoch"] for record in records] == list(range(1, 13))
     first, last = records[0]["validation"], records[-1]["validation"]
     assert last["loss_redshift"] < first["loss_redshift"] - 0.3
+
+
+def test_a_gpu_that_cannot_be_used_costs_no_model(training_file, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "m"
+    options = {"epochs": 1, "limit": 40}
+    assert run(*arguments(training_file, folder, **options)) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    taken_gpu(monkeypatch)
+    words = arguments(training_file, folder, **options)
+    assert run(*words, "--device", "cuda", "--overwrite") == 2
+    said = "device 'cuda:0' cannot be used (CUDA error: all devices are busy); free it"
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_overwrite_replaces_models_only(training_file, tmp_path, capsys):
