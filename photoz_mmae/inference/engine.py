@@ -331,11 +331,10 @@ def resolve_device(device: str) -> str:
     UsageError
         It is none, or is not there.
     """
+    check_device_name(device)
     if device == "auto":
         device = "cuda" if count_gpus() else "cpu"
     kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:K")
     if kind == "cpu":
         return "cpu"
     count = count_gpus()
@@ -344,6 +343,13 @@ def resolve_device(device: str) -> str:
     # By default they have the 10 bits of TF32; matrix products do not.
     torch.backends.cudnn.allow_tf32 = False
     return f"cuda:{index or 0}"
+
+
+def check_device_name(device: str) -> None:
+    """Raise UsageError where that is no device's name, whether it is there or not."""
+    kind, _, index = device.partition(":")
+    if device != "auto" and (kind not in ("cpu", "cuda") or (index and not index.isdigit())):
+        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:K")
 
 
 def check_device_usable(device: str) -> None:

@@ -11,7 +11,7 @@ from photoz_mmae.catalog.hats import UNPLACED_KEY
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, Column
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.inference.engine import count_gpus, resolve_device
+from photoz_mmae.inference.engine import check_device_name, count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
@@ -70,7 +70,8 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     publication.check(model)
     gpus = 0
     if run.scheduler or run.cluster:
-        device = run.device  # the workers' own affair
+        check_device_name(run.device)
+        device = run.device  # whether it is there is the workers' own affair
     else:
         device = resolve_device(run.device)
         gpus = gpus_to_share(run.gpus, run.device, count_gpus())
