@@ -70,8 +70,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     publication.check(model)
     gpus = 0
     if run.scheduler or run.cluster:
-        check_device_name(run.device)
-        device = run.device  # whether it is there is the workers' own affair
+        device = _device_elsewhere(run)
     else:
         device = resolve_device(run.device)
         gpus = gpus_to_share(run.gpus, run.device, count_gpus())
@@ -79,6 +78,14 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
         check_slurm()
     with folder.locked(), folder.record.ending():
         return _Survey(run, publication, folder, model_folder, model, device, gpus).go(report)
+
+
+def _device_elsewhere(run: SurveyRun) -> str:
+    """Return the device that workers elsewhere are told; whether it is there is their affair."""
+    check_device_name(run.device)
+    # Jobs that see none of the GPUs they asked for are to say so, not to take the CPU.
+    asks_for_gpus = run.cluster is not None and run.cluster.gpus > 0
+    return "cuda" if asks_for_gpus and run.device == "auto" else run.device
 
 
 def _check_tables(run: SurveyRun) -> None:
