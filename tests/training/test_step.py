@@ -1,14 +1,17 @@
 """A batch in pieces is the same batch; objects count for what they have."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from blobs import arguments, call, run
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork, load_preset
 from photoz_mmae.model.weights import build_network
@@ -211,6 +214,21 @@ def test_accumulate_through_the_command_line(training_file, tmp_path, monkeypatc
     device = OutOfMemory(monkeypatch, 99, None)
     assert run(*arguments(training_file, tmp_path / "m", epochs=1, limit=40, accumulate=4)) == 0
     assert max(device.sizes) == 3  # of 12 without spectrum
+
+
+def test_what_goes_on_has_the_pieces_that_are_asked_for_now(training_file, tmp_path, monkeypatch):
+    settings = {"preset": "small", "epochs": 1, "limit": 40}
+    with pytest.raises(StoppedError):
+        call(training_file, tmp_path / "m", lambda: True, accumulate=8, **settings)
+    # As checkpoints were written once.
+    path = tmp_path / "m/checkpoint.safetensors"
+    with safe_open(path, framework="numpy") as stored:
+        metadata = stored.metadata()
+    metadata["progress"] = json.dumps({**json.loads(metadata["progress"]), "pieces": 8})
+    save_file(load_file(path), path, metadata)
+    device = OutOfMemory(monkeypatch, 99, None)
+    call(training_file, tmp_path / "m", accumulate=2, **settings)
+    assert max(device.sizes) == 6  # of 12 without spectrum
 
 
 def test_no_memory_to_read_with_is_one_line(training_file, tmp_path, monkeypatch, capsys):
