@@ -155,4 +155,7 @@ def backward(objective: Objective, views: list[View], pieces: int) -> dict[str, 
             losses = objective.losses(piece)
             losses["total"].backward()  # type: ignore[no-untyped-call]
             parts.append({name: value.detach() for name, value in losses.items()})
-    return {name: sum(part[name].item() for part in parts) for name in parts[0]}
+    names = list(parts[0])
+    # Fetched at once: each fetch from a GPU waits for all that was asked of it.
+    rows = torch.stack([torch.stack([part[name] for name in names]) for part in parts]).tolist()
+    return {name: sum(values) for name, *values in zip(names, *rows, strict=True)}

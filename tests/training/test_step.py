@@ -82,6 +82,21 @@ def test_pieces_add_up_to_the_same_gradient(objective, batch, pieces):
     torch.testing.assert_close(sum_of_pieces, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_losses_are_fetched_from_the_device_at_once(objective, batch, monkeypatch):
+    views = objective.views(batch, torch.Generator().manual_seed(5))
+    fetched = []
+    for name in ("item", "tolist"):
+        fetch = getattr(torch.Tensor, name)
+
+        def noted(value, fetch=fetch):
+            fetched.append(value.shape)
+            return fetch(value)
+
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    losses = backward(objective, views, 3)
+    assert [shape[1] for shape in fetched] == [len(losses)]
+
+
 @pytest.mark.parametrize("what", ["redshift", "spectrum", "weight"])
 def test_what_an_object_has_not_got_does_not_count(objective, batch, what):
     losses, gradient = losses_and_gradient(objective, batch)
