@@ -95,8 +95,8 @@ def worker_options(command: Command) -> Command:
             SurveyRun,
             "--workers",
             type=int,
-            help="Worker processes.  [default: four per GPU of --gpus or --device auto, else one "
-            "per core]",
+            help="Worker processes.  [default: four per GPU that is used, not more than cores; "
+            "without a GPU one per core]",
         ),
         run_option(
             SurveyRun,

@@ -14,7 +14,7 @@ from photoz_mmae.cli.options import (
     run_option,
 )
 from photoz_mmae.cli.say import what_goes_on
-from photoz_mmae.errors import StoppedError, UsageError
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.load_run import load_run
 from photoz_mmae.runs import TrainRun
 from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
@@ -129,7 +129,8 @@ if TYPE_CHECKING:
     TrainRun,
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Of matrix products; auto: bfloat16 on a GPU, float32 on the CPU.",
+    help="Of matrix products; auto: bfloat16 on a GPU that computes in it (NVIDIA's from Ampere "
+    "on), else float32.",
 )
 @click.option(
     "--tensorboard/--no-tensorboard",
@@ -155,8 +156,6 @@ def train(config: Path | None, **options: Any) -> None:
     except (KeyboardInterrupt, StoppedError) as stop:
         again = what_goes_on(run.overwrite and bool(begun))
         raise StoppedError(f"stopped; {again} goes on from here") from stop
-    except MemoryError as error:
-        raise UsageError("not enough memory; a smaller --batch-size needs less") from error
     _report(run, model)
 
 

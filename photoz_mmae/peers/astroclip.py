@@ -247,7 +247,9 @@ class AstroCLIP:
 
 def fit_mlp(mlp: nn.Sequential, training: Labelled, validation: Labelled, seed: int) -> None:
     """Train from the beginning, until the validation loss is flat; it ends with the best."""
-    with torch.random.fork_rng():
+    device = training.embedding.device
+    # Named, since otherwise every GPU that torch counts is set up, whether it can be used or not.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for layer in mlp:
             if isinstance(layer, nn.Linear):

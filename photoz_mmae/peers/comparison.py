@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from photoz_mmae.errors import InputError, OutputError, UsageError
-from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.inference.engine import check_device_usable, resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.peers.contestant import Batches, Contestant
@@ -35,6 +35,7 @@ from photoz_mmae.training.checkpoint import differing
 from photoz_mmae.training.dust import make_dust, prepared
 from photoz_mmae.training.folder import read_metrics
 from photoz_mmae.training.loop import STRETCH_OBJECTS
+from photoz_mmae.training.step import memory_suffices
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
@@ -61,6 +62,7 @@ UNFINISHED = "unfinished"
 BATCH = 256
 
 
+@memory_suffices("free some, or give another --device")
 def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """Make every outcome that `run` asks for and that is not there yet.
 
@@ -72,6 +74,8 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """
     _check_folder(run.output)
     device = resolve_device(run.device)
+    if run.models:
+        check_device_usable(device)  # before anything is removed
     file = SpectraFile(run.data)
     frame = file.frame
     # An unknown name, or wrong images, are said at once.

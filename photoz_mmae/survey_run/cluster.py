@@ -78,10 +78,20 @@ def gpus_to_share(wanted: int | str | None, device: str, there: int) -> int:
     return there if wanted == "all" else int(wanted)
 
 
-def local_workers(wanted: int | None, gpus: int) -> int:
-    """Return how many local worker processes there are: as wanted, else one a core, or 4 a GPU."""
+def local_workers(wanted: int | None, gpus: int, device: str) -> int:
+    """Return how many local worker processes there are: as wanted, else one a core, or 4 a GPU.
+
+    Parameters
+    ----------
+    wanted : int or None
+    gpus : int
+        That they share out.
+    device : str
+        Where that is none, all of them use this one.
+    """
     cores = int(CPU_COUNT)
-    return wanted or (min(cores, WORKERS_PER_GPU * gpus) if gpus else cores)
+    used = gpus or int(device.startswith("cuda"))
+    return wanted or (min(cores, WORKERS_PER_GPU * used) if used else cores)
 
 
 def part_size(wanted: int, objects: int, workers: int | None) -> int:

@@ -68,7 +68,7 @@ class Workers:
         """
         run, folder, report = self._run, self._folder, self._report
         with ExitStack() as stack:
-            client = stack.enter_context(self._client(len(jobs)))
+            client = stack.enter_context(self._client(len(jobs), settings.device))
             if (run.scheduler or run.dashboard) and (page := dashboard_of(client)):
                 report.workers(f"dashboard at {page}")
             if run.scheduler or run.cluster:
@@ -85,10 +85,10 @@ class Workers:
                 report.unused("".join(unused))
             execute(client, jobs, settings, folder.failures, finished)
 
-    def _client(self, parts: int) -> AbstractContextManager[Client]:
+    def _client(self, parts: int, device: str) -> AbstractContextManager[Client]:
         run, folder = self._run, self._folder
         if run.cluster is not None:
             tell = self._report.workers
             return slurm_client(run.cluster, run.workers, folder.jobs, run.dashboard, tell)
-        workers = min(local_workers(run.workers, self._gpus), parts)
+        workers = min(local_workers(run.workers, self._gpus, device), parts)
         return dask_client(run.scheduler, workers, folder.scratch, self._gpus, run.dashboard)

@@ -127,7 +127,8 @@ class Publication:
     @contextmanager
     def _client(self) -> Iterator[Client]:
         # One more start of local workers costs a second; the run's own may be gone long since.
-        workers = min(local_workers(self._run.workers, 0), len(list(self._folder.parts.iterdir())))
+        wanted = local_workers(self._run.workers, 0, "cpu")
+        workers = min(wanted, len(list(self._folder.parts.iterdir())))
         with dask_client(self._run.scheduler, workers, self._folder.scratch) as client:
             yield client
 

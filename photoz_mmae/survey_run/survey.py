@@ -11,7 +11,7 @@ from photoz_mmae.catalog.hats import UNPLACED_KEY
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY, Column
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.inference.engine import count_gpus, resolve_device
+from photoz_mmae.inference.engine import check_device_name, count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256
@@ -70,7 +70,7 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
     publication.check(model)
     gpus = 0
     if run.scheduler or run.cluster:
-        device = run.device  # the workers' own affair
+        device = _device_elsewhere(run)
     else:
         device = resolve_device(run.device)
         gpus = gpus_to_share(run.gpus, run.device, count_gpus())
@@ -78,6 +78,14 @@ def run_survey(run: SurveyRun, report: Report) -> Summary:
         check_slurm()
     with folder.locked(), folder.record.ending():
         return _Survey(run, publication, folder, model_folder, model, device, gpus).go(report)
+
+
+def _device_elsewhere(run: SurveyRun) -> str:
+    """Return the device that workers elsewhere are told; whether it is there is their affair."""
+    check_device_name(run.device)
+    # Jobs that see none of the GPUs they asked for are to say so, not to take the CPU.
+    asks_for_gpus = run.cluster is not None and run.cluster.gpus > 0
+    return "cuda" if asks_for_gpus and run.device == "auto" else run.device
 
 
 def _check_tables(run: SurveyRun) -> None:
@@ -165,7 +173,7 @@ class _Survey:
         del file, found
 
         elsewhere = run.scheduler or run.cluster
-        local = None if elsewhere else local_workers(run.workers, self.gpus)
+        local = None if elsewhere else local_workers(run.workers, self.gpus, self.device)
         size = part_size(run.part_size, len(objects.sources), local)
         parts = update_plan(folder.plan, objects.sources, size, run.checksum)
         first = objects.sources[0]

@@ -39,8 +39,6 @@ class Progress:
         Validation losses of the epochs.
     seconds : float
         Wall-clock time so far.
-    pieces : int
-        In how many a batch is computed.
     """
 
     epoch: int = 0
@@ -50,7 +48,6 @@ class Progress:
     best_loss: float = float("inf")
     validation: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    pieces: int = 1
 
 
 def save_checkpoint(
@@ -127,7 +124,9 @@ def load_checkpoint(
             metadata = stored.metadata()
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         before = json.loads(metadata["settings"])
-        progress = Progress(**json.loads(metadata["progress"]))
+        known = json.loads(metadata["progress"])
+        known.pop("pieces", None)  # which older checkpoints tell
+        progress = Progress(**known)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(damaged.format(error)) from error
     differences = differing(before, settings)

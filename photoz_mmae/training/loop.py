@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from photoz_mmae import __version__
-from photoz_mmae.inference.engine import resolve_device
+from photoz_mmae.inference.engine import check_device_usable, resolve_device
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE
@@ -27,6 +27,7 @@ from photoz_mmae.training.objectives import Objective, make_objective
 from photoz_mmae.training.scores import Shown, result, result_table
 from photoz_mmae.training.settings import decisive_settings, precision_of, preset_of
 from photoz_mmae.training.source import find_source
+from photoz_mmae.training.step import memory_suffices
 from photoz_mmae.training.trainer import Job, Trainer, Watcher
 from photoz_mmae.training_sets.mixing import without_star_redshifts
 from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, TrainingSet
@@ -35,6 +36,7 @@ STRETCH_OBJECTS = 2048
 """Training objects that the stretch is measured on."""
 
 
+@memory_suffices("--accumulate N or a smaller --batch-size needs less, or give another --device")
 def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     """Train as `run` says and write the model folder; None where the model is there already.
 
@@ -46,6 +48,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     """
     preset = preset_of(run)
     device = resolve_device(run.device)
+    check_device_usable(device)  # before anything is removed
     precision = precision_of(run, device)
     if run.tensorboard:
         require_tensorboard()

@@ -4,9 +4,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from photoz_mmae.model.presets import Schedule
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
@@ -62,8 +64,9 @@ def make_average(network: nn.Module, decay: float) -> AveragedModel | None:
     if not decay:
         return None
 
-    def average(mean: Tensor, value: Tensor, steps: Tensor | int) -> Tensor:
-        n = int(steps)
-        return mean.lerp(value, 1 - min(decay, (1 + n) / (10 + n)))
+    def average(means: Tensors, values: Tensors, steps: Tensor | int) -> None:
+        n = int(steps)  # for all weights at once: on a GPU this waits for all that was asked of it
+        update = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        update(means, values, steps)
 
-    return AveragedModel(network, avg_fn=average)
+    return AveragedModel(network, multi_avg_fn=average)

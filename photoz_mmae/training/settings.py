@@ -46,8 +46,15 @@ def preset_of(run: TrainRun) -> Preset:
 def precision_of(run: TrainRun, device: str) -> torch.dtype:
     """Return the precision of matrix products: reduced where a GPU gains by it."""
     if run.precision == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     return torch.bfloat16 if run.precision == "bfloat16" else torch.float32
+
+
+def _computes_bfloat16(device: str) -> bool:
+    if not device.startswith("cuda"):
+        return False
+    # torch.cuda.is_bf16_supported() counts NVIDIA's GPUs that are older and only emulate it.
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def decisive_settings(

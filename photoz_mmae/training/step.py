@@ -1,7 +1,8 @@
 """One step of the optimiser, in as many pieces as memory asks for."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from photoz_mmae.errors import UsageError
+from photoz_mmae.inference.engine import is_out_of_memory
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import set_rate
 from photoz_mmae.training.views import View
@@ -46,7 +48,7 @@ class Pieces:
             try:
                 return compute(self.n)
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.n >= objects:
                     raise UsageError(
@@ -64,6 +66,17 @@ class Pieces:
                     "from now on, or fewer; it counts as one batch as before"
                 )
                 self._said = True
+
+
+@contextmanager
+def memory_suffices(else_do: str) -> Iterator[None]:
+    """Raise UsageError, with what is to be done, where memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UsageError(f"not enough memory; {else_do}") from error
 
 
 class Stepper:
@@ -142,10 +155,7 @@ def backward(objective: Objective, views: list[View], pieces: int) -> dict[str, 
             losses = objective.losses(piece)
             losses["total"].backward()  # type: ignore[no-untyped-call]
             parts.append({name: value.detach() for name, value in losses.items()})
-    return {name: sum(part[name].item() for part in parts) for name in parts[0]}
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # On the CPU it is a bare RuntimeError, of torch's allocator or of oneDNN.
-    said = ("DefaultCPUAllocator", "could not create a primitive")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(s in str(error) for s in said)
+    names = list(parts[0])
+    # Fetched at once: each fetch from a GPU waits for all that was asked of it.
+    rows = torch.stack([torch.stack([part[name] for name in names]) for part in parts]).tolist()
+    return {name: sum(values) for name, *values in zip(names, *rows, strict=True)}

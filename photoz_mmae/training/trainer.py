@@ -127,7 +127,7 @@ class Trainer:
         if restored:
             self.progress, self._best = restored
         drop_metrics(job.folder, self.progress.epoch)
-        self._pieces = Pieces(max(job.accumulate, self.progress.pieces), watcher.on_note)
+        self._pieces = Pieces(job.accumulate, watcher.on_note)
         objective = make_objective(network, job.precision)
         if self._average is not None and isinstance(objective, MMAEObjective):
             assert isinstance(self._average.module, MMAE)
@@ -261,7 +261,6 @@ class Trainer:
 
     def _save(self) -> None:
         self._count_time()
-        self.progress.pieces = self._pieces.n
         states = {name: module.state_dict() for name, module in self._modules().items()}
         save_checkpoint(
             self._job.folder,

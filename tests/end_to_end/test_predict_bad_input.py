@@ -100,6 +100,17 @@ def test_output_that_cannot_be(predict, cutouts, tmp_path, output, code):
     assert len(err.splitlines()) == 1
 
 
+def test_a_device_of_no_such_name_costs_no_catalogue(predict, cutouts, tmp_path):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert predict(cutouts)[0] == 0
+    before = files()
+    code, _, err = predict(cutouts, "--overwrite", "--device", "cuda0")
+    assert (code, "unknown device 'cuda0'" in err, err.count("\n")) == (2, True, 1)
+    assert files() == before
+
+
 def test_an_output_that_is_not_ours_is_left_alone(predict, cutouts, tmp_path):
     output = tmp_path / "c.parquet"
     output.write_text("precious")

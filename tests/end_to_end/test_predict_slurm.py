@@ -13,6 +13,7 @@ import dask
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 SBATCH = """#!/bin/bash
 # Runs the script's copy in a session of its own, its output where the script says.
@@ -225,6 +226,16 @@ def test_stopped_jobs_are_cancelled_and_the_same_command_goes_on(
     assert not (tmp_path / "c.parquet").exists()
     assert predict(cutouts)[0] == 0
     assert pq.read_metadata(tmp_path / "c.parquet").num_rows == 12
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the jobs see a GPU here")
+def test_jobs_that_see_no_gpu_do_not_take_the_cpu_instead(predict_by_jobs, queue, tmp_path):
+    code, _, err = predict_by_jobs("slurm:gpus=1,interface=lo")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "device 'cuda' is not there: torch sees 0 GPU(s)" in err
+    assert "#SBATCH --gres=gpu:1\n" in (queue / "100.sh").read_text()
+    assert not (tmp_path / "jobs.parquet").exists()
+    assert predict_by_jobs("slurm:gpus=1,interface=lo", "--device", "cpu")[0] == 0
 
 
 def test_jobs_that_cannot_be(photoz, queue, cutouts, tiny_model, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from photoz_mmae.errors import UsageError
-from photoz_mmae.inference.engine import Engine, resolve_device
+from photoz_mmae.inference.engine import Engine, is_out_of_memory, resolve_device
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork
 from photoz_mmae.model.published import PublishedMMAE
@@ -103,6 +103,15 @@ def test_auto_finds_a_device():
     assert resolve_device("auto") == expected
 
 
+def test_float32_on_a_gpu_is_no_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    resolve_device("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    assert resolve_device("auto") == "cuda:0"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 @pytest.mark.parametrize("batch_size", [4, "auto"])
 def test_a_gpu_says_the_same(ours, images, batch_size):
@@ -113,6 +122,24 @@ def test_a_gpu_says_the_same(ours, images, batch_size):
     there = Engine(ours, "cuda", batch_size, masks=2).predict(images, missing=missing)
     for name in ("mass", "z_masked", "spectrum", "spectrum_masked"):
         np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_ran_out(error, answer):
+    assert is_out_of_memory(error) is answer
 
 
 def test_batches_that_memory_does_not_hold_are_halved(tiny_model):

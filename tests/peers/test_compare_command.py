@@ -6,7 +6,8 @@ import signal
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from blobs import blobs, run, write
+import torch
+from blobs import blobs, run, taken_gpu, write
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.peers.comparison import compare
@@ -185,6 +186,27 @@ def test_stopped_by_a_signal(training_file, tmp_path, capsys, monkeypatch):
     assert "(epochs was 3, is 2)" in capsys.readouterr().err
     assert run(*words(training_file, tmp_path / "once", "--epochs", 3)) == 0
     assert_same_outcome(tmp_path / "whole", tmp_path / "once")
+
+
+def test_no_memory_for_the_network_is_one_line(training_file, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    assert run(*words(training_file, tmp_path)) == 2
+    assert "not enough memory; free some" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_gpu_that_cannot_be_used_costs_no_outcome(training_file, tmp_path, monkeypatch, capsys):
+    again = words(training_file, tmp_path, "--epochs", 2)
+    assert run(*again) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("colours-*")}
+    taken_gpu(monkeypatch)
+    assert run(*again, "--overwrite", "--device", "cuda") == 2
+    assert "device 'cuda:0' cannot be used" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("colours-*")} == before
+    # The report needs none.
+    assert run("compare-models", training_file, "-o", tmp_path, "--device", "cuda") == 0
 
 
 def test_overwrite_that_is_stopped_can_be_gone_on_with(

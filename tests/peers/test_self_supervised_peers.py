@@ -262,3 +262,17 @@ def test_a_peer_without_redshifts_on_its_way_compares_alone(tmp_path, capsys):
     told = capsys.readouterr()
     assert "astroclip, k-NN" in told.out
     assert "nan" not in told.out + told.err
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_mlp_on_the_cpu_leaves_gpus_alone(monkeypatch):
+    def unusable(*_):
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", unusable)
+    known = Labelled(torch.randn(20, 3), torch.rand(20))
+    mlp = torch.nn.Sequential(torch.nn.Linear(3, 1))
+    state = torch.get_rng_state()
+    fit_mlp(mlp, known, known, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -68,11 +68,21 @@ def test_gpus_that_are_shared_out():
         gpus_to_share("all", "auto", 0)
 
 
-def test_how_many_workers():
-    assert local_workers(3, 0) == 3
-    assert local_workers(None, 0) == len(os.sched_getaffinity(0))
-    assert local_workers(None, 2) == min(8, len(os.sched_getaffinity(0)))
-    assert local_workers(8, 2) == 8
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "device", "cores", "workers"),
+    [
+        (None, 0, "cpu", 32, 32),
+        (3, 0, "cpu", 32, 3),
+        (None, 2, "cuda:0", 32, 8),
+        (None, 2, "cuda:0", 6, 6),
+        (8, 1, "cuda:0", 32, 8),
+        (None, 0, "cuda:0", 32, 4),  # named by --device
+        (None, 0, "cuda:1", 2, 2),
+    ],
+)
+def test_how_many_workers(monkeypatch, wanted, gpus, device, cores, workers):
+    monkeypatch.setattr("photoz_mmae.survey_run.cluster.CPU_COUNT", cores)
+    assert local_workers(wanted, gpus, device) == workers
 
 
 @pytest.mark.parametrize(

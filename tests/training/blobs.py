@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from photoz_mmae.cli.main import main
 from photoz_mmae.runs import TrainRun
@@ -53,6 +54,19 @@ def run(*arguments):
     with pytest.raises(SystemExit) as stop:
         main([str(word) for word in arguments])
     return stop.value.code
+
+
+def taken_gpu(monkeypatch):
+    """Have torch see a GPU that another process has to itself."""
+    zeros = torch.zeros
+
+    def refuse(*shape, device=None, **more):
+        if str(device).startswith("cuda"):
+            raise RuntimeError("CUDA error: all devices are busy\nCompile with TORCH_USE_CUDA_DSA")
+        return zeros(*shape, device=device, **more)
+
+    monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    monkeypatch.setattr(torch, "zeros", refuse)
 
 
 def arguments(data, output, **options):

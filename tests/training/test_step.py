@@ -1,13 +1,17 @@
 """A batch in pieces is the same batch; objects count for what they have."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from blobs import arguments, call, run
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from torch import nn
 
+from photoz_mmae.errors import StoppedError
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork, load_preset
 from photoz_mmae.model.weights import build_network
@@ -76,6 +80,21 @@ def test_pieces_add_up_to_the_same_gradient(objective, batch, pieces):
     assert again == pytest.approx(losses, rel=1e-5)
     assert gradient.norm() > 1e-3
     torch.testing.assert_close(sum_of_pieces, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_are_fetched_from_the_device_at_once(objective, batch, monkeypatch):
+    views = objective.views(batch, torch.Generator().manual_seed(5))
+    fetched = []
+    for name in ("item", "tolist"):
+        fetch = getattr(torch.Tensor, name)
+
+        def noted(value, fetch=fetch):
+            fetched.append(value.shape)
+            return fetch(value)
+
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    losses = backward(objective, views, 3)
+    assert [shape[1] for shape in fetched] == [len(losses)]
 
 
 @pytest.mark.parametrize("what", ["redshift", "spectrum", "weight"])
@@ -150,6 +169,7 @@ class OutOfMemory:
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_out_of_memory_halves_the_pieces_and_says_so_once(
@@ -177,10 +197,53 @@ def test_no_memory_at_all_is_one_line(training_file, tmp_path, monkeypatch, caps
     assert "not enough memory for one object at a time" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+    ],
+)
+@pytest.mark.parametrize("place", [(nn.Module, "to"), (torch.optim.AdamW, "step")])
+def test_no_memory_beside_the_batches_is_one_line(
+    training_file, tmp_path, monkeypatch, capsys, place, error
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(*place, full)
+    assert run(*arguments(training_file, tmp_path / "m", epochs=1)) == 2
+    assert "not enough memory; --accumulate N or" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_error_is_not_taken_for_it(training_file, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        call(training_file, tmp_path / "m", epochs=1)
+
+
 def test_accumulate_through_the_command_line(training_file, tmp_path, monkeypatch):
     device = OutOfMemory(monkeypatch, 99, None)
     assert run(*arguments(training_file, tmp_path / "m", epochs=1, limit=40, accumulate=4)) == 0
     assert max(device.sizes) == 3  # of 12 without spectrum
+
+
+def test_what_goes_on_has_the_pieces_that_are_asked_for_now(training_file, tmp_path, monkeypatch):
+    settings = {"preset": "small", "epochs": 1, "limit": 40}
+    with pytest.raises(StoppedError):
+        call(training_file, tmp_path / "m", lambda: True, accumulate=8, **settings)
+    # As checkpoints were written once.
+    path = tmp_path / "m/checkpoint.safetensors"
+    with safe_open(path, framework="numpy") as stored:
+        metadata = stored.metadata()
+    metadata["progress"] = json.dumps({**json.loads(metadata["progress"]), "pieces": 8})
+    save_file(load_file(path), path, metadata)
+    device = OutOfMemory(monkeypatch, 99, None)
+    call(training_file, tmp_path / "m", accumulate=2, **settings)
+    assert max(device.sizes) == 6  # of 12 without spectrum
 
 
 def test_no_memory_to_read_with_is_one_line(training_file, tmp_path, monkeypatch, capsys):

@@ -5,11 +5,14 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from blobs import arguments, blobs, run, write
+import torch
+from blobs import arguments, blobs, run, taken_gpu, write
 
 from photoz_mmae.lock import LOCK_FILE, run_lock
 from photoz_mmae.model.info import load_info
 from photoz_mmae.model.weights import load_model
+from photoz_mmae.runs import TrainRun
+from photoz_mmae.training.settings import precision_of
 
 
 @pytest.mark.parametrize("preset", ["base", "small", "paper"])
@@ -37,12 +40,47 @@ def test_a_model_folder_comes_out(training_file, tmp_path, preset, capsys):
     assert f"photoz-mmae train {training_file} -o {folder} {given}" in card
 
 
+@pytest.mark.parametrize(
+    ("device", "capability", "hip", "precision"),
+    [
+        ("cpu", None, None, torch.float32),
+        ("cuda:0", (9, 0), None, torch.bfloat16),
+        ("cuda:0", (8, 6), None, torch.bfloat16),
+        ("cuda:1", (7, 5), None, torch.float32),  # emulates bfloat16
+        ("cuda:0", (7, 5), "6.4", torch.bfloat16),  # of another maker, another count
+    ],
+)
+def test_reduced_precision_where_the_gpu_has_it(monkeypatch, device, capability, hip, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    for asked, found in (
+        ("auto", precision),
+        ("bfloat16", torch.bfloat16),
+        ("float32", torch.float32),
+    ):
+        wanted = TrainRun(data="x.hdf5", output="m", precision=asked)
+        assert precision_of(wanted, device) == found
+
+
 def test_it_learns(training_file, tmp_path):
     assert run(*arguments(training_file, tmp_path / "m", epochs=12, patience=0)) == 0
     records = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").open()]
     assert [record["epoch"] for record in records] == list(range(1, 13))
     first, last = records[0]["validation"], records[-1]["validation"]
     assert last["loss_redshift"] < first["loss_redshift"] - 0.3
+
+
+def test_a_gpu_that_cannot_be_used_costs_no_model(training_file, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "m"
+    options = {"epochs": 1, "limit": 40}
+    assert run(*arguments(training_file, folder, **options)) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    taken_gpu(monkeypatch)
+    words = arguments(training_file, folder, **options)
+    assert run(*words, "--device", "cuda", "--overwrite") == 2
+    said = "device 'cuda:0' cannot be used (CUDA error: all devices are busy); free it"
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_overwrite_replaces_models_only(training_file, tmp_path, capsys):
