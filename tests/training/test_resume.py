@@ -112,8 +112,8 @@ def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, t
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[-1] == "photoz-mmae: stopped; the same command goes on from here"
     # A log holds lines, no half-drawn bar.
-    assert lines[2] == "preset small, 60 epochs"
-    assert all(line.startswith("epoch ") for line in lines[3:-1])
+    assert lines[3] == "preset small, 60 epochs"
+    assert all(line.startswith("epoch ") for line in lines[4:-1])
     # Stopping saved the steps since the epoch's end.
     assert (folder / "checkpoint.safetensors").read_bytes() != before
     assert run(*arguments(training_file, folder, **{**options, "epochs": 7})) == 6
