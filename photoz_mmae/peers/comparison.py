@@ -174,7 +174,7 @@ class _Round:
         contestant.network.to(self._device)
         curve: list[dict[str, Any]] = []
         speeds: list[float] = []
-        flat, ended, seconds = True, True, 0.0
+        converged, ended, seconds = True, True, 0.0
         for number, stage in enumerate(contestant.stages()):
             folder = self._work / stage.name
             folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,8 @@ class _Round:
             curve += [_point(stage.name, seconds, record) for record in records]
             speeds = [record["objects_per_second"] for record in records]
             seconds += trainer.progress.seconds
-            flat = flat and is_flat(trainer.progress.validation)
+            over = trainer.ended or not trainer.rate_will_fall
+            converged = converged and over and is_flat(trainer.progress.validation)
             ended = ended and trainer.ended
         contestant.network.eval()
         started = time.monotonic()
@@ -224,7 +225,7 @@ class _Round:
             prediction_speed=speed,
             seconds=round(seconds, 1),
             ended=ended,
-            converged=flat,
+            converged=converged,
             curve=curve,
             ways=list(tested.z_phot),
         )

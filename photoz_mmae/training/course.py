@@ -1,7 +1,8 @@
 """How a network is trained: for how long, by which optimiser, at which learning rate."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -62,6 +63,11 @@ class Course:
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     rate: Callable[[Pace], float]
     most_steps: int = 0
+
+    def will_slow(self, pace: Pace) -> bool:
+        """Whether the rate is lower at the end, if the validation loss goes down no more."""
+        losses = (*pace.validation, *[math.inf] * self.patience)
+        return self.rate(replace(pace, step=pace.steps, validation=losses)) < self.rate(pace)
 
     def epochs_of(self, steps: int) -> int:
         """Return how many epochs of so many steps there are."""

@@ -183,6 +183,14 @@ class Trainer:
         stalled = patience > 0 and progress.epoch - progress.best_epoch >= patience
         return stalled or progress.epoch >= self._epochs
 
+    @property
+    def rate_will_fall(self) -> bool:
+        """Whether the learning rate is to fall yet, if the validation loss goes down no more."""
+        done, steps = self.progress.epoch * self._steps, self._steps * self._epochs
+        return self._course.will_slow(
+            Pace(done, steps, self._steps, tuple(self.progress.validation))
+        )
+
     def score(
         self,
         part: HeldOut,

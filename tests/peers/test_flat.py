@@ -1,9 +1,13 @@
 """When a validation loss counts as flat."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photoz_mmae.model.frame import Frame
 from photoz_mmae.peers.outcome import FLAT, FLAT_EPOCHS, is_flat
+from photoz_mmae.peers.registry import make_contestant
+from photoz_mmae.training.course import Pace
 
 loss = st.floats(0.01, 100)
 losses = st.lists(loss, min_size=FLAT_EPOCHS + 1, max_size=30)
@@ -45,3 +49,15 @@ def test_a_negative_loss_can_go_down_too(values):
     least = min(-value for value in values)
     assert not is_flat([-value for value in values] + [2 * least] * FLAT_EPOCHS)
     assert is_flat([-value for value in values] + [least / 2] * FLAT_EPOCHS)
+
+
+FLAT_FOR_A_WHILE = (3.0, 2.0, *[2.5] * FLAT_EPOCHS)
+
+
+@pytest.mark.parametrize(
+    ("name", "slows"), [("inception", True), ("base", True), ("bcnn", False), ("paper", False)]
+)
+def test_a_flat_loss_is_not_the_end_where_the_rate_will_fall(name, slows):
+    (stage,) = make_contestant(name, Frame(tuple("grizy"), 64, 0.168)).stages()
+    pace = Pace(7 * 125, stage.course.epochs * 125, 125, FLAT_FOR_A_WHILE)
+    assert stage.course.will_slow(pace) is slows
