@@ -51,8 +51,8 @@ class Outcome:
     ended : bool
         Whether the training came to its own end, not to that of the time it was given.
     converged : bool
-        Whether in every stage the validation loss was flat for five epochs, and the learning rate was
-        not to fall any more, or the stage came to its own end.
+        Whether in every stage the validation loss was flat for five epochs, and the learning rate
+        was not to fall any more, or the stage came to its own end.
     curve : list of dict
         Per epoch: `stage`, `epoch`, `seconds`, `loss`, and of the validation objects `sigma_nmad`
         and `outlier_015`, None in a stage that gives no redshifts.
