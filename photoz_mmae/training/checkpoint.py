@@ -33,10 +33,11 @@ class Progress:
     sums : dict of str to float
         Of the losses over those steps.
     best_epoch : int
-        The one of least validation loss; counted from 1.
+        The one that is kept; counted from 1.
     best_loss : float
+        Least of `validation`.
     validation : list of float
-        Validation losses of the epochs.
+        Of each epoch the validation loss, or what else the course watches.
     seconds : float
         Wall-clock time so far.
     """

@@ -23,7 +23,7 @@ class Pace:
         Of all epochs together.
     steps_per_epoch : int
     validation : tuple of float
-        Validation losses of the epochs that are done.
+        What the course watches, of the epochs that are done.
     """
 
     step: int
@@ -43,7 +43,7 @@ class Course:
         There are fewer epochs where that many are more steps; the last one is made to its end.
         0: there never are.
     patience : int
-        Training ends after so many epochs without a lower validation loss; 0: it never does.
+        Training ends after so many epochs without progress; 0: it never does.
     clip_norm : float
         The gradient's norm is clipped there; 0: it never is.
     ema : float
@@ -53,6 +53,8 @@ class Course:
         Makes the optimiser.
     rate : callable of Pace
         Factor on the optimiser's own learning rates.
+    watched : {"loss_total", "sigma_nmad"}
+        What of the validation objects is to go down, and is least in the epoch that is kept.
     """
 
     epochs: int
@@ -63,9 +65,10 @@ class Course:
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     rate: Callable[[Pace], float]
     most_steps: int = 0
+    watched: str = "loss_total"
 
     def will_slow(self, pace: Pace) -> bool:
-        """Whether the rate is lower at the end, if the validation loss goes down no more."""
+        """Whether the rate is lower at the end, if there is no more progress."""
         losses = (*pace.validation, *[math.inf] * self.patience)
         return self.rate(replace(pace, step=pace.steps, validation=losses)) < self.rate(pace)
 

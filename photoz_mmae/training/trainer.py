@@ -27,6 +27,8 @@ from photoz_mmae.training_sets.training_set import HeldOut, TrainingBatch, Train
 CHECKPOINT_SECONDS = 180.0
 """A kill costs at most so much work, and a step."""
 
+_WATCHED = {"loss_total": "loss", "sigma_nmad": "sigma_NMAD"}
+
 MakeObjective = Callable[[nn.Module, torch.dtype], Objective]
 """Objective of a network, whose matrix products have the given precision."""
 
@@ -171,21 +173,22 @@ class Trainer:
                 self._events.close()
         if self.ended and progress.epoch < epochs:
             self._watcher.on_note(
-                f"stopped early: no lower validation loss since epoch {progress.best_epoch}"
+                f"stopped early: no lower validation {_WATCHED[self._course.watched]} since "
+                f"epoch {progress.best_epoch}"
             )
         self._network.load_state_dict(self._best)
         self._result.load_state_dict(self._best)
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are made, or the validation loss goes down no more."""
+        """Whether all epochs are made, or there is no more progress."""
         progress, patience = self.progress, self._course.patience
         stalled = patience > 0 and progress.epoch - progress.best_epoch >= patience
         return stalled or progress.epoch >= self._epochs
 
     @property
     def rate_will_fall(self) -> bool:
-        """Whether the learning rate is to fall yet, if the validation loss goes down no more."""
+        """Whether the learning rate is to fall yet, if there is no more progress."""
         done, steps = self.progress.epoch * self._steps, self._steps * self._epochs
         return self._course.will_slow(
             Pace(done, steps, self._steps, tuple(self.progress.validation))
@@ -238,9 +241,10 @@ class Trainer:
         made = (progress.step - skipped) * self._batch_size
         speed = made / (time.monotonic() - before_epoch)
         validation = self.score("validation", self._look_up).metrics()
-        progress.validation.append(validation["loss_total"])
-        if validation["loss_total"] < progress.best_loss:
-            progress.best_epoch, progress.best_loss = epoch, validation["loss_total"]
+        value = validation[self._course.watched]
+        progress.validation.append(value)
+        if value < progress.best_loss:
+            progress.best_epoch, progress.best_loss = epoch, value
             self._best = _snapshot(self._result)
         training = {f"loss_{name}": value / progress.step for name, value in progress.sums.items()}
         progress.epoch, progress.step, progress.sums = epoch, 0, {}
