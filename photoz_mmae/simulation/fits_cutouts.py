@@ -186,6 +186,10 @@ def _truth_schema(recipe: Recipe, tables: tuple[str, ...]) -> pa.Schema:
         b"photoz_mmae.version": __version__.encode(),
         b"photoz_mmae.seed": str(recipe.seed).encode(),
         b"photoz_mmae.survey": recipe.survey.name.encode(),
+        b"photoz_mmae.selection": recipe.selection.encode(),
+        b"photoz_mmae.fraction_stars": str(recipe.fraction_stars).encode(),
+        b"photoz_mmae.fraction_bad": str(recipe.fraction_bad).encode(),
+        b"photoz_mmae.ebv": b"drawn" if recipe.ebv is None else str(recipe.ebv).encode(),
         _TABLES: json.dumps(tables).encode(),
     }
     return pa.schema(kinds, metadata=about)

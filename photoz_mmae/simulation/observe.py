@@ -45,7 +45,7 @@ class MockChunk:
     mag : (N, B) float64
         Noise-free total AB magnitude of the target as seen, Galactic reddening included.
     cmodel_mag : (N, B) float64
-        As a pipeline would measure it: `mag` with noise.
+        `mag` with noise of its own, a point's and 1 per cent: not that of the image.
     kind : (N,) str
         One of `population.CLASSES`.
     morphtype : (N,) bytes

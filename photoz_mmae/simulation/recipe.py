@@ -12,7 +12,7 @@ MAGNITUDE_RANGE = (16.0, 25.5)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A mock survey: its objects follow from this alone, whatever computes them.
+    """A mock survey: its objects follow from this and their number, whatever computes them.
 
     Attributes
     ----------

@@ -46,6 +46,18 @@ def write(path, layout, survey, chunk):
     return truth
 
 
+def test_the_truth_says_what_it_is_the_truth_of(das):
+    about = pq.read_schema(das[0] / "truth.parquet").metadata
+    recipe = {
+        key.decode().removeprefix("photoz_mmae."): value.decode() for key, value in about.items()
+    }
+    assert (recipe["survey"], recipe["seed"], recipe["selection"]) == ("hsc-wide", "6", "desi")
+    assert (recipe["fraction_stars"], recipe["fraction_bad"], recipe["ebv"]) == (
+        *("0.0", "0.0"),
+        "drawn",
+    )
+
+
 @pytest.fixture(scope="module")
 def das(hsc, tmp_path_factory):
     path = tmp_path_factory.mktemp("das") / "das"
