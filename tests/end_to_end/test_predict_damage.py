@@ -11,8 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from fnmatch import fnmatch
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -41,26 +39,6 @@ def calm(again, tmp_path):
     """The rows of a run that nothing happened to."""
     assert again(output=tmp_path / "calm.parquet")[0] == 0
     return pq.read_table(tmp_path / "calm.parquet")
-
-
-@pytest.fixture
-def when_synced(monkeypatch):
-    """Have something happen the moment this process has synced a file of such a name, once."""
-    sync = os.fsync
-
-    def arm(pattern, action):
-        waiting = [action]
-
-        def fsync(descriptor):
-            sync(descriptor)
-            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-            if waiting and fnmatch(name, pattern):
-                waiting.pop()()
-
-        monkeypatch.setattr(os, "fsync", fsync)
-        return waiting
-
-    return arm
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -136,17 +135,10 @@ def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path)
     assert rows.equals(pq.read_table(tmp_path / "calm.parquet"))
 
 
-def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, tmp_path):
-    def terminate():
-        while not _journal(tmp_path):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
+def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, when_synced, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    killer = threading.Thread(target=terminate, daemon=True)
-    killer.start()
+    when_synced("journal.jsonl", lambda: os.kill(os.getpid(), signal.SIGTERM))
     code, _, err = predict(many, "--part-size", PER_PART)
-    killer.join(10)
     assert code == 75
     assert "the same command goes on" in err
     assert signal.getsignal(signal.SIGTERM) == before
