@@ -1,6 +1,7 @@
 """Waiting for other processes and threads, never without an end."""
 
 import time
+from contextlib import contextmanager
 
 import psutil
 
@@ -11,6 +12,16 @@ def wait_until(condition, seconds=120):
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.01)
+
+
+@contextmanager
+def killed_at_last(process):
+    """Give a subprocess.Popen, and kill it in the end, whatever happens, if it still runs."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def has_ended(process):
