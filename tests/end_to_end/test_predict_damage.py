@@ -221,6 +221,32 @@ def test_cutouts_that_vanish_before_they_are_read(again, some, calm, when_synced
     assert _rows(tmp_path).equals(calm)
 
 
+def test_a_model_that_is_replaced_during_the_run(
+    photoz, some, calm, when_synced, tiny_model, make_info, save_tiny, tmp_path
+):
+    model, aside = tmp_path / "model", tmp_path / "aside"
+    shutil.copytree(tiny_model, model)
+    other = save_tiny(tmp_path / "other", make_info(name="other"))
+    output = tmp_path / "c.parquet"
+    command = ["predict", some, "-o", output, "--model", model, "--workers", 1, "--batch-size", 4]
+
+    def replace():
+        model.rename(aside)
+        other.rename(model)
+
+    waiting = when_synced("plan.jsonl", replace)
+    code, _, err = photoz(*command)
+    assert not waiting
+    assert (code, err.count("\n")) == (5, 1), err
+    assert f"{model}: the model was replaced while the run was going on" in err
+    assert not output.exists()
+    # The one that it began with is back.
+    shutil.rmtree(model)
+    aside.rename(model)
+    assert photoz(*command)[0] == 0
+    assert _rows(tmp_path).equals(calm)
+
+
 def _cut(path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
