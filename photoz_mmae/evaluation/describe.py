@@ -178,7 +178,7 @@ def _pixel_rows(file: SurveyFile, advance: Callable[[int], None]) -> list[Row]:
 def _target_rows(file: SurveyFile, counts: Bools, notes: list[str]) -> list[Row]:
     """Redshifts and types of spectroscopic targets."""
     rows = []
-    z, morphtype = file.numbers(REDSHIFT), file.column("DESI_fibermap/MORPHTYPE")
+    z, morphtype = file.redshifts(), file.column("DESI_fibermap/MORPHTYPE")
     if z is None:
         notes.append(f"n(z): the file has no {REDSHIFT!r}")
     else:
@@ -196,7 +196,7 @@ def _target_rows(file: SurveyFile, counts: Bools, notes: list[str]) -> list[Row]
 
 
 def _colours(file: SurveyFile, counts: Bools, notes: list[str]) -> Colours | None:
-    z, mag = file.numbers(REDSHIFT), file.magnitudes(published.COLOUR_BANDS, dereddened=True)
+    z, mag = file.redshifts(), file.magnitudes(published.COLOUR_BANDS, dereddened=True)
     if z is None or mag is None:
         notes.append("colours: they need redshift, the magnitudes griz and 'simulation/ebv'")
         return None
@@ -217,7 +217,7 @@ def _colour_rows(colours: Colours) -> list[Row]:
 
 
 def _difficulty_row(file: SurveyFile, counts: Bools, notes: list[str]) -> list[Row]:
-    z, mag = file.numbers(REDSHIFT), file.magnitudes(published.COLOUR_BANDS, dereddened=False)
+    z, mag = file.redshifts(), file.magnitudes(published.COLOUR_BANDS, dereddened=False)
     if z is None or mag is None:
         notes.append("sigma_NMAD of extra trees: it needs redshift and the magnitudes griz")
         return []

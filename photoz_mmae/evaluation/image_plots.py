@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib import patheffects
 
+from photoz_mmae.cutouts.placing import MAX_FLUX
 from photoz_mmae.evaluation.plot_parts import POINTS, Plot, by_class, legend, scatter
 from photoz_mmae.evaluation.style import INK, new_figure
-from photoz_mmae.evaluation.survey_file import REDSHIFT, SurveyFile
+from photoz_mmae.evaluation.survey_file import SurveyFile
 from photoz_mmae.evaluation.survey_statistics import half_light_radius
 from photoz_mmae.surveys import ZERO_POINT
 
@@ -18,7 +19,7 @@ _BALANCE = (0.75, 1.0, 1.9)
 
 def plot_stamps(file: SurveyFile) -> Plot | None:
     """Draw stamps in colour, drawn at random, in order of redshift."""
-    z = file.numbers(REDSHIFT)
+    z = file.redshifts()
     if "image" not in file or not set("gri") <= set(file.bands):
         return None
     from astropy.visualization import make_lupton_rgb
@@ -76,7 +77,7 @@ def plot_sizes(file: SurveyFile) -> Plot | None:
     radius = np.full(file.n, np.nan)
     measured, first = [], 0
     for block in file.images(step):
-        images = np.nan_to_num(block[:, band], posinf=0.0, neginf=0.0)
+        images = np.where(np.abs(block[:, band]) <= MAX_FLUX, block[:, band], 0)
         measured.append(
             half_light_radius(images, flux[first : first + len(images)], file.pixel_scale)
         )

@@ -20,7 +20,7 @@ from photoz_mmae.evaluation.style import (
     new_figure,
     redshift_scale,
 )
-from photoz_mmae.evaluation.survey_file import REDSHIFT, SurveyFile
+from photoz_mmae.evaluation.survey_file import SurveyFile
 from photoz_mmae.simulation.population import N_OF_Z, Z_EDGES
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ def all_plots(file: SurveyFile, description: Description) -> list[Plot]:
 
 def plot_redshifts(file: SurveyFile) -> Plot | None:
     """Draw n(z), classes stacked, with the published histogram where the selection is DESI's."""
-    z = file.numbers(REDSHIFT)
+    z = file.redshifts()
     if z is None:
         return None
     target = file.selection == "desi"
@@ -90,7 +90,7 @@ def plot_redshifts(file: SurveyFile) -> Plot | None:
 
 def plot_colours(file: SurveyFile) -> Plot | None:
     """Draw colours against redshift, with zCOSMOS where the selection is its own."""
-    z, mag = file.numbers(REDSHIFT), file.magnitudes("griz", dereddened=True)
+    z, mag = file.redshifts(), file.magnitudes("griz", dereddened=True)
     dereddened = mag is not None
     if mag is None:
         mag = file.magnitudes("griz", dereddened=False)
@@ -121,7 +121,7 @@ def plot_colours(file: SurveyFile) -> Plot | None:
 
 def plot_spectra_of_classes(file: SurveyFile) -> Plot | None:
     """Draw a spectrum of each class with its lines."""
-    z = file.numbers(REDSHIFT)
+    z = file.redshifts()
     if z is None:
         return None
     figure = plot_spectra(file, z, by_class(file, np.isfinite(z), stars=True))

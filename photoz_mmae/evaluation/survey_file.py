@@ -15,6 +15,7 @@ from photoz_mmae.surveys import HSC_WIDE, SURVEYS
 Floats = NDArray[np.float64]
 
 REDSHIFT = "DESI_fibermap/DESI_redshift"
+_BEYOND_REDSHIFT, _BEYOND_MAGNITUDE = 20.0, 99.0  # of no galaxy; files say 99 for none
 _BLOCK = 256  # images at once: 21 MB
 
 
@@ -126,8 +127,13 @@ class SurveyFile:
             raise InputError(f"{self.path}: {name!r} holds no numbers")
         return None if values is None else values.astype(np.float64)
 
+    def redshifts(self) -> Floats | None:
+        """Return the redshifts, (N,); NaN where they are not finite or absurd."""
+        z = self.numbers(REDSHIFT)
+        return None if z is None else np.where(np.abs(z) < _BEYOND_REDSHIFT, z, np.nan)
+
     def magnitudes(self, bands: str, dereddened: bool) -> Floats | None:
-        """Measured magnitudes (N, len(bands)); NaN where not finite.
+        """Measured magnitudes (N, len(bands)); NaN where they are not finite or absurd.
 
         Parameters
         ----------
@@ -150,7 +156,7 @@ class SurveyFile:
                 return None
             coefficients = [self.extinction[self.bands.index(band)] for band in bands]
             mag -= ebv[:, None] * np.array(coefficients)
-        return np.where(np.isfinite(mag), mag, np.nan)
+        return np.where(np.abs(mag) < _BEYOND_MAGNITUDE, mag, np.nan)
 
     def classes(self) -> NDArray[np.str_] | None:
         """Classes of the objects as the simulation names them, (N,)."""

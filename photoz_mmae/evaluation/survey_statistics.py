@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from photoz_mmae.cutouts.placing import MAX_FLUX
 from photoz_mmae.redshift.metrics import dz, sigma_nmad
 from photoz_mmae.simulation.population import N_OF_Z, Z_EDGES
 
@@ -15,7 +16,9 @@ Floats = NDArray[np.float64]
 def pixel_statistics(
     images: Iterable[NDArray[np.floating]], noise: ArrayLike, advance: Callable[[int], None]
 ) -> Floats:
-    """Five statistics of all finite pixels per band, over blocks of images.
+    """Five statistics of all measured pixels per band, over blocks of images.
+
+    Those that are not finite, or absurdly large, do not count.
 
     Parameters
     ----------
@@ -36,8 +39,9 @@ def pixel_statistics(
     for block in images:
         for band in range(len(unit)):
             pixels = block[:, band].astype(np.float64).ravel()
-            if not np.isfinite(pixels.sum()):
-                pixels = pixels[np.isfinite(pixels)]
+            measured = np.abs(pixels) <= MAX_FLUX
+            if not measured.all():
+                pixels = pixels[measured]
             for number, values in enumerate(
                 (pixels, pixels[pixels < 0], np.arcsinh(pixels / unit[band]))
             ):

@@ -107,21 +107,43 @@ def test_headers_that_promise_too_much(content, tmp_path, key, value):
     assert len(discover([str(path)]).sources) in (1, 6, 7)
 
 
-def test_numbers_in_the_table_that_make_no_sense(content, tmp_path):
+def test_positions_and_scales_that_make_no_sense_are_unknown(content, tmp_path):
+    """The target is then in the middle, and the scale is the model's."""
     from astropy.io import fits
 
     path = tmp_path / "s.fits"
     path.write_bytes(content)
+    before = read(path)
     with fits.open(path, mode="update") as file:
         rows = file["OBJECTS"].data
         rows["x"] = [1e300, -1e300, np.nan, np.inf, 5, 1e-300]
         rows["pixel_scale"] = [1e-300, 0, -1, np.inf, 1e300, np.nan]
-        rows["factor"] = np.array([0, -1, np.inf, 1e300, 1e-300, np.nan])[:, None]
         rows["ra"] = [1e300, -5, np.inf, np.nan, 400, 1]
-        rows["flags"] = -1
     batch = read(path)
-    assert np.isnan(batch.ra[:5]).all()
-    assert not batch.bands_used.any()
+    assert batch.x.tolist() == [7.5, 7.5, 7.5, 7.5, 5, 1e-300]
+    assert batch.scale.tolist() == [SCALE] * 6
+    np.testing.assert_array_equal(batch.ra, [np.nan] * 5 + [1])
+    assert batch.bands_used.tolist() == [0b11111] * 6
+    np.testing.assert_array_equal(batch.images, before.images)
+    np.testing.assert_array_equal(batch.missing, before.missing)
+
+
+def test_a_factor_that_makes_no_sense_costs_its_band(content, tmp_path):
+    from astropy.io import fits
+
+    path = tmp_path / "s.fits"
+    path.write_bytes(content)
+    before = read(path)
+    with fits.open(path, mode="update") as file:
+        file["OBJECTS"].data["factor"][:, 1] = [0, -1, np.inf, 1e300, 1e-300, np.nan]
+    batch = read(path)
+    assert batch.bands_used.tolist() == [0b11101] * 6
+    assert (batch.flags & Flag.MISSING_BAND).all()
+    assert batch.missing[:, 1].all()
+    assert np.isnan(batch.flux[:, 1]).all()
+    others = [0, 2, 3, 4]
+    np.testing.assert_array_equal(batch.images[:, others], before.images[:, others])
+    np.testing.assert_array_equal(batch.missing[:, others], before.missing[:, others])
 
 
 @pytest.mark.parametrize("way", ["gone", "forbidden", "a folder", "a pipe"])

@@ -1,7 +1,10 @@
 """What the tests of whole commands share: cutouts, a Dask cluster, the command line in process."""
 
+import os
 import shutil
 import subprocess
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +91,26 @@ def predict(photoz, scheduler, tiny_model, tmp_path):
         return photoz("predict", *options, *arguments)
 
     return run
+
+
+@pytest.fixture
+def when_synced(monkeypatch):
+    """Have something happen the moment this process has synced a file of such a name, once."""
+    sync = os.fsync
+
+    def arm(pattern, action):
+        waiting = [action]
+
+        def fsync(descriptor):
+            sync(descriptor)
+            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+            if waiting and fnmatch(name, pattern):
+                waiting.pop()()
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        return waiting
+
+    return arm
 
 
 @pytest.fixture

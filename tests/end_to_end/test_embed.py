@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -124,7 +122,7 @@ def test_with_a_table(embed, cutouts, tmp_path):
     assert rows["tract"].to_pylist() == tract.to_pylist()
 
 
-def test_stopped_and_gone_on(embed, write_cube, tmp_path):
+def test_stopped_and_gone_on(embed, write_cube, when_synced, tmp_path):
     folder, journal = tmp_path / "in", tmp_path / "e.run/journal.jsonl"
     for i in range(30):
         write_cube(folder / f"{i}.fits", seed=i)
@@ -133,19 +131,12 @@ def test_stopped_and_gone_on(embed, write_cube, tmp_path):
         lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def terminate():
-        while not records():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
     def stamps(done):
         stats = [(tmp_path / "e.run/parts" / record["file"]).stat() for record in done]
         return [(stat.st_ino, stat.st_mtime_ns) for stat in stats]
 
-    killer = threading.Thread(target=terminate, daemon=True)
-    killer.start()
+    when_synced("journal.jsonl", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert embed(folder, "--part-size", 1)[0] == 75
-    killer.join(10)
     assert not (tmp_path / "e.parquet").exists()
     done = records()
     assert 1 <= len(done) < 30

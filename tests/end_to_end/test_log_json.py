@@ -1,6 +1,7 @@
 """`--log-json`: progress and result, or failure, one JSON object a line."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,8 @@ def events(out):
     return [event["event"] for event in found], found
 
 
-def test_a_run_in_json(predict, cutouts, tmp_path):
+def test_a_run_in_json(predict, cutouts, tmp_path, monkeypatch):
+    monkeypatch.setattr("photoz_mmae.cli.json_report.PLAIN_INTERVAL", math.inf)
     table = pa.table({"object_id": list(range(1000, 1012)), "ebv": [0.1] * 11 + [None]})
     pq.write_table(table, tmp_path / "t.parquet")
     words = (cutouts, "--catalog", tmp_path / "t.parquet", "--part-size", 4, "--log-json")

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fitsio
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from waiting import killed_at_last, wait_until
 
 from photoz_mmae.flags import NO_REDSHIFT, Flag
 
@@ -208,11 +208,15 @@ def test_stopped_in_the_middle(pack, folder, tmp_path, stop):
     command = [Path(sys.executable).parent / "photoz-mmae", "pack", folder, "-o", shards]
     process = subprocess.Popen([*command, "--size", "4"], stderr=subprocess.PIPE, text=True)
     journal = shards / "pack.run/journal.jsonl"
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+
+    def begun():
         assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(stop)
-    error = process.communicate()[1]
+        return journal.exists() and journal.read_bytes().count(b"\n") > 3
+
+    with killed_at_last(process):
+        wait_until(begun)
+        process.send_signal(stop)
+        error = process.communicate(timeout=120)[1]
     assert process.returncode == (75 if stop == signal.SIGTERM else -stop)
     if stop == signal.SIGTERM:
         assert "the same command goes on" in error

@@ -11,8 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from fnmatch import fnmatch
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -41,26 +39,6 @@ def calm(again, tmp_path):
     """The rows of a run that nothing happened to."""
     assert again(output=tmp_path / "calm.parquet")[0] == 0
     return pq.read_table(tmp_path / "calm.parquet")
-
-
-@pytest.fixture
-def when_synced(monkeypatch):
-    """Have something happen the moment this process has synced a file of such a name, once."""
-    sync = os.fsync
-
-    def arm(pattern, action):
-        waiting = [action]
-
-        def fsync(descriptor):
-            sync(descriptor)
-            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-            if waiting and fnmatch(name, pattern):
-                waiting.pop()()
-
-        monkeypatch.setattr(os, "fsync", fsync)
-        return waiting
-
-    return arm
 
 
 @pytest.fixture
@@ -240,6 +218,32 @@ def test_cutouts_that_vanish_before_they_are_read(again, some, calm, when_synced
     assert again()[0] == 3
     code, out, _ = again("--retry-bad")
     assert (code, "8 objects in 2 of 3 parts" in out) == (0, True)
+    assert _rows(tmp_path).equals(calm)
+
+
+def test_a_model_that_is_replaced_during_the_run(
+    photoz, some, calm, when_synced, tiny_model, make_info, save_tiny, tmp_path
+):
+    model, aside = tmp_path / "model", tmp_path / "aside"
+    shutil.copytree(tiny_model, model)
+    other = save_tiny(tmp_path / "other", make_info(name="other"))
+    output = tmp_path / "c.parquet"
+    command = ["predict", some, "-o", output, "--model", model, "--workers", 1, "--batch-size", 4]
+
+    def replace():
+        model.rename(aside)
+        other.rename(model)
+
+    waiting = when_synced("plan.jsonl", replace)
+    code, _, err = photoz(*command)
+    assert not waiting
+    assert (code, err.count("\n")) == (5, 1), err
+    assert f"{model}: the model was replaced while the run was going on" in err
+    assert not output.exists()
+    # The one that it began with is back.
+    shutil.rmtree(model)
+    aside.rename(model)
+    assert photoz(*command)[0] == 0
     assert _rows(tmp_path).equals(calm)
 
 

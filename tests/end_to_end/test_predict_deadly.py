@@ -27,15 +27,17 @@ def test_a_file_that_crashes_the_reader(write_cube, photoz, predict, tiny_model,
     for i in range(3):
         write_cube(tmp_path / f"in/{i}.fits", seed=i)
     (tmp_path / "crash.py").write_text(CRASH)
-    command = [Path(sys.executable).parent / "photoz-mmae", "predict", "in", "-o", "d.parquet"]
-    command += ["--model", tiny_model, "--workers", "1", "--batch-size", "4"]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=os.environ | {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "crash.py")},
-        capture_output=True,
-        text=True,
-    )
+
+    crashing = os.environ | {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "crash.py")}
+
+    def run(environment, *more):
+        command = [Path(sys.executable).parent / "photoz-mmae", "predict", "in", "-o", "d.parquet"]
+        command += ["--model", tiny_model, "--workers", "1", "--batch-size", "4", *more]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    done = run(crashing)
     assert (done.returncode, done.stderr) == (3, "")
     problems = [json.loads(line) for line in (tmp_path / "d.run/problems.jsonl").open()]
     assert [p["object_id"] for p in problems] == [2]
@@ -50,3 +52,12 @@ def test_a_file_that_crashes_the_reader(write_cube, photoz, predict, tiny_model,
     calm = pq.read_table(tmp_path / "c.parquet").drop_columns("source")
     others = [0, 1]
     assert rows.take(others).equals(calm.take(others))
+    # It is not read again before that is asked for, and then it may be found whole.
+    files = [tmp_path / "d.run/journal.jsonl", tmp_path / "d.parquet"]
+    before = [file.read_bytes() for file in files]
+    done = run(crashing)
+    assert (done.returncode, "nothing new" in done.stdout) == (3, True), done.stderr
+    assert [file.read_bytes() for file in files] == before
+    done = run(os.environ, "--retry-bad")
+    assert (done.returncode, "READ_ERROR" in done.stdout) == (0, False), done.stderr
+    assert pq.read_table(tmp_path / "d.parquet").drop_columns("source").equals(calm)

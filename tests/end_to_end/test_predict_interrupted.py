@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from waiting import wait_until, wait_until_gone
 
 PARTS = 30
 PER_PART = 4
@@ -59,21 +58,16 @@ def _journal(tmp_path):
 
 
 def _wait_for_parts(process, tmp_path, count):
-    deadline = time.monotonic() + 120
-    while len(_journal(tmp_path)) < count:
+    def done():
         assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return len(_journal(tmp_path)) >= count
+
+    wait_until(done)
 
 
 def _workers(process):
     children = psutil.Process(process.pid).children(recursive=True)
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
-
-def _assert_gone(processes):
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    assert not alive
 
 
 def _stamps(folder, records):
@@ -101,7 +95,7 @@ def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path)
     assert children
     process.kill()
     process.wait()
-    _assert_gone(children)
+    wait_until_gone(children)
     assert not (tmp_path / "c.parquet").exists()
     finished = _journal(tmp_path)
     assert 3 <= len(finished) < PARTS
@@ -117,7 +111,7 @@ def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path)
     for each in [*_workers(process), psutil.Process(process.pid)]:
         each.send_signal(signal.SIGINT)
     assert process.wait(60) == 75
-    _assert_gone(children)
+    wait_until_gone(children)
     log = (tmp_path / "log").read_text()
     assert "the same command goes on" in log.splitlines()[-1]
     assert "Traceback" not in log
@@ -136,17 +130,10 @@ def test_killed_bereft_of_its_worker_and_stopped(start, predict, many, tmp_path)
     assert rows.equals(pq.read_table(tmp_path / "calm.parquet"))
 
 
-def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, tmp_path):
-    def terminate():
-        while not _journal(tmp_path):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
+def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, when_synced, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    killer = threading.Thread(target=terminate, daemon=True)
-    killer.start()
+    when_synced("journal.jsonl", lambda: os.kill(os.getpid(), signal.SIGTERM))
     code, _, err = predict(many, "--part-size", PER_PART)
-    killer.join(10)
     assert code == 75
     assert "the same command goes on" in err
     assert signal.getsignal(signal.SIGTERM) == before
@@ -159,9 +146,12 @@ def test_sigterm_exits_with_75_and_the_same_command_goes_on(predict, many, tmp_p
 
 def test_stopped_while_the_workers_are_starting(start, tmp_path):
     process = start()
-    while "to do" not in (tmp_path / "log").read_text():
+
+    def begun():
         assert process.poll() is None
-        time.sleep(0.01)
+        return "to do" in (tmp_path / "log").read_text()
+
+    wait_until(begun)
     process.terminate()
     assert process.wait(60) == 75
     assert "the same command goes on" in (tmp_path / "log").read_text().splitlines()[-1]
@@ -171,8 +161,4 @@ def test_stopped_while_the_workers_are_starting(start, tmp_path):
         return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
 
     # A worker that was just being started needs a moment to see that nobody is there.
-    for _ in range(300):
-        if not left():
-            break
-        time.sleep(0.1)
-    assert not left()
+    wait_until(lambda: not left(), 30)

@@ -14,6 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from waiting import killed_at_last, wait_until
 
 SBATCH = """#!/bin/bash
 # Runs the script's copy in a session of its own, its output where the script says.
@@ -64,6 +65,11 @@ def queue(tmp_path, monkeypatch):
             os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
+def _has_begun(journal):
+    """Whether a part is done."""
+    return journal.exists() and journal.read_text()
+
+
 def _assert_no_job_left(queue):
     pids = [int(file.read_text()) for file in queue.glob("*.pid")]
     assert pids
@@ -92,13 +98,13 @@ def test_same_rows_as_a_local_run_though_a_job_ends(
 ):
     def end_the_first_job():
         journal = tmp_path / "two words/jobs.run/journal.jsonl"
-        while not journal.exists() or not journal.read_text():
-            time.sleep(0.01)
+        wait_until(lambda: _has_begun(journal))
         (queue / "refuse").touch()
-        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
-        while not (queue / "refused").exists():
-            time.sleep(0.01)
-        (queue / "refuse").unlink()
+        try:
+            os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+            wait_until((queue / "refused").exists)
+        finally:
+            (queue / "refuse").unlink()
 
     killer = threading.Thread(target=end_the_first_job, daemon=True)
     killer.start()
@@ -132,8 +138,7 @@ def test_a_job_of_several_processes_that_ends(predict_by_jobs, predict, queue, c
     journal = tmp_path / "jobs.run/journal.jsonl"
 
     def end_the_first_job():
-        while not journal.exists() or not journal.read_text():
-            time.sleep(0.01)
+        wait_until(lambda: _has_begun(journal))
         os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
 
     killer = threading.Thread(target=end_the_first_job, daemon=True)
@@ -155,17 +160,17 @@ def test_a_job_that_dask_forgets_while_the_queue_is_asked(
     log = tmp_path / "jobs.run/jobs/photoz-mmae-101.out"
 
     def end_two_jobs():
-        while not journal.exists() or not journal.read_text():
-            time.sleep(0.01)
+        wait_until(lambda: _has_begun(journal))
         (queue / "hold").touch()
         (queue / "asked").unlink(missing_ok=True)
-        os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
-        # The queue is asked while the second has no worker yet, and answers after that went.
-        while not (queue / "asked").exists() or "Registered to" not in log.read_text():
-            time.sleep(0.01)
-        os.killpg(int((queue / "101.pid").read_text()), signal.SIGKILL)
-        time.sleep(2)  # Dask forgets it
-        (queue / "hold").unlink()
+        try:
+            os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
+            # The queue is asked while the second has no worker yet, and answers after that went.
+            wait_until(lambda: (queue / "asked").exists() and "Registered to" in log.read_text())
+            os.killpg(int((queue / "101.pid").read_text()), signal.SIGKILL)
+            time.sleep(2)  # Dask forgets it
+        finally:
+            (queue / "hold").unlink()
 
     killer = threading.Thread(target=end_two_jobs, daemon=True)
     killer.start()
@@ -182,8 +187,7 @@ def test_later_jobs_that_come_to_nothing(predict_by_jobs, predict, queue, cutout
     journal = tmp_path / "jobs.run/journal.jsonl"
 
     def break_the_host():
-        while not journal.exists() or not journal.read_text():
-            time.sleep(0.01)
+        wait_until(lambda: _has_begun(journal))
         (queue / "broken").touch()
         os.killpg(int((queue / "100.pid").read_text()), signal.SIGKILL)
 
@@ -215,11 +219,15 @@ def test_stopped_jobs_are_cancelled_and_the_same_command_goes_on(
         [str(word) for word in command], cwd=tmp_path, stdout=log.open("w"), stderr=log.open("a")
     )
     journal = tmp_path / "c.run/journal.jsonl"
-    while not journal.exists() or not journal.read_text():
+
+    def begun():
         assert process.poll() is None, log.read_text()
-        time.sleep(0.01)
-    process.terminate()
-    assert process.wait(60) == 75
+        return _has_begun(journal)
+
+    with killed_at_last(process):
+        wait_until(begun)
+        process.terminate()
+        assert process.wait(60) == 75
     assert "the same command goes on" in log.read_text().splitlines()[-1]
     assert "1 SLURM job submitted (100)" in log.read_text()
     _assert_no_job_left(queue)

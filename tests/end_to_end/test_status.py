@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from photoz_mmae.lock import run_lock
 
@@ -44,18 +44,18 @@ def start(many, tiny_model, tmp_path):
             [str(word) for word in command], cwd=tmp_path, stdout=log, stderr=log
         )
         running.append(process)
-        deadline = time.monotonic() + 120
-        while not journal.exists() or journal.read_bytes().count(b"\n") < lines + 3:
+
+        def three_parts_are_done():
             assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+            return journal.exists() and journal.read_bytes().count(b"\n") >= lines + 3
+
+        wait_until(three_parts_are_done)
         workers = psutil.Process(process.pid).children(recursive=True)
         running.extend(workers)
         for each in [process, *workers]:
             each.send_signal(signal.SIGSTOP)
         # What the kernel was doing for them it does to its end.
-        while not all(map(_is_stopped, [process, *workers])):
-            time.sleep(0.01)
+        wait_until(lambda: all(map(_is_stopped, [process, *workers])))
         return process
 
     yield run

@@ -186,25 +186,36 @@ def test_another_limit_has_no_targets_but_the_sky(field, tmp_path, run):
     assert "nothing is published for the selection magnitude:24" in run("--describe", other)[1]
 
 
-# What a file lacks, and what the table says then.
+FIGURES = {"Images", "Redshifts", "Colours", "Sizes", "Spectra", "Pixels", "Seeing and dust"}
+# What a file lacks: what the table says then, its rows, and the figures that the page is without.
 LACKS = {
-    "image": "not shown: pixel statistics: the file has no 'image'",
-    "DESI_fibermap": "not shown: n(z): the file has no 'DESI_fibermap/DESI_redshift'",
-    "DESI_fibermap/MORPHTYPE": "not shown: share of PSF types",
-    "simulation": "",
-    "spectrum": "",
-    "HSC_metadata": "",
+    "image": (
+        "not shown: pixel statistics: the file has no 'image'\n",
+        2,
+        {"Images", "Sizes", "Pixels"},
+    ),
+    "DESI_fibermap": (
+        "not shown: n(z): the file has no 'DESI_fibermap/DESI_redshift'\n",
+        25,
+        {"Redshifts", "Colours", "Spectra"},
+    ),
+    "DESI_fibermap/MORPHTYPE": ("not shown: share of PSF types", 26, set()),
+    "simulation": (None, 27, {"Seeing and dust"}),
+    "spectrum": (None, 27, {"Spectra"}),
+    "HSC_metadata": (None, 27, {"Colours", "Sizes"}),
 }
 
 
 @pytest.mark.parametrize("missing", LACKS)
 def test_what_is_missing_is_said_and_the_rest_is_shown(targets, tmp_path, run, missing):
+    said, rows, without = LACKS[missing]
     path = copy(targets, tmp_path / "part.hdf5", drop=[missing], rows=slice(40))
     code, out, err = run("--describe", path, "--report", tmp_path / "page.html")
     assert (code, err) == (0, "")
-    assert LACKS[missing] in out
-    assert "rows pass" in out.splitlines()[-1]
-    assert (tmp_path / "page.html").exists()
+    assert said in out if said else "not shown" not in out
+    assert f"of {rows} rows pass" in out.splitlines()[-1]
+    page = Page((tmp_path / "page.html").read_text())
+    assert FIGURES & set(page.words) == FIGURES - without
 
 
 def test_a_file_that_says_nothing_is_taken_for_the_real_one(targets, tmp_path, run):
@@ -217,21 +228,28 @@ def test_a_file_that_says_nothing_is_taken_for_the_real_one(targets, tmp_path, r
     assert "does not say that it is mock data" in (tmp_path / "page.html").read_text()
 
 
-def test_damaged_values_neither_stop_it_nor_count(targets, tmp_path, run):
+@pytest.mark.parametrize("survey", ["targets", "field"])
+def test_damaged_values_neither_stop_it_nor_count(survey, request, tmp_path, run):
     def spoil(values):
         values = values.copy()
         values[:10] = np.nan
         values[10:12] = 3e38
         return values
 
+    whole = request.getfixturevalue(survey)
     changes = dict.fromkeys(
         ("image", "DESI_fibermap/DESI_redshift", "HSC_metadata/i_cmodel_mag", "spectrum/flux"),
         spoil,
     )
-    path = copy(targets, tmp_path / "spoilt.hdf5", rows=slice(80), **changes)
-    code, out, err = run("--describe", path, "--report", tmp_path / "page.html")
+    path = copy(whole, tmp_path / "spoilt.hdf5", rows=slice(300), **changes)
+    code, _, err = run("--describe", path, "--report", tmp_path / "page.html")
     assert (code, err) == (0, "")
-    assert "27 rows pass" in out
+    found = rows_of(path)
+    wanted = rows_of(copy(whole, tmp_path / "good.hdf5", rows=slice(12, 300)))
+    assert found.keys() == wanted.keys()
+    for name in found.keys() - {("share of PSF types", "")}:  # no type was damaged
+        assert np.isfinite(wanted[name].value)
+        assert found[name].value == pytest.approx(wanted[name].value, rel=1e-6), name
 
 
 def test_a_file_of_nothing_but_nan_is_not_judged(targets, tmp_path, run):

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 from distributed import LocalCluster
+from waiting import wait_until
 
 from photoz_mmae.errors import InputError, StoppedError, UsageError
 from photoz_mmae.survey_run.cluster import (
@@ -50,8 +51,7 @@ def test_workers_take_the_gpus_in_turn_and_there_is_a_dashboard(tmp_path):
         assert [first[names[n]] for n in range(3)] == ["5", "GPU-1", "5"]
         # One that takes the place of a lost one has the same.
         client.run(lambda: os._exit(1), workers=[names[1]], on_error="ignore")
-        while names[1] in client.nthreads() or len(client.nthreads()) < 3:
-            time.sleep(0.05)
+        wait_until(lambda: names[1] not in client.nthreads() and len(client.nthreads()) == 3)
         assert sorted(client.run(shown).values()) == ["5", "5", "GPU-1"]
 
 

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from waiting import wait_until
 
 from photoz_mmae.survey_run import stopping
 from photoz_mmae.survey_run.stopping import NotedSignals, signals_held, stop_on_signals
@@ -36,8 +37,7 @@ def insists_soon(monkeypatch):
 
 
 def wait(condition=lambda: False):
-    while not condition():
-        time.sleep(0.001)
+    wait_until(condition)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

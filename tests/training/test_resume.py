@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from blobs import arguments, call, run
 from safetensors.numpy import load_file
+from waiting import killed_at_last, wait_until
 
 from photoz_mmae.errors import StoppedError
 from photoz_mmae.training import trainer
@@ -21,6 +22,11 @@ def after(looks):
     """Tell to stop when asked for the n-th time."""
     asked = iter(range(1, 1000))
     return lambda: next(asked) >= looks
+
+
+def has_checkpoint(folder, process):
+    assert process.poll() is None, "it ended before it could be stopped"
+    return (folder / "checkpoint.safetensors").exists()
 
 
 def assert_same_model(first, second):
@@ -88,11 +94,8 @@ def test_kill_9(training_file, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert run(*arguments(training_file, whole, **options)) == 0
     words = [str(word) for word in arguments(training_file, resumed, **options)]
-    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.DEVNULL)
-    while not (resumed / "checkpoint.safetensors").exists():
-        assert process.poll() is None, "it ended before it could be killed"
-    process.kill()
-    process.wait()
+    with killed_at_last(subprocess.Popen([*COMMAND, *words], stderr=subprocess.DEVNULL)) as process:
+        wait_until(lambda: has_checkpoint(resumed, process))
     assert not (resumed / "model.json").exists()
     assert run(*arguments(training_file, resumed, **options)) == 0
     assert_same_model(whole, resumed)
@@ -102,13 +105,14 @@ def test_stopped_by_a_batch_system_and_asked_for_something_else(training_file, t
     options = {"preset": "small", "epochs": 60, "limit": 40}
     folder = tmp_path / "m"
     words = [str(word) for word in arguments(training_file, folder, **options)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([*COMMAND, *words], stdout=log, stderr=log)
-    while not (folder / "checkpoint.safetensors").exists():
-        assert process.poll() is None, "it ended before it could be stopped"
-    before = (folder / "checkpoint.safetensors").read_bytes()
-    process.terminate()
-    assert process.wait() == 75
+    with (
+        (tmp_path / "log").open("w") as log,
+        killed_at_last(subprocess.Popen([*COMMAND, *words], stdout=log, stderr=log)) as process,
+    ):
+        wait_until(lambda: has_checkpoint(folder, process))
+        before = (folder / "checkpoint.safetensors").read_bytes()
+        process.terminate()
+        assert process.wait(120) == 75
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[-1] == "photoz-mmae: stopped; the same command goes on from here"
     # A log holds lines, no half-drawn bar.
