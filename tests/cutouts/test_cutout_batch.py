@@ -168,7 +168,7 @@ def test_another_pixel_scale_is_flagged(tmp_path: Path, cards: dict[str, Any], o
 @pytest.mark.parametrize(
     ("cards", "primary", "zero_point"),
     [
-        ({}, {}, 27.0),
+        ({}, {}, None),
         ({"MAGZERO": 30.0}, {"MAGZERO": 25.0}, 30.0),
         ({}, {"MAGZERO": 25.0}, 25.0),
         ({}, {"FLUXMAG0": 63095734448.0194}, 27.0),
