@@ -209,11 +209,22 @@ def _intervals(naming: Naming) -> dict[str, tuple[str, str]]:
 
 def _stars(truth: TableFile) -> NDArray[np.bool_] | None:
     """Which rows of the truth are of stars, (M,); None where no column tells."""
+    stars = None
     for name in truth.names:
-        if name.lower() in _CLASSES:
-            text = pc.utf8_trim_whitespace(pc.cast(truth.column(name), pa.large_string()))
-            return np.asarray(pc.fill_null(pc.equal(pc.utf8_upper(text), "STAR"), False))
-    return None
+        if name.lower() not in _CLASSES or truth.names.count(name) > 1:
+            continue
+        kind = truth.column(name).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            continue
+        try:
+            text = truth.texts(name)
+        except InputError:
+            continue  # lists, bytes that are no text
+        if text.null_count == len(text):
+            continue
+        says_so = np.asarray(pc.fill_null(pc.equal(pc.utf8_upper(text), "STAR"), False))
+        stars = says_so if stars is None else stars | says_so
+    return stars
 
 
 def _match(catalog: TableFile, truth: TableFile) -> tuple[NDArray[np.int64], dict[str, int]]:

@@ -150,13 +150,14 @@ class SurveyFile:
         if len(found) < len(bands):
             return None
         mag = np.stack(found, axis=1)
+        mag = np.where(np.abs(mag) < _BEYOND_MAGNITUDE, mag, np.nan)
         if dereddened:
             ebv = self.numbers("simulation/ebv")
             if ebv is None or self.extinction is None:
                 return None
             coefficients = [self.extinction[self.bands.index(band)] for band in bands]
             mag -= ebv[:, None] * np.array(coefficients)
-        return np.where(np.abs(mag) < _BEYOND_MAGNITUDE, mag, np.nan)
+        return mag
 
     def classes(self) -> NDArray[np.str_] | None:
         """Classes of the objects as the simulation names them, (N,)."""

@@ -62,7 +62,7 @@ def complete(
     present[rows] = ~lost.all(axis=(2, 3))
     # A band that is not there at all takes no patch away from the others.
     lost &= present[rows][:, :, None, None]
-    filled = images[rows]
+    filled = np.ascontiguousarray(images[rows])
     neither = fill_from_opposite(filled, lost)
     unmeasured[rows] = neither.any(axis=1)
     images = images.copy()

@@ -5,7 +5,7 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,6 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
     """
     _check_folder(run.output)
     device = resolve_device(run.device)
-    if run.models:
-        check_device_usable(device)  # before anything is removed
     file = SpectraFile(run.data)
     frame = file.frame
     # An unknown name, or wrong images, are said at once.
@@ -86,6 +84,8 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
         file.load_ebv()
     checksum = file.sha256() if run.models else ""
     _check_others(run, {one.name: _settings(run, one, checksum) for one in contestants})
+    if run.overwrite or _lacks(run, contestants, checksum):
+        check_device_usable(device)  # before anything is removed
     if run.overwrite:
         for seed, one in itertools.product(run.seeds, contestants):
             _remove(run, one.name, seed)
@@ -104,6 +104,14 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
                 outcome = made.make()
             if outcome.ended:
                 shutil.rmtree(work, ignore_errors=True)
+
+
+def _lacks(run: CompareModelsRun, contestants: Sequence[Contestant], checksum: str) -> bool:
+    """Whether an outcome is to be made yet."""
+    return not all(
+        _is_there(run, one.name, seed, _settings(run, one, checksum))
+        for seed, one in itertools.product(run.seeds, contestants)
+    )
 
 
 def _check_folder(folder: Path) -> None:

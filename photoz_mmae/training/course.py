@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -69,7 +70,8 @@ class Course:
 
     def will_slow(self, pace: Pace) -> bool:
         """Whether the rate is lower at the end, if there is no more progress."""
-        losses = (*pace.validation, *[math.inf] * self.patience)
+        since = len(pace.validation) - 1 - np.argmin(pace.validation)
+        losses = (*pace.validation, *[math.inf] * max(0, int(self.patience - since)))
         return self.rate(replace(pace, step=pace.steps, validation=losses)) < self.rate(pace)
 
     def epochs_of(self, steps: int) -> int:

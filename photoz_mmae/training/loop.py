@@ -48,7 +48,6 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     """
     preset = preset_of(run)
     device = resolve_device(run.device)
-    check_device_usable(device)  # before anything is removed
     precision = precision_of(run, device)
     if run.tensorboard:
         require_tensorboard()
@@ -59,6 +58,7 @@ def train(run: TrainRun, watcher: Watcher) -> TrainedModel | None:
     settings = decisive_settings(run, preset, precision, *checksums)
     if is_finished(run, settings):
         return None
+    check_device_usable(device)  # before anything is removed
     torch.manual_seed(run.seed)
     network = build_network(preset.network, preset.dust, preset.missing_bands)
 

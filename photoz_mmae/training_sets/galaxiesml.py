@@ -150,10 +150,13 @@ class SpectraFile:
                 raise self._contradiction(name, there, expected)
 
     def _contradiction(self, name: str, there: Any, expected: Any) -> InputError:
+        advice = "convert the images"
+        if name != "zero_point":  # which is that of all
+            advice += ", or if they are of another survey name it in the attribute 'survey' "
+            advice += f"({', '.join(SURVEYS)})"
         return InputError(
             f"{self.path}: attribute {name!r} is {there}, but {expected} for training on the "
-            f"survey {self.survey.name}; convert the images, or if they are of another survey name "
-            f"it in the attribute 'survey' ({', '.join(SURVEYS)})"
+            f"survey {self.survey.name}; {advice}"
         )
 
     def _read_wave(self, wave: h5py.Dataset) -> NDArray[np.float64]:

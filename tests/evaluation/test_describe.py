@@ -228,6 +228,18 @@ def test_a_file_that_says_nothing_is_taken_for_the_real_one(targets, tmp_path, r
     assert "does not say that it is mock data" in (tmp_path / "page.html").read_text()
 
 
+def test_a_magnitude_of_99_is_none_behind_dust_too(field, tmp_path):
+    def spoil(values):
+        return np.concatenate([np.full_like(values[:12], 99), values[12:]])
+
+    path = copy(field, tmp_path / "spoilt.hdf5", **{"HSC_metadata/g_cmodel_mag": spoil})
+    with SurveyFile(path) as file:
+        for dereddened in (False, True):
+            magnitudes = file.magnitudes("gr", dereddened)
+            assert np.isnan(magnitudes[:12, 0]).all()
+            assert np.isfinite(magnitudes[12:]).all()
+
+
 @pytest.mark.parametrize("survey", ["targets", "field"])
 def test_damaged_values_neither_stop_it_nor_count(survey, request, tmp_path, run):
     def spoil(values):

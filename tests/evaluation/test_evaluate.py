@@ -309,11 +309,19 @@ def test_stars_are_not_compared(tmp_path, kind, name, evaluate_json, run):
     assert "rows that are stars in the truth (not compared): 2" in out
 
 
-@pytest.mark.parametrize("values", [[0.5, 1.5], [True, False], [None, "GALAXY"]])
+@pytest.mark.parametrize(
+    "values",
+    [[0.5, 1.5], [3.0, None], [True, False], [1, 2], [None, None], [[1], [2]], [b"\xff", b"S"]],
+)
 def test_a_class_of_another_kind_tells_no_stars(tmp_path, values, evaluate_json):
-    columns = {"z_best": [0.5, 0.6], "redshift": [0.5, 0.6], "class": values}
+    columns = {"z_best": [0.5, 0.6], "redshift": [0.001, 0.6], "class": values}
     table = write(tmp_path / "t.parquet", columns)
-    assert evaluate_json(table, "--truth", table)["rows"]["stars"] == 0
+    result = evaluate_json(table, "--truth", table)
+    assert (result["rows"]["stars"], result["rows"]["compared"]) == (0, 2)
+    assert "1 compared with |redshift| < 0.002 may be stars" in result["notes"][0]
+    columns["SPECTYPE"] = ["STAR", "GALAXY"]
+    table = write(tmp_path / "u.parquet", columns)
+    assert evaluate_json(table, "--truth", table)["rows"]["stars"] == 1
 
 
 def test_what_may_be_stars_is_said(tmp_path, evaluate_json):

@@ -110,3 +110,16 @@ def test_leaving_out_and_not_looking_are_the_same():
     kept = network.encode(embedded, there=there, unmeasured=pixels)
     torch.testing.assert_close(kept[:, there[0]], out)
     torch.testing.assert_close(network.decode_spectrum(kept, there), network.decode_spectrum(out))
+
+
+def test_images_in_any_order_in_memory_are_completed_alike():
+    image = images()
+    missing = np.random.default_rng(2).random(image.shape) < 0.1
+    image[missing] = 0
+    other = np.moveaxis(np.ascontiguousarray(np.moveaxis(image, 1, -1)), -1, 1)
+    for one, two in zip(
+        vars(complete(image, missing, 8)).values(),
+        vars(complete(other, missing, 8)).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)

@@ -205,7 +205,8 @@ def test_a_gpu_that_cannot_be_used_costs_no_outcome(training_file, tmp_path, mon
     assert run(*again, "--overwrite", "--device", "cuda") == 2
     assert "device 'cuda:0' cannot be used" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.glob("colours-*")} == before
-    # The report needs none.
+    # What is there needs none, nor does the report.
+    assert run(*again, "--device", "cuda") == 0
     assert run("compare-models", training_file, "-o", tmp_path, "--device", "cuda") == 0
 
 

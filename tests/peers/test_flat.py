@@ -61,3 +61,10 @@ def test_a_flat_loss_is_not_the_end_where_the_rate_will_fall(name, slows):
     (stage,) = make_contestant(name, Frame(tuple("grizy"), 64, 0.168)).stages()
     pace = Pace(7 * 125, stage.course.epochs * 125, 125, FLAT_FOR_A_WHILE)
     assert stage.course.will_slow(pace) is slows
+
+
+def test_a_rate_that_was_halved_may_not_be_again_before_the_end():
+    (stage,) = make_contestant("inception", Frame(tuple("grizy"), 64, 0.168)).stages()
+    pace = Pace(9 * 125, stage.course.epochs * 125, 125, (3.0, 2.0, *[2.5] * 7))
+    assert stage.course.rate(pace) == 0.5
+    assert not stage.course.will_slow(pace)

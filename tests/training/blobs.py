@@ -66,6 +66,7 @@ def taken_gpu(monkeypatch):
         return zeros(*shape, device=device, **more)
 
     monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch, "zeros", refuse)
 
 

@@ -76,8 +76,9 @@ def test_a_gpu_that_cannot_be_used_costs_no_model(training_file, tmp_path, monke
     assert run(*arguments(training_file, folder, **options)) == 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     taken_gpu(monkeypatch)
-    words = arguments(training_file, folder, **options)
-    assert run(*words, "--device", "cuda", "--overwrite") == 2
+    words = [*arguments(training_file, folder, **options), "--device", "cuda"]
+    assert run(*words, "--precision", "float32") == 0  # there is nothing to do
+    assert run(*words, "--overwrite") == 2
     said = "device 'cuda:0' cannot be used (CUDA error: all devices are busy); free it"
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
