@@ -116,7 +116,7 @@ def _simulate(run: SimulateRun) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from photoz_mmae.cutouts.ids import printable
-    from photoz_mmae.inference.engine import resolve_device
+    from photoz_mmae.inference.device import resolve_device
     from photoz_mmae.simulation.fits_cutouts import TRUTH, CutoutFolder
     from photoz_mmae.simulation.recipe import Recipe
     from photoz_mmae.simulation.request_list import RequestList

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from photoz_mmae.errors import InputError, OutputError, UsageError
-from photoz_mmae.inference.engine import check_device_usable, resolve_device
+from photoz_mmae.inference.device import check_device_usable, resolve_device
 from photoz_mmae.lock import run_lock
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.peers.contestant import Batches, Contestant

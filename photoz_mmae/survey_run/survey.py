@@ -11,7 +11,7 @@ from photoz_mmae.catalog.hats import UNPLACED_KEY
 from photoz_mmae.catalog.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY, Column
 from photoz_mmae.errors import OutputError, UsageError
 from photoz_mmae.flags import NO_REDSHIFT, Flag
-from photoz_mmae.inference.engine import check_device_name, count_gpus, resolve_device
+from photoz_mmae.inference.device import check_device_name, count_gpus, resolve_device
 from photoz_mmae.limits import tolerated
 from photoz_mmae.model.info import ModelInfo, find_model, load_info, read_weights
 from photoz_mmae.provenance import fingerprint, now, settings_sha256

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from photoz_mmae import __version__
-from photoz_mmae.inference.engine import check_device_usable, resolve_device
+from photoz_mmae.inference.device import check_device_usable, resolve_device
 from photoz_mmae.model.dust import Dust
 from photoz_mmae.model.info import ModelInfo, TrainingRecord
 from photoz_mmae.model.mmae import MMAE

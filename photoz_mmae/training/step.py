@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from photoz_mmae.errors import UsageError
-from photoz_mmae.inference.engine import is_out_of_memory
+from photoz_mmae.inference.device import is_out_of_memory
 from photoz_mmae.training.objectives import Objective
 from photoz_mmae.training.schedule import set_rate
 from photoz_mmae.training.views import View

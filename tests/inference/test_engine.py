@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from photoz_mmae.errors import UsageError
-from photoz_mmae.inference.engine import Engine, is_out_of_memory, resolve_device
+from photoz_mmae.inference.device import is_out_of_memory, resolve_device
+from photoz_mmae.inference.engine import Engine
 from photoz_mmae.model.mmae import MMAE
 from photoz_mmae.model.presets import MMAENetwork, PublishedNetwork
 from photoz_mmae.model.published import PublishedMMAE
@@ -107,7 +108,7 @@ def test_float32_on_a_gpu_is_no_tf32(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     resolve_device("cpu")
     assert torch.backends.cudnn.allow_tf32
-    monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    monkeypatch.setattr("photoz_mmae.inference.device.count_gpus", lambda: 1)
     assert resolve_device("auto") == "cuda:0"
     assert not torch.backends.cudnn.allow_tf32
 

@@ -65,7 +65,7 @@ def taken_gpu(monkeypatch):
             raise RuntimeError("CUDA error: all devices are busy\nCompile with TORCH_USE_CUDA_DSA")
         return zeros(*shape, device=device, **more)
 
-    monkeypatch.setattr("photoz_mmae.inference.engine.count_gpus", lambda: 1)
+    monkeypatch.setattr("photoz_mmae.inference.device.count_gpus", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch, "zeros", refuse)
 
