@@ -1,7 +1,8 @@
-"""Pre-norm transformer blocks with torch's fused attention."""
+"""Pre-norm transformer blocks."""
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+
+from photoz_mmae.model.attention import attend
 
 
 class Attention(nn.Module):
@@ -22,11 +23,11 @@ class Attention(nn.Module):
         n, _, width = query.shape
         split = (n, -1, self.heads, width // self.heads)
         key, value = self.to_key_value(source).chunk(2, dim=2)
-        attended = scaled_dot_product_attention(
+        attended = attend(
             self.to_query(query).view(split).transpose(1, 2),
             key.view(split).transpose(1, 2),
             value.view(split).transpose(1, 2),
-            attn_mask=None if there is None else there[:, None, None, :],
+            there=None if there is None else there[:, None, None, :],
         )
         result: Tensor = self.out(attended.transpose(1, 2).reshape(n, -1, width))
         return result

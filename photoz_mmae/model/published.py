@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from photoz_mmae.model.attention import Dropout, MultiheadAttention
 from photoz_mmae.model.presets import PublishedNetwork
 
 
@@ -70,16 +71,19 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: PublishedNetwork) -> None:
         super().__init__()
+        width, heads, dropout = settings.width, settings.heads, settings.dropout
         layer = nn.TransformerEncoderLayer(
-            settings.width,
-            settings.heads,
-            dim_feedforward=4 * settings.width,
-            dropout=settings.dropout,
+            width,
+            heads,
+            dim_feedforward=4 * width,
+            dropout=dropout,
             activation="gelu",
             batch_first=True,
         )
+        layer.self_attn = MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        layer.dropout, layer.dropout1, layer.dropout2 = (Dropout(dropout) for _ in range(3))
         self.encoder = nn.TransformerEncoder(layer, settings.depth, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(settings.width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         encoded: Tensor = self.norm(self.encoder(tokens))
@@ -92,7 +96,7 @@ class CrossAttention(nn.Module):
     def __init__(self, settings: PublishedNetwork) -> None:
         super().__init__()
         width, dropout = settings.width, settings.dropout
-        self.cross_attn = nn.MultiheadAttention(
+        self.cross_attn = MultiheadAttention(
             width, settings.heads, dropout=dropout, batch_first=True
         )
         self.norm1 = nn.LayerNorm(width)
@@ -100,9 +104,9 @@ class CrossAttention(nn.Module):
         self.ffn = nn.Sequential(
             nn.Linear(width, 4 * width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, query: Tensor, other: Tensor) -> Tensor:
@@ -132,8 +136,8 @@ class PublishedMMAE(nn.Module):
         self.cross_attention_layers = nn.ModuleList(
             CrossAttention(settings) for _ in range(settings.fusion_blocks)
         )
-        self.img_pool = nn.MultiheadAttention(width, settings.heads, batch_first=True)
-        self.spec_pool = nn.MultiheadAttention(width, settings.heads, batch_first=True)
+        self.img_pool = MultiheadAttention(width, settings.heads, batch_first=True)
+        self.spec_pool = MultiheadAttention(width, settings.heads, batch_first=True)
         self.cls_token_img = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.cls_token_spec = nn.Parameter(0.02 * torch.randn(1, 1, width))
         pixels = settings.bands * settings.image_size**2
@@ -228,10 +232,10 @@ def _decoder(width: int, pixels: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(2 * width, 2 * width),
         nn.GELU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(2 * width, width),
         nn.GELU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(width, pixels),
     )
 
