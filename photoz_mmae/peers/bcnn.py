@@ -111,12 +111,13 @@ class BayesianCNN(ImageNetwork):
     def __init__(self, frame: Frame) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
+            # The maximum before tanh, not after: the same, with a quarter of the work.
             nn.Conv2d(len(frame.bands), CHANNELS, 3, padding=1),
-            nn.Tanh(),
             nn.MaxPool2d(2),
+            nn.Tanh(),
             *_convolution(),
-            nn.Tanh(),
             nn.MaxPool2d(2),
+            nn.Tanh(),
             *_convolution(),
             nn.ReLU(),
             *_convolution(),
