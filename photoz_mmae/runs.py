@@ -5,6 +5,7 @@ file and the command line.
 """
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +126,11 @@ class CompareModelsRun:
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     overwrite: bool = False
+
+    @property
+    def most_seconds(self) -> float:
+        """Time to train in, at most."""
+        return math.inf if self.hours is None else 3600 * self.hours
 
     @field_validator("models", mode="before")
     @classmethod

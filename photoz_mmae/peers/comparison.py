@@ -1,50 +1,28 @@
 """Train every contestant on the same objects, test it on the same others, keep what came out."""
 
-import dataclasses
 import itertools
-import math
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from photoz_mmae.errors import InputError, OutputError, UsageError
+from photoz_mmae.errors import InputError, OutputError
 from photoz_mmae.inference.device import check_device_usable, resolve_device
 from photoz_mmae.lock import run_lock
-from photoz_mmae.model.dust import Dust
-from photoz_mmae.peers.contestant import Batches, Contestant
-from photoz_mmae.peers.outcome import (
-    OUTCOMES,
-    Outcome,
-    Tested,
-    incomparable,
-    is_flat,
-    load_outcome,
-    outcome_file,
-    save_outcome,
-)
+from photoz_mmae.peers.contestant import Contestant
+from photoz_mmae.peers.outcome import OUTCOMES, incomparable, load_outcome, outcome_file
 from photoz_mmae.peers.registry import make_contestant
+from photoz_mmae.peers.round import Round
 from photoz_mmae.runs import CompareModelsRun
 from photoz_mmae.training.checkpoint import differing
-from photoz_mmae.training.dust import make_dust, prepared
-from photoz_mmae.training.folder import read_metrics
-from photoz_mmae.training.loop import STRETCH_OBJECTS
+from photoz_mmae.training.dust import make_dust
 from photoz_mmae.training.step import memory_suffices
-from photoz_mmae.training.trainer import Job, Trainer, Watcher
+from photoz_mmae.training.trainer import Watcher
 from photoz_mmae.training_sets.file_set import FileSet
 from photoz_mmae.training_sets.galaxiesml import SpectraFile
-from photoz_mmae.training_sets.training_set import (
-    HeldOut,
-    Normalisation,
-    TrainingBatch,
-    TrainingSet,
-)
+from photoz_mmae.training_sets.training_set import Normalisation
 
 SPLIT_SEED = 0
 """The same objects for every model and seed."""
@@ -58,8 +36,6 @@ set aside than what is asked for."""
 
 UNFINISHED = "unfinished"
 """Folder of the trainings that are not at their end."""
-
-BATCH = 256
 
 
 @memory_suffices("free some, or give another --device")
@@ -100,7 +76,7 @@ def compare(run: CompareModelsRun, watcher: Watcher) -> None:
             work = _make_work_folder(run, contestant.name, seed)
             # Of one model and seed: others may be made at the same time.
             with run_lock(work):
-                made = _Round(run, contestant, work, seed, settings, data, dust, device, watcher)
+                made = Round(run, contestant, work, seed, settings, data, dust, device, watcher)
                 outcome = made.make()
             if outcome.ended:
                 shutil.rmtree(work, ignore_errors=True)
@@ -151,141 +127,6 @@ def _check_others(run: CompareModelsRun, settings: dict[str, dict[str, Any]]) ->
                 raise OutputError(
                     f"{path}: made with other settings ({differences}); give another output"
                 )
-
-
-class _Round:
-    """One contestant with one seed."""
-
-    def __init__(
-        self,
-        run: CompareModelsRun,
-        contestant: Contestant,
-        work: Path,
-        seed: int,
-        settings: dict[str, Any],
-        data: TrainingSet,
-        dust: Dust,
-        device: str,
-        watcher: Watcher,
-    ) -> None:
-        self._run, self._contestant, self._seed = run, contestant, seed
-        self._settings, self._data, self._dust = settings, data, dust
-        self._device, self._watcher = device, watcher
-        self._work = work
-
-    def make(self) -> Outcome:
-        """Train, test, write the outcome."""
-        contestant = self._contestant
-        # The network comes to the device only after this.
-        sample = prepared(self._data.sample(STRETCH_OBJECTS), self._dust)
-        contestant.fit(sample, self._data.composition.training)
-        contestant.network.to(self._device)
-        curve: list[dict[str, Any]] = []
-        speeds: list[float] = []
-        converged, ended, seconds = True, True, 0.0
-        for number, stage in enumerate(contestant.stages()):
-            folder = self._work / stage.name
-            folder.mkdir(parents=True, exist_ok=True)
-            course = stage.course
-            if self._run.epochs is not None:
-                course = dataclasses.replace(course, epochs=self._run.epochs, most_steps=0)
-            trainer = Trainer(
-                Job(
-                    folder,
-                    self._settings,
-                    (self._seed, number),
-                    self._precision,
-                    most_seconds=_most_seconds(self._run) - seconds,
-                ),
-                self._data,
-                stage.network,
-                stage.make_objective,
-                course,
-                self._prepare,
-                self._watcher,
-            )
-            trainer.run()
-            if not trainer.progress.epoch:
-                raise UsageError(
-                    f"--hours {self._run.hours:g}: over before the stage {stage.name!r} of "
-                    f"{contestant.name}; the same command with more hours goes on from there"
-                )
-            records = read_metrics(folder)
-            curve += [_point(stage.name, seconds, record) for record in records]
-            speeds = [record["objects_per_second"] for record in records]
-            seconds += trainer.progress.seconds
-            over = trainer.ended or not trainer.rate_will_fall
-            converged = converged and over and is_flat(trainer.progress.validation)
-            ended = ended and trainer.ended
-        contestant.network.eval()
-        started = time.monotonic()
-        contestant.finish(self._batches("training"), self._batches("validation"))
-        seconds += time.monotonic() - started
-        tested, speed = self._test()
-        outcome = Outcome(
-            model=contestant.name,
-            source=contestant.source,
-            seed=self._seed,
-            settings=self._settings,
-            parameters=sum(p.numel() for p in contestant.network.parameters()),
-            operations=self._count_operations(),
-            training_speed=float(np.median(speeds)),
-            prediction_speed=speed,
-            seconds=round(seconds, 1),
-            ended=ended,
-            converged=converged,
-            curve=curve,
-            ways=list(tested.z_phot),
-        )
-        save_outcome(self._run.output, outcome, tested)
-        return outcome
-
-    @property
-    def _precision(self) -> torch.dtype:
-        return torch.bfloat16 if self._run.precision == "bfloat16" else torch.float32
-
-    def _prepare(self, batch: TrainingBatch) -> TrainingBatch:
-        return prepared(batch.to(self._device), self._dust)
-
-    def _batches(self, part: str) -> Batches:
-        def give() -> Iterator[TrainingBatch]:
-            if part == "training":
-                batches = self._data.epoch(0, BATCH, 0)
-            else:
-                batches = self._data.held_out("validation", BATCH)
-            return map(self._prepare, batches)
-
-        return give
-
-    @torch.no_grad()
-    def _test(self) -> tuple[Tested, float]:
-        """Redshifts of the test objects, and objects per second of the usual way to get them."""
-        part: HeldOut = "test"
-        found: dict[str, list[np.ndarray[Any, Any]]] = {}
-        truth, objects, seconds = [], 0, 0.0
-        for batch in self._data.held_out(part, BATCH):
-            shown = self._prepare(batch)
-            ways = self._contestant.redshifts(shown)
-            for way, redshift in ways.items():
-                found.setdefault(way, []).append(redshift.double().cpu().numpy())
-            truth.append(batch.redshift.double().numpy())
-            if objects < 8 * BATCH:
-                started = time.monotonic()
-                self._contestant.redshift(shown).cpu()
-                seconds += time.monotonic() - started
-                objects += len(batch)
-        z_phot = {way: np.concatenate(values) for way, values in found.items()}
-        tested = Tested(np.concatenate(truth), self._data.classes(part), z_phot)
-        return tested, round(objects / seconds, 1)
-
-    def _count_operations(self) -> float:
-        """Count the operations of one object, in matrix products and convolutions."""
-        objects = 8
-        batch = self._prepare(next(self._data.held_out("validation", objects)))
-        # Without fused kernels, whose operations torch does not count.
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self._contestant.redshift(batch)
-        return float(counter.get_total_flops() / len(batch))
 
 
 def open_data(
@@ -362,11 +203,7 @@ def _is_there(run: CompareModelsRun, name: str, seed: int, settings: dict[str, A
         raise OutputError(
             f"{path}: made with other settings ({differences}); give another output, or --overwrite"
         )
-    return outcome.ended or outcome.seconds >= _most_seconds(run)
-
-
-def _most_seconds(run: CompareModelsRun) -> float:
-    return math.inf if run.hours is None else 3600 * run.hours
+    return outcome.ended or outcome.seconds >= run.most_seconds
 
 
 def _remove(run: CompareModelsRun, name: str, seed: int) -> None:
@@ -391,18 +228,3 @@ def _make_work_folder(run: CompareModelsRun, name: str, seed: int) -> Path:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
     return folder
-
-
-def _point(stage: str, seconds: float, record: dict[str, Any]) -> dict[str, Any]:
-    validation = record["validation"]
-    return {
-        "stage": stage,
-        "epoch": record["epoch"],
-        "seconds": round(seconds + record["seconds"], 1),
-        "loss": validation["loss_total"],
-        **{name: _or_none(validation[name]) for name in ("sigma_nmad", "outlier_015")},
-    }
-
-
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
