@@ -23,7 +23,7 @@ from photoz_mmae.simulation.stream import simulate
 from photoz_mmae.surveys import HSC_WIDE
 from photoz_mmae.training.dust import prepared
 from photoz_mmae.training.step import Pieces, Stepper
-from photoz_mmae.training_sets.galaxiesml import kinds, make_batch
+from photoz_mmae.training_sets.batch import kinds, make_batch
 from photoz_mmae.training_sets.training_set import Normalisation, TrainingBatch
 
 FRAME = Frame(HSC_WIDE.bands, 64, HSC_WIDE.pixel_scale)

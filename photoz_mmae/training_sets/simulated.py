@@ -11,7 +11,7 @@ from photoz_mmae import __version__
 from photoz_mmae.provenance import settings_sha256
 from photoz_mmae.simulation.observe import CHUNK, MockChunk, simulate_chunk
 from photoz_mmae.simulation.recipe import Recipe
-from photoz_mmae.training_sets.galaxiesml import kinds, make_batch
+from photoz_mmae.training_sets.batch import kinds, make_batch
 from photoz_mmae.training_sets.mixing import join
 from photoz_mmae.training_sets.training_set import (
     Composition,

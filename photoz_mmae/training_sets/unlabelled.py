@@ -24,7 +24,7 @@ from photoz_mmae.survey_runs import PSF_ROLES
 from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
-from photoz_mmae.training_sets.galaxiesml import POOLED_PIXELS, make_batch
+from photoz_mmae.training_sets.batch import POOLED_PIXELS, make_batch
 from photoz_mmae.training_sets.hygiene import first_of_each, without_id
 from photoz_mmae.training_sets.training_set import (
     UNKNOWN_KIND,

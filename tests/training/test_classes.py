@@ -16,8 +16,9 @@ from photoz_mmae.training.losses import class_cross_entropy
 from photoz_mmae.training.objectives import make_objective
 from photoz_mmae.training.scores import score_classes
 from photoz_mmae.training.step import Pieces
+from photoz_mmae.training_sets.batch import kinds
 from photoz_mmae.training_sets.file_set import FileSet
-from photoz_mmae.training_sets.galaxiesml import SpectraFile, kinds
+from photoz_mmae.training_sets.galaxiesml import SpectraFile
 from photoz_mmae.training_sets.mixing import without_labels, without_star_redshifts
 from photoz_mmae.training_sets.training_set import KINDS, UNKNOWN_KIND
 
