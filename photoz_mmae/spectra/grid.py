@@ -19,6 +19,8 @@ DESI_WAVE: Float = desi_wave(7783)
 POOL = 30
 """Pixels averaged into one: 7783 -> 259, the last 13 are dropped."""
 
+POOLED_PIXELS = len(DESI_WAVE) // POOL
+
 _SPIKE = 100  # in units of the rms: `paper_normalise` replaces end pixels beyond it
 _MIN_SIGNIFICANCE = 3  # of the mean flux, below which nothing can be divided by it
 

@@ -15,8 +15,6 @@ from photoz_mmae.training_sets.training_set import (
     TrainingBatch,
 )
 
-POOLED_PIXELS = 259
-
 
 def make_batch(
     image: NDArray[Any],
@@ -98,7 +96,7 @@ def _normalise(
     flux: grid.Float, ivar: grid.Float, normalisation: Normalisation
 ) -> tuple[grid.Float, grid.Float, NDArray[np.bool_]]:
     """(N, 7783 or 259) twice -> (N, 259) twice, and which objects have a spectrum."""
-    pooled = flux.shape[1] == POOLED_PIXELS
+    pooled = flux.shape[1] == grid.POOLED_PIXELS
     if normalisation == "paper":
         normed = grid.paper_normalise(flux, ivar)
         valid = (ivar > 0).astype(np.float32)

@@ -20,7 +20,7 @@ from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256
 from photoz_mmae.spectra import grid
 from photoz_mmae.surveys import SURVEYS, ZERO_POINT, get_survey
-from photoz_mmae.training_sets.batch import POOLED_PIXELS, kinds, make_batch, measured_bands
+from photoz_mmae.training_sets.batch import kinds, make_batch, measured_bands
 from photoz_mmae.training_sets.ebv import read_ebv
 from photoz_mmae.training_sets.training_set import (
     UNKNOWN_KIND,
@@ -97,9 +97,9 @@ class SpectraFile:
             raise InputError(f"{path}: no object has a redshift")
         self.redshift = np.where(good, redshift, np.nan)
         pixels = self._flux.shape[1]
-        if pixels != POOLED_PIXELS and pixels // grid.POOL != POOLED_PIXELS:
+        if pixels != grid.POOLED_PIXELS and pixels // grid.POOL != grid.POOLED_PIXELS:
             raise InputError(f"{path}: spectra of {pixels} pixels; 259 or 7783 are known")
-        self._pooled = pixels == POOLED_PIXELS
+        self._pooled = pixels == grid.POOLED_PIXELS
         wave = self._dataset("spectrum/wave")
         if wave.shape[-1:] != (pixels,):
             raise InputError(

@@ -20,11 +20,12 @@ from photoz_mmae.model.dust import usable_ebv
 from photoz_mmae.model.frame import Frame
 from photoz_mmae.model.seeing import usable_fwhm
 from photoz_mmae.provenance import file_sha256, fingerprint
+from photoz_mmae.spectra import grid
 from photoz_mmae.survey_runs import PSF_ROLES
 from photoz_mmae.surveys import ZERO_POINT
 from photoz_mmae.tables import TableFile
 from photoz_mmae.training_sets import split
-from photoz_mmae.training_sets.batch import POOLED_PIXELS, make_batch
+from photoz_mmae.training_sets.batch import make_batch
 from photoz_mmae.training_sets.hygiene import first_of_each, without_id
 from photoz_mmae.training_sets.training_set import (
     UNKNOWN_KIND,
@@ -202,7 +203,7 @@ class Unlabelled:
             )
         n = len(numbers)
         batch.images[batch.missing] = np.nan
-        nothing = np.zeros((n, POOLED_PIXELS))
+        nothing = np.zeros((n, grid.POOLED_PIXELS))
         return make_batch(
             batch.images[np.argsort(order)],
             nothing,
